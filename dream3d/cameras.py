@@ -1,0 +1,110 @@
+"""Where the scene is looked at from. Every class here is a `cameras.type`; angles in configurations are degrees."""
+
+import math
+from typing import Protocol
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from dream3d.types import Cameras, Step
+
+FOVY, DISTANCE = 40.0, 3.0  # the lens of the house: an object in [-0.75, 0.75]^3 fills about two thirds of the frame
+
+
+def look_at(
+    azimuth: Float[Tensor, " B"],
+    elevation: Float[Tensor, " B"],
+    distance: Float[Tensor, " B"] | float = DISTANCE,
+    fovy: Float[Tensor, " B"] | float = math.radians(FOVY),
+    *,
+    size: int | tuple[int, int] = 64,
+    **more,
+) -> Cameras:
+    """Cameras on a sphere looking at the origin, z up in the image (straight down, +y is up). Angles in radians; `size` is
+    the image's side or (height, width); `more` goes to Cameras."""
+    height, width = (size, size) if isinstance(size, int) else size
+    distance, fovy = (torch.as_tensor(v, dtype=azimuth.dtype, device=azimuth.device).expand_as(azimuth) for v in (distance, fovy))
+    sa, ca, se, ce = azimuth.sin(), azimuth.cos(), elevation.sin(), elevation.cos()
+    outward = torch.stack([sa * ce, -ca * ce, se], -1)
+    right = torch.stack([ca, sa, torch.zeros_like(sa)], -1)  # d outward / d azimuth: defined at the poles too
+    down = torch.linalg.cross(-outward, right)
+    to_world = torch.eye(4, dtype=azimuth.dtype, device=azimuth.device).repeat(len(azimuth), 1, 1)
+    to_world[:, :3] = torch.stack([right, down, -outward, outward * distance[:, None]], -1)
+    return Cameras(to_world, _intrinsics(fovy, height, width), height, width, azimuth, elevation, **more)
+
+
+def _intrinsics(fovy: Float[Tensor, " B"], height: int, width: int) -> Float[Tensor, "B 3 3"]:
+    focal = 0.5 * height / torch.tan(fovy / 2)
+    k = torch.zeros(len(fovy), 3, 3, dtype=fovy.dtype, device=fovy.device)
+    k[:, 0, 0] = k[:, 1, 1] = focal
+    k[:, 0, 2], k[:, 1, 2], k[:, 2, 2] = width / 2, height / 2, 1.0
+    return k
+
+
+def ring(count: int, *, elevation: float = 15.0, start: float = 0.0, size: int = 64, **more) -> Cameras:
+    """`count` cameras around the object at one elevation, from azimuth `start` on (degrees): turntables, contact sheets."""
+    azimuth = math.radians(start) + torch.arange(count) * (2 * math.pi / count)
+    return look_at(azimuth, torch.full((count,), math.radians(elevation)), size=size, **more)
+
+
+class Sampler(Protocol):
+    """Draws the cameras of a step."""
+
+    def __call__(self, now: Step) -> Cameras: ...
+
+
+class Orbit:
+    """Cameras on a sphere. Azimuth is stratified over the groups of a batch, elevation uniform by area."""
+
+    def __init__(
+        self,
+        size: int,
+        *,
+        batch: int = 4,
+        azimuth: tuple[float, float] = (-180.0, 180.0),
+        elevation: tuple[float, float] = (-10.0, 75.0),
+        distance: tuple[float, float] = (DISTANCE, DISTANCE),
+        fovy: tuple[float, float] = (FOVY, FOVY),
+        resolution: int | None = None,
+    ):
+        self.batch, self.size = batch, resolution or size
+        self.azimuth, self.elevation, self.distance, self.fovy = azimuth, elevation, distance, fovy
+
+    def __call__(self, now: Step) -> Cameras:
+        u, v, d, f = now.uniform(4, self.batch)
+        azimuth = _between(self.azimuth, (torch.arange(self.batch) + u) / self.batch)
+        low, high = (math.sin(math.radians(e)) for e in self.elevation)
+        elevation = torch.asin(low + (high - low) * v)
+        return look_at(
+            torch.deg2rad(azimuth), elevation, _between(self.distance, d), torch.deg2rad(_between(self.fovy, f)), size=self.size
+        )
+
+
+class Front:
+    """The same frontal view for every row: the playground of images (renderer: plane)."""
+
+    def __init__(self, size: int, *, batch: int = 1, azimuth: float = 0.0, elevation: float = 15.0, resolution: int | None = None):
+        self.batch, self.size, self.azimuth, self.elevation = batch, resolution or size, azimuth, elevation
+
+    def __call__(self, now: Step) -> Cameras:
+        angles = torch.deg2rad(torch.tensor([[self.azimuth], [self.elevation]]).expand(2, self.batch))
+        return look_at(*angles, size=self.size)
+
+
+def _between(bounds: tuple[float, float], u: Float[Tensor, " B"]) -> Float[Tensor, " B"]:
+    return bounds[0] + (bounds[1] - bounds[0]) * u
+
+
+VIEW_WORDS = ("front", "side", "back", "overhead")
+
+
+def view_index(cameras: Cameras, *, front: float = 45.0, overhead: float = 60.0) -> Int[Tensor, " B"]:
+    """Which of VIEW_WORDS each camera deserves: overhead above `overhead` degrees of elevation, front within `front` degrees
+    of azimuth 0, back within `front` of 180, else side."""
+    azimuth = torch.rad2deg(torch.atan2(cameras.azimuth.sin(), cameras.azimuth.cos())).abs()
+    index = torch.ones_like(azimuth, dtype=torch.long)
+    index[azimuth < front] = 0
+    index[azimuth > 180 - front] = 2
+    index[torch.rad2deg(cameras.elevation) > overhead] = 3
+    return index

@@ -1,0 +1,182 @@
+"""The four things a contributor can write: a Prior, a Representation, a Guidance, a System. Read this page first.
+
+Everything else in the framework is final. A new method is one file in guidance/, renderers/, dream3d/priors/ or systems/ with one
+subclass in it; the file's name is its name in a configuration, and the constructor's keyword-only parameters are its settings.
+"""
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass, field
+from typing import ClassVar
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from dream3d.types import Cameras, Embedding, Field, Mesh, Points, Render, Step, View
+
+
+@dataclass(frozen=True)
+class Spec:
+    """What a prior is: x has `channels` x `size` x `size`, in space "pixel" ([-1, 1]) or "latent"; `views` and `frames` per
+    group; `flow` for rectified flows; `background` is the only colour it knows behind an object (None: any); `capabilities`
+    name what guidances may ask for in their `needs`, such as "student", "camera", "labels"."""
+
+    size: int
+    channels: int = 3
+    space: str = "pixel"
+    views: int = 1
+    frames: int = 1
+    flow: bool = False
+    background: tuple[float, float, float] | None = None
+    capabilities: frozenset[str] = frozenset()
+
+
+class Prior(nn.Module, ABC):
+    """A frozen diffusion model behind one contract, written in mathematics: z = alpha x + sigma eps. Every foreign
+    parametrisation (v, x0, flow velocity, variance channels) is converted inside."""
+
+    spec: Spec
+    evaluations: int = 0  # network evaluations so far, one per row of text and image; diffusion.predict counts
+
+    @abstractmethod
+    def text(self, prompts: list[str]) -> Embedding:
+        """One row per prompt. Raises dream3d.errors.Mistake for a prompt this prior cannot understand."""
+
+    @abstractmethod
+    def alpha_sigma(self, t: Float[Tensor, " B"]) -> tuple[Float[Tensor, " B"], Float[Tensor, " B"]]:
+        """alpha and sigma at t in (0, 1): exactly the values that `eps` uses there."""
+
+    @abstractmethod
+    def eps(
+        self,
+        x: Float[Tensor, "B C h w"],
+        t: Float[Tensor, " B"],
+        text: Embedding,
+        cameras: Cameras | None = None,
+        render: Render | None = None,
+    ) -> Float[Tensor, "B C h w"]:
+        """The predicted noise in a noisy x, float32. `render` (detached) is what depth, inpainting or joint priors read."""
+
+    @abstractmethod
+    def student(self, *, rank: int) -> nn.Module:
+        """A trainable copy with the same `eps` signature that equals this prior at first and shares its frozen weights."""
+
+    def encode(self, image: Float[Tensor, "B H W C"]) -> Float[Tensor, "B C h w"]:
+        """Images in [0, 1] to x, differentiable. Pixel priors resize; latent priors override with the posterior's mean."""
+        x = image.movedim(-1, 1)
+        if x.shape[-2:] != (self.spec.size, self.spec.size):
+            x = F.interpolate(x, (self.spec.size, self.spec.size), mode="bilinear", antialias=True)
+        return 2 * x - 1
+
+    def decode(self, x: Float[Tensor, "B C h w"]) -> Float[Tensor, "B H W C"]:
+        """x to images, not clamped."""
+        return (x.movedim(1, -1) + 1) / 2
+
+
+@dataclass(frozen=True)
+class Group:
+    """Parameters that share a learning rate at this step. The optimiser keeps their moments under `name`."""
+
+    name: str
+    tensor: Tensor
+    lr: float
+
+
+class Representation(nn.Module, ABC):
+    """What is optimised and how it is drawn."""
+
+    @abstractmethod
+    def render(self, cameras: Cameras, now: Step | None = None) -> Render:
+        """Every buffer this representation has, rgb premultiplied over black. `now` is None outside of optimisation."""
+
+    @abstractmethod
+    def groups(self, now: Step) -> list[Group]:
+        """The tensors to optimise and their learning rates at this step."""
+
+    @abstractmethod
+    def handover(self) -> Points | Mesh | Field:
+        """What the next stage starts from."""
+
+    def init_from(self, data: Points | Mesh | Field) -> None:
+        """Start from what an earlier stage handed over. Raises Mistake where that cannot be done."""
+        from dream3d.errors import Mistake
+
+        raise Mistake(f"{type(self).__name__.lower()} cannot start from {type(data).__name__.lower()}")
+
+    def refine(self, render: Render, optimizer, now: Step) -> None:
+        """After a step: densify, prune, update occupancy. Default: nothing."""
+
+    def state(self) -> dict[str, Tensor]:
+        """Everything needed to continue bit for bit."""
+        return dict(self.state_dict())
+
+    def restore(self, state: dict[str, Tensor]) -> None:
+        """The inverse of `state`, also where the number of primitives has changed."""
+        self.load_state_dict(state)
+
+
+@dataclass(eq=False)
+class Guidance(ABC):
+    """One score-distillation formula. `needs` is checked against the prior's capabilities before any work; `space` "pixel"
+    hands `gradient` the image itself (as B C H W in [0, 1]) instead of the prior's x."""
+
+    prior: Prior
+    needs: ClassVar[frozenset[str]] = frozenset()
+    space: ClassVar[str] = "latent"
+
+    @abstractmethod
+    def gradient(self, view: View, now: Step) -> Float[Tensor, "B C h w"]:
+        """d loss / d x for each view, never divided by B or by the size of x; the optimiser subtracts it."""
+
+    def learn(self, now: Step) -> None:
+        """Train what this guidance owns (a student, a discriminator) with its own optimiser. Default: nothing."""
+
+    def encode(self, image: Float[Tensor, "B H W C"]) -> Float[Tensor, "B C h w"]:
+        """The image as `gradient` sees it."""
+        return image.movedim(-1, 1) if self.space == "pixel" else self.prior.encode(image)
+
+    def state(self) -> dict:
+        """Nested dictionaries of tensors and JSON values."""
+        return {}
+
+    def restore(self, state: dict) -> None:
+        """The inverse of `state`."""
+
+
+@dataclass(frozen=True)
+class Log:
+    """What one step has to tell: `scalars` go to metrics.jsonl, `seconds` by part of the step (prior, renderer)."""
+
+    scalars: dict[str, float] = field(default_factory=dict)
+    seconds: dict[str, float] = field(default_factory=dict)
+    skipped: bool = False
+
+
+class System(ABC):
+    """One stage of a run: a scene, what pulls it, and the step that moves it."""
+
+    scene: Representation
+
+    @abstractmethod
+    def step(self, index: int) -> Log:
+        """One optimisation step."""
+
+    @abstractmethod
+    def state(self) -> dict:
+        """Nested dictionaries of tensors and JSON values: everything needed to continue bit for bit."""
+
+    @abstractmethod
+    def restore(self, state: dict) -> None:
+        """The inverse of `state`."""
+
+
+def freeze(module: nn.Module) -> nn.Module:
+    """No parameter of a prior ever collects a gradient."""
+    return module.requires_grad_(False).eval()
+
+
+def device_of(module: nn.Module) -> torch.device:
+    """Where a module's first parameter or buffer lives."""
+    tensor = next(iter([*module.parameters(), *module.buffers()]), None)
+    return torch.device("cpu") if tensor is None else tensor.device

@@ -1,0 +1,111 @@
+"""Values that change over a run, as pure functions of progress in [0, 1]. Nothing here needs torch."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+SHAPES = {
+    "linear": lambda p: p,
+    "sqrt": math.sqrt,
+    "cosine": lambda p: (1 - math.cos(math.pi * p)) / 2,
+    "constant": lambda p: 0.0 if p < 1 else 1.0,
+}
+
+
+@dataclass(frozen=True)
+class Ramp:
+    """`start` until progress `begin`, `end` from progress `until`, between them along `shape` (linear, sqrt, cosine; constant
+    jumps at `until`; exp is linear in the logarithm)."""
+
+    start: float
+    end: float | None = None
+    begin: float = 0.0
+    until: float = 1.0
+    shape: str = "linear"
+
+    def __call__(self, progress: float) -> float:
+        if self.end is None:
+            return self.start
+        span = max(self.until - self.begin, 1e-12)
+        p = min(max((progress - self.begin) / span, 0.0), 1.0)
+        if self.shape == "exp":
+            return self.start * (self.end / self.start) ** p
+        return self.start + (self.end - self.start) * SHAPES[self.shape](p)
+
+    @staticmethod
+    def parse(value: Any) -> "Ramp":
+        """From a number, or a mapping with the fields of Ramp. Raises ValueError that says what is wrong."""
+        if isinstance(value, Ramp):
+            return value
+        if isinstance(value, Mapping):
+            return Ramp._from_mapping(value)
+        return Ramp(_number(value))
+
+    @staticmethod
+    def _from_mapping(value: Mapping) -> "Ramp":
+        known = tuple(Ramp.__dataclass_fields__)
+        if unknown := [str(key) for key in value if key not in known]:
+            raise ValueError(f"a schedule has no {unknown[0]!r}; it has {', '.join(known)}")
+        if "start" not in value:
+            raise ValueError("a schedule needs 'start', for example {start: 1, end: 0}")
+        shape = value.get("shape", "linear")
+        if shape not in (*SHAPES, "exp"):
+            raise ValueError(f"no schedule shape {shape!r}; there are {', '.join((*SHAPES, 'exp'))}")
+        numbers = {key: _number(v) for key, v in value.items() if key != "shape" and v is not None}
+        if shape == "exp" and not (numbers["start"] > 0 and numbers.get("end", 1.0) > 0):
+            raise ValueError("an exp schedule needs start and end above 0")
+        return Ramp(**numbers, shape=shape)
+
+    @classmethod
+    def __get_pydantic_core_schema__(cls, source, handler):
+        from pydantic_core import core_schema
+
+        return core_schema.no_info_plain_validator_function(cls.parse)
+
+
+@dataclass(frozen=True)
+class Times:
+    """A window of noise levels, t in (0, 1) with 1 pure noise: t is uniform in [low, high], both of them schedules."""
+
+    low: Ramp
+    high: Ramp
+
+    def window(self, progress: float) -> tuple[float, float]:
+        return self.low(progress), self.high(progress)
+
+    @staticmethod
+    def parse(value: Any) -> "Times":
+        """[low, high], or one number or schedule for a t that is not random."""
+        low, high = value if isinstance(value, list | tuple) and len(value) == 2 else (value, value)
+        times = value if isinstance(value, Times) else Times(Ramp.parse(low), Ramp.parse(high))
+        for progress in (0.0, 1.0):
+            a, b = times.window(progress)
+            if not 0 < a <= b < 1:
+                raise ValueError(f"t must keep 0 < low <= high < 1, but is [{a:g}, {b:g}] at progress {progress:g}")
+        return times
+
+    @classmethod
+    def __get_pydantic_core_schema__(cls, source, handler):
+        from pydantic_core import core_schema
+
+        return core_schema.no_info_plain_validator_function(cls.parse)
+
+
+def at(value, now):
+    """The value at a step: of a Ramp, of each Ramp in a mapping, or the value itself."""
+    if isinstance(value, Mapping):
+        return {key: at(v, now) for key, v in value.items()}
+    return value(now.progress) if isinstance(value, Ramp) else value
+
+
+def _number(value: Any) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float | str):
+        raise ValueError(f"expected a number or a schedule {{start: .., end: ..}}, not {value!r}")
+    try:
+        number = float(value)
+    except ValueError:
+        raise ValueError(f"expected a number or a schedule {{start: .., end: ..}}, not {value!r}") from None
+    if not math.isfinite(number):
+        raise ValueError(f"expected a finite number, not {value!r}")
+    return number
