@@ -18,17 +18,17 @@ from dream3d.types import Step, View
 
 @dataclass(eq=False)
 class SDS(Guidance):
-    """scale: classifier-free guidance; t: window of noise levels; weight: w(t), sigma^2, 1 or alpha sigma^2."""
+    """scale: classifier-free guidance; t: window of noise levels; w: sds sigma^2, uniform 1, fantasia3d alpha sigma^2."""
 
     _: KW_ONLY
     scale: Ramp = Ramp(7.5)
     t: Times = Times(Ramp(0.02), Ramp(0.98))
-    weight: Literal["sds", "uniform", "fantasia3d"] = "sds"
+    w: Literal["sds", "uniform", "fantasia3d"] = "sds"
 
     def gradient(self, view: View, now: Step) -> Float[Tensor, "B C h w"]:
         t = draw_t(self.t, view.cameras, now)
         noise = now.normal(*view.x.shape, device=view.x.device)
         z = add_noise(self.prior, view.x, t, noise)
         cond, uncond = predict(self.prior, z, t, view, "text", "negative")
-        w = weight(self.prior, t, self.weight)
+        w = weight(self.prior, t, self.w)
         return per_view(w, z) * (cfg(cond, uncond, at(self.scale, now)) - noise)

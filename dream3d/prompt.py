@@ -1,0 +1,44 @@
+"""From prompts to text rows: every string is embedded once, then each view picks its rows by where its camera stands."""
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Int
+from torch import Tensor
+
+from dream3d.cameras import VIEW_WORDS, view_index
+from dream3d.interfaces import Prior
+from dream3d.types import Cameras, Condition
+
+
+@dataclass(frozen=True)
+class Words:
+    """The `text` section. views: append ", front view" and so on; front, overhead: where they begin, in degrees."""
+
+    views: bool = True
+    front: float = 45.0
+    overhead: float = 60.0
+
+
+class Prompt:
+    """Rows "text" (view-dependent), "bare", "empty", "negative" and the view words, for one prompt or one per subject."""
+
+    def __init__(self, prior: Prior, prompts: list[str], negative: str, words: Words):
+        self.words = words
+        texts = [[p, *(f"{p}, {word} view" for word in VIEW_WORDS)] for p in prompts]
+        self.strings = [*(t for row in texts for t in row), negative, ""]
+        self.embedding = prior.text(self.strings)
+        self.stride = 1 + len(VIEW_WORDS)
+
+    def __call__(self, cameras: Cameras) -> Condition:
+        n = len(cameras)
+        bare = torch.zeros(n, dtype=torch.long) if cameras.subject is None else cameras.subject.cpu()
+        bare = bare * self.stride
+        view = view_index(cameras, front=self.words.front, overhead=self.words.overhead).cpu()
+        picks = {"text": bare + 1 + view if self.words.views else bare, "bare": bare}
+        picks |= {"negative": self._constant(n, -2), "empty": self._constant(n, -1)}
+        picks |= {word: bare + 1 + i for i, word in enumerate(VIEW_WORDS)}
+        return Condition({name: self.embedding.at(index.to(self.embedding.tokens.device)) for name, index in picks.items()})
+
+    def _constant(self, n: int, row: int) -> Int[Tensor, " n"]:
+        return torch.full((n,), len(self.strings) + row)
