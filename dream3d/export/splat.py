@@ -1,0 +1,126 @@
+"""Gaussians as a .ply in the layout of 3D Gaussian Splatting (Kerbl et al. 2023, arXiv 2308.04079), which every splat viewer reads.
+
+Per vertex, little-endian float32, before activation: x y z, nx ny nz (zero), f_dc_0..2 and f_rest_* (spherical harmonics,
+rgb = 0.5 + C0 f_dc + ..., the rest channel by channel), opacity (logit), scale_0..2 (logarithm), rot_0..3 (w x y z).
+Axes stay those of the world, z up: rotating coefficients of higher degree would not be exact; turn the splat in the viewer.
+"""
+
+import os
+import re
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from dream3d.errors import Mistake
+from dream3d.files import write_bytes
+from dream3d.types import Points
+
+C0 = 0.28209479177387814  # the constant spherical harmonic
+HEADER_LIMIT = 1 << 16
+REST = (0, 9, 24, 45)  # f_rest values of degree 0, 1, 2, 3
+TYPES = {"float": "<f4", "float32": "<f4", "uchar": "u1", "uint8": "u1"}
+
+
+def write_ply(points: Points, path: Path) -> None:
+    """Raises Mistake where the points are no Gaussians (no scale, rotation or opacity) or not finite."""
+    columns = _columns(points)
+    if not all(bool(column.isfinite().all()) for column in columns.values()):
+        raise Mistake("these Gaussians have values that are not finite: the run has diverged", code=5)
+    lines = ["ply", "format binary_little_endian 1.0", f"element vertex {len(points.position)}"]
+    lines += [f"property float {name}" for name in columns] + ["end_header\n"]
+    table = torch.stack(list(columns.values()), -1).numpy().astype("<f4")
+    write_bytes(Path(path), "\n".join(lines).encode() + table.tobytes())
+
+
+def _columns(points: Points) -> dict[str, Tensor]:
+    if points.scale is None or points.rotation is None or points.opacity is None:
+        raise Mistake("only points with scale, rotation and opacity are Gaussians")
+    sh = (points.rgb[:, None] - 0.5) / C0 if points.sh is None else points.sh
+    rest = sh[:, 1:].mT.flatten(1)
+    if rest.shape[1] not in REST:
+        raise Mistake(f"spherical harmonics with {sh.shape[1]} coefficients have no place in a .ply; 1, 4, 9 and 16 have")
+    blocks = {
+        ("x", "y", "z"): points.position,
+        ("nx", "ny", "nz"): torch.zeros_like(points.position),
+        _numbered("f_dc", 3): sh[:, 0],
+        _numbered("f_rest", rest.shape[1]): rest,
+        ("opacity",): torch.logit(points.opacity.double(), eps=1e-7)[:, None],  # 1 - 1e-7 is 1 in float32: double
+        _numbered("scale", 3): points.scale.clamp(min=1e-10).log(),
+        _numbered("rot", 4): torch.nn.functional.normalize(points.rotation, dim=-1),
+    }
+    return {name: block[:, i].detach().float().cpu() for names, block in blocks.items() for i, name in enumerate(names)}
+
+
+def _numbered(name: str, count: int) -> tuple[str, ...]:
+    return tuple(f"{name}_{i}" for i in range(count))
+
+
+def read_ply(path: Path) -> Points:
+    """Gaussians in the layout above, or plain points with red green blue. Nothing in the file is trusted: sizes are compared
+    with the file's length before anything is allocated, and whatever is not plain float or uchar vertex data is a Mistake."""
+    path = Path(path)
+    if not path.is_file():
+        raise Mistake(f"there is no file {path}")
+    with path.open("rb") as file:
+        head = file.read(HEADER_LIMIT)
+        end = re.search(rb"\nend_header\r?\n", head)
+        if end is None:
+            raise _broken(path, f"no end_header in its first {HEADER_LIMIT >> 10} KiB")
+        count, dtype = _header(head[: end.start()], path)
+        length = os.fstat(file.fileno()).st_size - end.end()
+        if length != count * dtype.itemsize:
+            raise _broken(path, f"{count} vertices of {dtype.itemsize} bytes announced, {length} bytes there")
+        file.seek(end.end())
+        rows = np.frombuffer(file.read(length), dtype)
+    return _points({name: torch.from_numpy(rows[name].astype(np.float32)) for name in dtype.names}, rows.dtype, path)
+
+
+def _header(text: bytes, path: Path) -> tuple[int, np.dtype]:
+    """The number of vertices and the layout of one."""
+    lines = [line.split() for line in text.decode("ascii", "replace").splitlines()]
+    lines = [words for words in lines if words and words[0] not in ("comment", "obj_info")]
+    if lines[:2] != [["ply"], ["format", "binary_little_endian", "1.0"]]:
+        raise _broken(path, "not a binary_little_endian .ply")
+    if len(lines) < 4 or lines[2][:2] != ["element", "vertex"] or not re.fullmatch(r"\d{1,12}", lines[2][-1]):
+        raise _broken(path, "no vertices in it")
+    fields = []
+    for words in lines[3:]:
+        if len(words) != 3 or words[0] != "property" or words[1] not in TYPES:
+            raise _broken(path, f"'{' '.join(words)[:60]}' is none of the float and uchar properties of vertices")
+        fields.append((words[2], TYPES[words[1]]))
+    if len({name for name, _ in fields}) != len(fields):
+        raise _broken(path, "a property is there twice")
+    return int(lines[2][-1]), np.dtype(fields)
+
+
+def _points(columns: dict[str, Tensor], dtype: np.dtype, path: Path) -> Points:
+    def block(*names: str) -> Tensor:
+        if missing := [name for name in names if name not in columns]:
+            raise _broken(path, f"no property {missing[0]!r}")
+        return torch.stack([columns[name] for name in names], -1)
+
+    if not all(bool(column.isfinite().all()) for column in columns.values()):
+        raise _broken(path, "values that are not finite")
+    position = block("x", "y", "z")
+    if "f_dc_0" not in columns:
+        colour = block("red", "green", "blue")
+        return Points(position, colour / 255 if dtype["red"] == np.uint8 else colour)
+    rest = sum(name.startswith("f_rest_") for name in columns)
+    if rest not in REST:
+        raise _broken(path, f"{rest} f_rest values; 0, 9, 24 or 45 make a degree")
+    first = block(*_numbered("f_dc", 3))
+    more = block(*_numbered("f_rest", rest)).unflatten(1, (3, -1)).mT if rest else first[:, None][:, :0]
+    return Points(
+        position=position,
+        rgb=(0.5 + C0 * first).clamp(0, 1),
+        scale=block(*_numbered("scale", 3)).exp(),
+        rotation=torch.nn.functional.normalize(block(*_numbered("rot", 4)), dim=-1),
+        opacity=block("opacity")[:, 0].sigmoid(),
+        sh=torch.cat([first[:, None], more], 1),
+    )
+
+
+def _broken(path: Path, why: str) -> Mistake:
+    return Mistake(f"cannot read {path.name}: {why}", where=str(path))

@@ -1,0 +1,73 @@
+"""Every file is written whole or not at all: a temporary file beside it, flushed to the disk, then renamed over it."""
+
+import errno
+import json
+import os
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from dream3d.errors import Mistake
+
+FULL = (errno.ENOSPC, errno.EDQUOT)
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """A temporary path with the same suffix, for writers that need a path; it takes the place of `path` when the block ends
+    well and is removed when it does not. Makes the folder. Raises Mistake where the disk is full or cannot be written;
+    what was there before is then untouched."""
+    path = Path(path)
+    temporary = path.with_name(f".{path.stem}.{os.getpid()}-{threading.get_ident()}{path.suffix}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        yield temporary
+        _flush(temporary)
+        os.replace(temporary, path)
+        _flush(path.parent)
+    except OSError as error:
+        raise _mistake(error, path) from error
+    finally:
+        _remove(temporary)
+
+
+def write_bytes(path: Path, data: bytes) -> None:
+    """Replace `path` by `data`, as `replacing` does."""
+    with replacing(path) as temporary:
+        temporary.write_bytes(data)
+
+
+def write_text(path: Path, text: str) -> None:
+    """UTF-8, newlines as given."""
+    write_bytes(path, text.encode())
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Indented, keys in the order given, not a number refused (ValueError)."""
+    write_text(path, json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def _flush(path: Path) -> None:
+    """Onto the disk: a rename may otherwise survive a power cut that the data does not."""
+    if path.is_dir() and os.name == "nt":
+        return  # Windows cannot open folders
+    handle = os.open(path, os.O_RDONLY if path.is_dir() else os.O_RDWR)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def _remove(temporary: Path) -> None:
+    try:
+        temporary.unlink(missing_ok=True)
+    except OSError:
+        pass  # the folder is gone or read-only: the error that matters is already on its way
+
+
+def _mistake(error: OSError, path: Path) -> Mistake:
+    if error.errno in FULL:
+        return Mistake(f"no space left to write {path.name}", where=str(path.parent), fix="free some space and run the same command again")
+    return Mistake(f"cannot write {path.name}: {error.strerror or error}", where=str(path.parent))
