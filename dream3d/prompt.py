@@ -1,23 +1,13 @@
 """From prompts to text rows: every string is embedded once, then each view picks its rows by where its camera stands."""
 
-from dataclasses import dataclass
-
 import torch
 from jaxtyping import Int
 from torch import Tensor
 
 from dream3d.cameras import VIEW_WORDS, view_index
 from dream3d.interfaces import Prior
+from dream3d.options import Words
 from dream3d.types import Cameras, Condition
-
-
-@dataclass(frozen=True)
-class Words:
-    """The `text` section. views: append ", front view" and so on; front, overhead: where they begin, in degrees."""
-
-    views: bool = True
-    front: float = 45.0
-    overhead: float = 60.0
 
 
 class Prompt:

@@ -1,0 +1,252 @@
+"""Names to classes. A catalogue is a folder (or a module) of the package; a name is a file (or a class) in it.
+
+Settings are read from the source with `ast`, so a configuration is checked, listed and described without importing torch.
+"""
+
+import ast
+import importlib
+import importlib.util
+import typing
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import dream3d
+from dream3d import options, schedule
+from dream3d.errors import Mistake, nearest
+
+FOLDERS = {"guidance": "Guidance", "renderers": "Representation", "priors": "Prior", "systems": "System"}
+MODULES = ("cameras", "background", "optim")  # one module each; a name is one of its classes, in lower case
+MISSING = object()
+_NAMES = {**vars(typing), "Ramp": schedule.Ramp, "Times": schedule.Times}
+plugins: dict[tuple[str, str], str] = {}  # (catalogue, name) -> dotted module, from --plugin only
+
+
+@dataclass(frozen=True)
+class Signature:
+    """A class's keyword-only parameters: name -> (type, default or MISSING), and where it is written."""
+
+    module: str
+    name: str
+    path: Path
+    parameters: dict[str, tuple[Any, Any]]
+    vocabulary: str | None = None
+
+
+def place(folder: str) -> Path:
+    """A data folder of the package, such as configs or assets: beside it in a checkout, inside it in a wheel."""
+    return next(p for root in reversed(dream3d.__path__) if (p := Path(root) / folder).is_dir())
+
+
+def available(catalogue: str) -> list[str]:
+    """The names in a catalogue, sorted."""
+    if catalogue in MODULES:
+        return sorted(node.name.lower() for node in _classes(f"dream3d.{catalogue}"))
+    files = (file for root in dream3d.__path__ for file in (Path(root) / catalogue).glob("*.py"))
+    own = {file.stem for file in files if not file.stem.startswith("_")}
+    return sorted(own | {name for kind, name in plugins if kind == catalogue})
+
+
+def signature(catalogue: str, name: str, *, where: str = "") -> Signature:
+    """The class called `name`, read from its source. Raises Mistake with the nearest names."""
+    if name not in available(catalogue):
+        raise Mistake(f"there is no {catalogue} {name!r}", where=where, near=", ".join(nearest(name, available(catalogue))))
+    module = plugins.get((catalogue, name)) or f"dream3d.{catalogue}" + ("" if catalogue in MODULES else f".{name}")
+    path = Path(importlib.util.find_spec(module).origin)
+    node = _class(ast.parse(path.read_text(encoding="utf-8")), catalogue, name, path)
+    return Signature(module, node.name, path, dict(_parameters(node)), _vocabulary(node))
+
+
+def load(found: Signature) -> type:
+    """Import the class. This is where torch comes in."""
+    return getattr(importlib.import_module(found.module), found.name)
+
+
+def make(catalogue: str, settings: dict, *positional):
+    """An instance from validated settings ({type: name, ...}) and what only the builder knows."""
+    found = signature(catalogue, settings["type"])
+    own = {key: typed(value, found.parameters[key][0], key) for key, value in settings.items() if key in found.parameters}
+    return load(found)(*positional, **own)
+
+
+def typed(value: Any, annotation: Any, path: str, where: str = "") -> Any:
+    """`value` as `annotation` says. Raises Mistake naming the path, what was expected and what came."""
+    from pydantic import TypeAdapter, ValidationError
+
+    try:
+        return TypeAdapter(annotation).validate_python(value)
+    except ValidationError as error:
+        first = error.errors()[0]
+        reason = first["msg"].removeprefix("Value error, ")
+        raise Mistake(f"{path}: {reason[0].lower() + reason[1:]}, but it is {_short(value)}", where=where) from None
+
+
+def _short(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else text[:57] + "..."
+
+
+def _tree(module: str) -> ast.Module:
+    return ast.parse(Path(importlib.util.find_spec(module).origin).read_text(encoding="utf-8"))
+
+
+def _classes(module: str) -> list[ast.ClassDef]:
+    return [n for n in _tree(module).body if isinstance(n, ast.ClassDef) and not n.bases and not n.name.startswith("_")]
+
+
+def penalties() -> list[str]:
+    """The names that `penalties` may use: the public functions of dream3d/penalties.py."""
+    functions = [n for n in _tree("dream3d.penalties").body if isinstance(n, ast.FunctionDef)]
+    return sorted(n.name for n in functions if not n.name.startswith("_"))
+
+
+def sees() -> list[str]:
+    """What a term may look at: the keys of SEES in dream3d/sees.py."""
+    table = next(n for n in _tree("dream3d.sees").body if isinstance(n, ast.AnnAssign) and ast.unparse(n.target) == "SEES")
+    return [ast.literal_eval(key) for key in table.value.keys]
+
+
+def term_parameters() -> dict[str, tuple[Any, Any]]:
+    """The settings of a term, which stand beside those of its guidance."""
+    node = next(n for n in _tree("dream3d.term").body if isinstance(n, ast.ClassDef))
+    return {**dict(_parameters(node)), "prompt": (str | None, None)}
+
+
+def _class(tree: ast.Module, catalogue: str, name: str, path: Path) -> ast.ClassDef:
+    classes = [node for node in tree.body if isinstance(node, ast.ClassDef)]
+    if catalogue in MODULES:
+        return next(node for node in classes if node.name.lower() == name)
+    base = FOLDERS[catalogue]
+    match [node for node in classes if base in {ast.unparse(b).split(".")[-1] for b in node.bases}]:
+        case [only]:
+            return only
+        case found:
+            raise Mistake(f"{name} must hold exactly one class that derives from {base}, but has {len(found)}", where=str(path))
+
+
+def _parameters(node: ast.ClassDef):
+    """Keyword-only parameters of __init__, or of a dataclass the fields after `_: KW_ONLY`."""
+    init = next((n for n in node.body if isinstance(n, ast.FunctionDef) and n.name == "__init__"), None)
+    if init is not None:
+        for argument, default in zip(init.args.kwonlyargs, init.args.kw_defaults, strict=True):
+            yield argument.arg, (_value(argument.annotation), MISSING if default is None else _value(default))
+        return
+    fields = [n for n in node.body if isinstance(n, ast.AnnAssign)]
+    start = next((i for i, n in enumerate(fields) if ast.unparse(n.annotation).endswith("KW_ONLY")), len(fields))
+    for field in fields[start + 1 :]:
+        if not ast.unparse(field.annotation).startswith("ClassVar"):
+            yield field.target.id, (_value(field.annotation), MISSING if field.value is None else _value(field.value))
+
+
+def _value(node: ast.expr) -> Any:
+    """Annotations and defaults use only the names of typing and of dream3d.schedule."""
+    return eval(compile(ast.Expression(node), "<signature>", "eval"), dict(_NAMES))
+
+
+def _vocabulary(node: ast.ClassDef) -> str | None:
+    """A prior whose prompts are limited names the torch-free module that checks them: `vocabulary: ClassVar[str] = "..."`."""
+    for item in node.body:
+        if isinstance(item, ast.AnnAssign) and ast.unparse(item.target) == "vocabulary" and item.value is not None:
+            return ast.literal_eval(item.value)
+    return None
+
+
+def option_parameters(cls: type) -> dict[str, tuple[Any, Any]]:
+    """The same view of a dataclass in dream3d.options."""
+    return {name: (field.type, field.default) for name, field in cls.__dataclass_fields__.items()}
+
+
+OPTIONS = {"text": options.Words, "keep": options.Keep, "export": options.Export}
+
+
+def stage(settings: dict, seed: int, device: str, number: int, attempt: int, priors: dict):
+    """The System of one stage from its complete settings. `priors` keeps loaded priors between stages."""
+    from dream3d.penalties import Penalties
+
+    key = repr(settings["prior"])
+    if key not in priors:
+        priors.clear()
+        priors[key] = make("priors", settings["prior"]).to(device)
+    prior = priors[key]
+    with _forked(seed):
+        terms = _terms(settings, prior)
+        scene = _scene(settings, seed, number).to(device)
+    penalties = Penalties({name: schedule.Ramp.parse(w) for name, w in settings["penalties"].items()})
+    cameras = make("cameras", settings["cameras"], prior.spec.size)
+    return load(signature("systems", settings["system"]["type"]))(
+        scene, terms, cameras, make("background", settings["background"]), make("optim", settings["optimizer"]), penalties,
+        _clip(settings["clip"]), settings["steps"], seed, 1000 * attempt + number,
+    )  # fmt: skip
+
+
+def scene(settings: dict, seed: int, number: int):
+    """The representation of one stage alone, on the CPU: enough to load a run."""
+    with _forked(seed):
+        return _scene(settings, seed, number)
+
+
+def _scene(settings: dict, seed: int, number: int):
+    from dream3d.types import Step
+
+    return make("renderers", settings["renderer"], Step.make(0, 1, seed, salt=-1 - number).rng)
+
+
+@contextmanager
+def _forked(seed: int):
+    """Libraries that draw from the global generator while building do so from the seed, and leave no trace."""
+    import torch
+
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        yield
+
+
+def describe(settings: dict, system, device: str) -> str:
+    """One line on what runs where, and why."""
+    parts = [f"{key} {settings[key]['type']}" for key in ("prior", "renderer")]
+    about = [getattr(system.scene, "about", ""), f"device {device}"]
+    return ", ".join([*parts, *filter(None, about)])
+
+
+def add_plugin(module: str) -> None:
+    """Make the one class of a dotted module available under the module's last name. Only the command line may do this."""
+    try:
+        found = importlib.util.find_spec(module)
+    except (ImportError, ValueError):
+        found = None
+    if found is None or not found.origin:
+        raise Mistake(f"there is no module {module!r} to plug in", where="--plugin")
+    bases = {ast.unparse(b).split(".")[-1] for n in _tree(module).body if isinstance(n, ast.ClassDef) for b in n.bases}
+    catalogues = [catalogue for catalogue, base in FOLDERS.items() if base in bases]
+    if len(catalogues) != 1:
+        raise Mistake(f"{module} must hold exactly one Guidance, Representation, Prior or System", where=found.origin)
+    plugins[catalogues[0], module.rpartition(".")[2]] = module
+
+
+def _terms(settings: dict, prior) -> list:
+    from dream3d.prompt import Prompt
+    from dream3d.term import Term
+
+    words, terms = options.Words(**settings["text"]), []
+    for entry in settings["guidance"] if isinstance(settings["guidance"], list) else [settings["guidance"]]:
+        guidance = make("guidance", entry, prior)
+        _check_needs(entry["type"], guidance, prior)
+        prompts = entry["prompt"] or settings["prompt"]
+        text = Prompt(prior, prompts if isinstance(prompts, list) else [prompts], settings["negative"], words)
+        known = {k: v for k, v in term_parameters().items() if k != "prompt"}
+        terms.append(Term(guidance, text, **{k: typed(entry[k], kind, k) for k, (kind, _) in known.items()}))
+    return terms
+
+
+def _check_needs(name: str, guidance, prior) -> None:
+    """What a formula needs of its prior is known before any work."""
+    if missing := sorted(guidance.needs - prior.spec.capabilities):
+        offers = ", ".join(sorted(prior.spec.capabilities)) or "nothing special"
+        raise Mistake(f"guidance {name!r} needs a prior with: {', '.join(missing)}", where="prior", near=f"this prior offers {offers}")
+
+
+def _clip(value):
+    if isinstance(value, dict):
+        return {name: schedule.Ramp.parse(v) for name, v in value.items()}
+    return None if value is None else schedule.Ramp.parse(value)

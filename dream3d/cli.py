@@ -1,0 +1,110 @@
+"""The command line. Settings are checked, the folder is claimed and its status written before torch is imported."""
+
+import argparse
+import os
+import sys
+from pathlib import Path
+
+from dream3d import __version__, build, config
+from dream3d.errors import Mistake
+
+EXAMPLES = """examples:
+  python launch.py --config sds-gaussian.yaml prompt="a red car"
+  python launch.py --config sds-gaussian.yaml prompt="a duck" seed=3 steps=300 out=duck guidance.scale=20
+  python launch.py resume runs/sds-gaussian/20261121-101500-a-red-car-1f2e3d4c
+  python launch.py export duck
+"""
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run one command; returns the exit code. Mistakes are printed, not raised."""
+    words = sys.argv[1:] if arguments is None else arguments
+    try:
+        command = {"resume": resume, "export": export, "generate": generate}.get(words[0] if words else "")
+        return command(words[1:]) if command else generate(words)
+    except Mistake as mistake:
+        print(f"error: {mistake}", file=sys.stderr)
+        return mistake.code
+    except KeyboardInterrupt:
+        return 130
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+
+
+def generate(words: list[str]) -> int:
+    """A configuration and a prompt to an asset."""
+    parser = argparse.ArgumentParser("dream3d", description="Text to 3D by score distillation.", epilog=EXAMPLES,
+                                     formatter_class=argparse.RawDescriptionHelpFormatter)  # fmt: skip
+    parser.add_argument("--config", metavar="NAME", help="a YAML file, or the name of a bundled recipe")
+    parser.add_argument("--dry-run", action="store_true", help="check and print the complete configuration, and stop")
+    parser.add_argument("--plugin", action="append", default=[], metavar="MODULE", help="a dotted module with one new class in it")
+    parser.add_argument("--quiet", action="store_true")
+    parser.add_argument("--version", action="version", version=f"dream3d {__version__}")
+    parser.add_argument("overrides", nargs="*", metavar="key=value", help='prompt="a red car", seed, steps, out, device, section.key')
+    options = parser.parse_intermixed_args(words)
+    if options.config is None:
+        parser.print_help()
+        return 0 if not options.overrides else 2
+    for module in options.plugin:
+        build.add_plugin(module)
+    found = config.load(options.config, options.overrides)
+    if options.dry_run:
+        print(found.text(), end="")
+    config.check_vocabulary(found)
+    return 0 if options.dry_run else _run(found, quiet=options.quiet)
+
+
+def resume(words: list[str]) -> int:
+    """Continue a run where it stopped."""
+    parser = argparse.ArgumentParser("dream3d resume", description="Continue a run where it stopped.")
+    parser.add_argument("run", type=Path)
+    parser.add_argument("--quiet", action="store_true")
+    options = parser.parse_args(words)
+    found = _stored(options.run)
+    return _run(found, quiet=options.quiet, path=options.run)
+
+
+def export(words: list[str]) -> int:
+    """Write the files of a run again, from its newest checkpoint."""
+    parser = argparse.ArgumentParser("dream3d export", description="Write a run's files again, from its newest checkpoint.")
+    parser.add_argument("run", type=Path)
+    parser.add_argument("overrides", nargs="*", metavar="key=value", help="of the export section: faces=5000 texture=512")
+    options = parser.parse_args(words)
+    found = _stored(options.run, [f"export.{text}" for text in options.overrides])
+
+    from dream3d.export.asset import export as write
+    from dream3d.options import Export
+    from dream3d.run import load
+
+    facts = {"prompt": found.values["prompt"], "seed": found.values["seed"], "recipe": found.name}
+    for path in write(load(options.run).scene, options.run / "export", Export(**found.values["export"]), extras=facts).values():
+        print(path)
+    return 0
+
+
+def _stored(run: Path, overrides: list[str] | None = None) -> config.Config:
+    if not (run / "config.yaml").is_file():
+        raise Mistake("this is not a run folder: it has no config.yaml", where=str(run))
+    return config.load(str(run / "config.yaml"), overrides or [])
+
+
+def _run(found: config.Config, *, quiet: bool, path: Path | None = None) -> int:
+    from dream3d.folder import Folder
+
+    folder = Folder(path or Folder.place(found), found, resume=path is not None)
+    if folder.status().get("state") == "done":
+        folder.close()
+        print(f"already done: {folder.path}")
+        return 0
+
+    from dream3d.run import Interrupted, execute
+
+    try:
+        result = execute(folder, quiet=quiet)
+    except Interrupted as stop:
+        print(f"saved; continue with: python launch.py resume {folder.path}", file=sys.stderr)
+        return stop.code
+    for file in result.exports.values():
+        print(file)
+    return 0

@@ -1,0 +1,268 @@
+"""A configuration: one YAML recipe, at most one it extends, overrides from the command line. Checked whole, without torch.
+
+Prompts are never parsed as YAML: `prompt` and `negative` arrive exactly as they were written.
+"""
+
+import copy
+import dataclasses
+import hashlib
+import importlib
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from dream3d import build
+from dream3d.errors import Mistake, nearest
+from dream3d.recipe import VERBATIM, join, override, read
+from dream3d.schedule import Ramp, Times
+
+PLUGINS = {"prior": "priors", "renderer": "renderers", "cameras": "cameras", "background": "background",
+           "optimizer": "optim", "system": "systems", "guidance": "guidance"}  # fmt: skip
+DEFAULTS = {"prompt": "", "negative": "", "prior": {"type": "exact"}, "guidance": {"type": "sds"}, "renderer": {"type": "gaussians"},
+            "cameras": {"type": "orbit"}, "background": {"type": "random"}, "optimizer": {"type": "adam"}, "penalties": {},
+            "clip": None, "steps": 600, "stages": [], "seed": 0, "device": "auto", "system": {"type": "text_to_3d"},
+            "text": {}, "keep": {}, "export": {}, "out": None}  # fmt: skip
+PER_RUN = ("seed", "device", "out", "stages", "steps", "keep", "export")  # what a stage cannot change
+PLAIN = {"negative": str, "seed": int, "steps": int, "device": str, "out": str | None}
+
+
+@dataclass(frozen=True)
+class Config:
+    """A checked configuration. `values` is complete (defaults filled in) and plain; `origins` says where each path was set."""
+
+    name: str
+    values: dict[str, Any]
+    origins: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def stages(self) -> list[dict[str, Any]]:
+        """Complete settings of each stage, with its own `steps`; a recipe without stages has one."""
+        overrides = self.values["stages"] or [{}]
+        shares = [stage.get("share", 1.0) for stage in overrides]
+        ends = [round(self.values["steps"] * sum(shares[: i + 1]) / sum(shares)) for i in range(len(shares))]
+        steps = [end - start for start, end in zip([0, *ends], ends, strict=False)]
+        merged = [_merge(self.values, {k: v for k, v in stage.items() if k != "share"}) for stage in overrides]
+        return [_fill({**stage, "steps": n, "stages": []}) for stage, n in zip(merged, steps, strict=True)]
+
+    @property
+    def hash(self) -> str:
+        """Eight hexadecimal digits that change with everything that changes the result."""
+        same = {k: v for k, v in self.values.items() if k not in ("out", "keep")}
+        return hashlib.sha256(json.dumps(same, sort_keys=True, ensure_ascii=True).encode()).hexdigest()[:8]
+
+    def where(self, path: str) -> str:
+        """Where `path`, or the nearest part above it, was written."""
+        while path and path not in self.origins:
+            path = path.rpartition(".")[0]
+        return self.origins.get(path, "")
+
+    def text(self) -> str:
+        """The complete configuration as YAML; loading it gives the same configuration."""
+        return yaml.safe_dump(self.values, sort_keys=False, allow_unicode=True, width=120)
+
+
+def locate(name: str) -> Path:
+    """The path if it exists, else the bundled recipe of that name, with or without .yaml."""
+    bundled = build.place("configs") / (name if name.endswith(".yaml") else f"{name}.yaml")
+    for path in (Path(name), bundled):
+        if path.is_file():
+            return path
+    recipes = sorted(p.name for p in build.place("configs").glob("*.yaml"))
+    raise Mistake(f"there is no configuration {name!r}", where="--config", near=", ".join(nearest(name, recipes)))
+
+
+def load(name: str, overrides: list[str] | tuple[str, ...] = ()) -> Config:
+    """Read, extend, override, complete and check. Raises Mistake for the first thing wrong."""
+    path = locate(name)
+    values, origins = read(path)
+    if (base := values.pop("extends", None)) is not None:
+        values, origins = _extend(str(base), path, values, origins)
+    for text in overrides:
+        override(values, origins, text)
+    found = Config(path.stem, values, origins)
+    return dataclasses.replace(found, values=_check(found))
+
+
+def _extend(base: str, path: Path, values: dict, origins: dict) -> tuple[dict, dict]:
+    beside = path.parent / base
+    below, lines = read(beside if beside.is_file() else locate(base))
+    if "extends" in below:
+        raise Mistake(f"{base} extends another recipe itself: one level only", where=origins["extends"])
+    return _merge(below, values), lines | origins
+
+
+def _merge(below: Any, above: Any) -> Any:
+    """Mappings merge key by key; a mapping with another `type` replaces the whole section, as everything else does."""
+    if not (isinstance(below, dict) and isinstance(above, dict)) or above.get("type", below.get("type")) != below.get("type"):
+        return copy.deepcopy(above)
+    merged = {key: _merge(below[key], above[key]) if key in below and key in above else (above | below)[key]
+              for key in {**below, **above}}  # fmt: skip
+    return copy.deepcopy(merged)
+
+
+# --- checking -------------------------------------------------------------------------------------------------------------------
+
+
+def _check(config: Config) -> dict[str, Any]:
+    """Every key, name and type of the configuration and of each of its stages; returns it complete."""
+    values = _interpolate(config.values)
+    for key in values:
+        if key not in DEFAULTS:
+            raise _unknown(config, key, "", DEFAULTS)
+    full = _fill(_merge(DEFAULTS, values), config)
+    if not isinstance(full["stages"], list):
+        raise Mistake("stages: expected a list of overrides", where=config.where("stages"))
+    for i, stage in enumerate(full["stages"]):
+        _check_stage(config, full, stage, i)
+    return full
+
+
+def _check_stage(config: Config, full: dict, stage: Any, i: int) -> None:
+    if not isinstance(stage, dict):
+        raise Mistake(f"stages.{i}: expected a mapping of overrides", where=config.where(f"stages.{i}"))
+    allowed = {"share", *DEFAULTS} - set(PER_RUN)
+    for key in stage:
+        if key not in allowed:
+            raise _unknown(config, key, f"stages.{i}", allowed)
+    if build.typed(stage.get("share", 1.0), float, f"stages.{i}.share", config.where(f"stages.{i}")) <= 0:
+        raise Mistake(f"stages.{i}.share must be above 0", where=config.where(f"stages.{i}.share"))
+    shifted = {k.removeprefix(f"stages.{i}."): v for k, v in config.origins.items() if k.startswith(f"stages.{i}.")}
+    _fill(_merge(full, {k: v for k, v in stage.items() if k != "share"}), Config(config.name, full, config.origins | shifted))
+
+
+def _fill(values: dict[str, Any], config: Config | None = None) -> dict[str, Any]:
+    """The same settings with every default written out; each is checked on the way."""
+    config = config or Config("", values)
+    out = {key: plain(build.typed(values[key], kind, key, config.where(key))) for key, kind in PLAIN.items()}
+    out["prompt"] = _prompt(values["prompt"], config)
+    for key in ("prior", "renderer", "cameras", "background", "optimizer", "system"):
+        out[key] = _plugin(config, key, values[key])
+    terms = values["guidance"] if isinstance(values["guidance"], list) else [values["guidance"]]
+    filled = [_plugin(config, f"guidance.{i}" if isinstance(values["guidance"], list) else "guidance", t) for i, t in enumerate(terms)]
+    out["guidance"] = filled if isinstance(values["guidance"], list) else filled[0]
+    for key, cls in build.OPTIONS.items():
+        out[key] = _settings(config, key, _mapping(config, key, values[key]), build.option_parameters(cls))
+    out["penalties"] = _named_ramps(config, "penalties", values["penalties"], build.penalties())
+    clip = values["clip"]
+    out["clip"] = _named_ramps(config, "clip", clip, None) if isinstance(clip, dict) else _optional_ramp(config, "clip", clip)
+    if out["steps"] < 1:
+        raise Mistake(f"steps must be at least 1, but it is {out['steps']}", where=config.where("steps"))
+    out["stages"] = copy.deepcopy(values["stages"])
+    return {key: out[key] for key in DEFAULTS}
+
+
+def _prompt(value: Any, config: Config) -> str | list[str]:
+    prompts = value if isinstance(value, list) else [value]
+    if not prompts or not all(isinstance(p, str) and p.strip() for p in prompts):
+        raise Mistake("there is no prompt", where=config.where("prompt"), fix='prompt="a red car"')
+    return value
+
+
+def _plugin(config: Config, path: str, settings: Any) -> dict[str, Any]:
+    settings = _mapping(config, path, settings)
+    catalogue = PLUGINS[path.split(".")[0]]
+    default = DEFAULTS[path.split(".")[0]]["type"]
+    name = build.typed(settings.get("type", default), str, f"{path}.type", config.where(f"{path}.type"))
+    known = build.signature(catalogue, name, where=config.where(f"{path}.type")).parameters
+    if catalogue == "guidance":
+        known = {**known, **build.term_parameters()}
+    return {"type": name, **_settings(config, path, {k: v for k, v in settings.items() if k != "type"}, known)}
+
+
+def _mapping(config: Config, path: str, value: Any) -> dict[str, Any]:
+    if isinstance(value, str) and path.split(".")[0] in PLUGINS:
+        return {"type": value}
+    if value is None:
+        return {}
+    if not isinstance(value, dict):
+        raise Mistake(f"{path}: expected a mapping, but it is {value!r}", where=config.where(path))
+    return value
+
+
+def _settings(config: Config, path: str, given: dict[str, Any], known: dict[str, tuple[Any, Any]]) -> dict[str, Any]:
+    """Given settings checked against known parameters, completed by their defaults."""
+    for key in given:
+        if key not in known:
+            raise _unknown(config, key, path, known)
+    out = {}
+    for key, (kind, default) in known.items():
+        if key not in given and default is build.MISSING:
+            raise Mistake(f"{path}.{key} is missing", where=config.where(path))
+        where = config.where(f"{path}.{key}")
+        out[key] = plain(build.typed(given[key], kind, f"{path}.{key}", where) if key in given else default)
+    if out.get("sees") is not None:
+        _check_sees(config, path, out["sees"])
+    return out
+
+
+def _check_sees(config: Config, path: str, sees: str | dict) -> None:
+    for name in sees if isinstance(sees, dict) else [sees]:
+        if name not in build.sees():
+            raise Mistake(f"{path}.sees: there is no buffer {name!r}", where=config.where(f"{path}.sees"),
+                          near=", ".join(nearest(name, build.sees())))  # fmt: skip
+
+
+def _named_ramps(config: Config, path: str, given: Any, known: list[str] | None) -> dict[str, Any]:
+    given = _mapping(config, path, given)
+    for key in given:
+        if known is not None and key not in known:
+            raise _unknown(config, key, path, known)
+    return {key: plain(build.typed(value, Ramp, f"{path}.{key}", config.where(f"{path}.{key}"))) for key, value in given.items()}
+
+
+def _optional_ramp(config: Config, path: str, value: Any) -> Any:
+    return plain(build.typed(value, Ramp | None, path, config.where(path)))
+
+
+def _unknown(config: Config, key: str, path: str, known) -> Mistake:
+    full = join(path, key)
+    return Mistake(f"unknown key {full!r}", where=config.where(full), near=", ".join(nearest(key, known)))
+
+
+def _interpolate(values: dict[str, Any]) -> dict[str, Any]:
+    """Resolve ${section.key} everywhere but in prompts."""
+    held: list[Any] = []
+    try:
+        tree = OmegaConf.create(_map_verbatim(values, lambda text: held.append(text) or f"held {len(held) - 1}"))
+        return _map_verbatim(OmegaConf.to_container(tree, resolve=True), lambda mark: held[int(mark.split()[1])])
+    except OmegaConfBaseException as error:
+        raise Mistake(f"a value refers to something that is not there: {str(error).splitlines()[0]}") from None
+
+
+def _map_verbatim(tree: Any, change) -> Any:
+    if isinstance(tree, dict):
+        return {k: change(v) if k in VERBATIM else _map_verbatim(v, change) for k, v in tree.items()}
+    return [_map_verbatim(v, change) for v in tree] if isinstance(tree, list) else tree
+
+
+def plain(value: Any) -> Any:
+    """A typed setting as YAML can hold it."""
+    if isinstance(value, Times):
+        return plain(value.low) if value.low == value.high else [plain(value.low), plain(value.high)]
+    if isinstance(value, Ramp):
+        fields = {f.name: getattr(value, f.name) for f in dataclasses.fields(value)}
+        return value.start if value.end is None else {k: v for k, v in fields.items() if v != Ramp.__dataclass_fields__[k].default}
+    if isinstance(value, tuple | list):
+        return [plain(v) for v in value]
+    return {k: plain(v) for k, v in value.items()} if isinstance(value, dict) else value
+
+
+def check_vocabulary(config: Config) -> None:
+    """A prior with a limited vocabulary says, before any work, which words of the prompts it does not know."""
+    for stage in config.stages:
+        module = build.signature("priors", stage["prior"]["type"]).vocabulary
+        if module is not None:
+            parse = importlib.import_module(module).parse
+            for prompt in [stage["prompt"], stage["negative"], *_term_prompts(stage)]:
+                for text in prompt if isinstance(prompt, list) else [prompt]:
+                    parse(text, unknown=stage["prior"].get("unknown", "stop"))
+
+
+def _term_prompts(stage: dict[str, Any]) -> list[str]:
+    terms = stage["guidance"] if isinstance(stage["guidance"], list) else [stage["guidance"]]
+    return [term["prompt"] for term in terms if term.get("prompt")]

@@ -1,0 +1,112 @@
+"""A run's folder on disk: its name, its lock, its status. Works before torch is imported."""
+
+import json
+import os
+import re
+import shlex
+import sys
+import time
+import unicodedata
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from dream3d import __version__, files
+from dream3d.config import Config
+from dream3d.errors import Mistake
+
+
+def slug(prompt: str | list[str]) -> str:
+    """A prompt as part of a folder's name: ASCII letters, digits and dashes, at most 48."""
+    text = " ".join(prompt) if isinstance(prompt, list) else prompt
+    ascii_text = unicodedata.normalize("NFKD", text[:400]).encode("ascii", "ignore").decode().lower()
+    return re.sub(r"[^a-z0-9]+", "-", ascii_text)[:48].strip("-") or "prompt"
+
+
+class Folder:
+    """runs/<config>/<time>-<slug>-<hash>/, or exactly `out`. Opening it takes its lock; a second process is told who runs it."""
+
+    def __init__(self, path: Path, config: Config, *, resume: bool = False):
+        self.path, self.config = path, config
+        self._open()
+        self._claim(resume)
+
+    @staticmethod
+    def place(config: Config) -> Path:
+        """Where this configuration runs: `out`, else the newest folder it has run in, else a new one."""
+        if config.values["out"]:
+            return Path(config.values["out"])
+        base, tail = Path("runs") / config.name, f"-{slug(config.values['prompt'])}-{config.hash}"
+        earlier = sorted(p for p in base.glob(f"*{tail}") if (p / "config.yaml").is_file())
+        return earlier[-1] if earlier else base / (time.strftime("%Y%m%d-%H%M%S") + tail)
+
+    def _open(self) -> None:
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            self.lock = FileLock(self.path / ".lock")
+            self.lock.acquire(timeout=0)
+        except Timeout:
+            pid = self.status().get("pid", "another process")
+            raise Mistake(f"this run is already going on (process {pid})", where=str(self.path), fix="wait, or give out=ANOTHER") from None
+        except OSError as error:
+            raise Mistake(f"the run folder cannot be made: {error.strerror}", where=str(self.path), fix="give out=SOMEWHERE") from None
+
+    def _claim(self, resume: bool) -> None:
+        """A folder that holds another configuration is left alone."""
+        stored = self.path / "config.yaml"
+        if not stored.is_file():
+            if others := [p.name for p in self.path.iterdir() if p.name != ".lock"]:
+                self.close()
+                raise Mistake(f"the folder is not empty and not a run (it holds {others[0]!r})", where=str(self.path),
+                              fix="give another out=")  # fmt: skip
+            files.write_text(stored, self.config.text())
+            files.write_text(self.path / "command.txt", shlex.join(sys.argv) + "\n")
+            self.report("running", 0, "preparing")
+        elif not resume and self.stored_hash() != self.config.hash:
+            self.close()
+            raise Mistake("this folder holds a run of another configuration", where=str(stored), fix="give another out=, or delete it")
+
+    def stored_hash(self) -> str:
+        from dream3d.config import load
+
+        return load(str(self.path / "config.yaml")).hash
+
+    def status(self) -> dict:
+        """What status.json says; empty where there is none."""
+        try:
+            return json.loads((self.path / "status.json").read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            return {}
+
+    def report(self, state: str, step: int, reason: str = "", **more) -> None:
+        """Write status.json: state is running, done, failed or interrupted."""
+        old = self.status()
+        started = old.get("started", time.time())
+        status = {"state": state, "step": step, "reason": reason, "pid": os.getpid(), "started": started, "updated": time.time()}
+        files.write_json(self.path / "status.json", {**status, "version": __version__, **more})
+
+    def tell(self, line: str) -> None:
+        """Append a line to log.txt."""
+        with open(self.path / "log.txt", "a", encoding="utf-8") as log:
+            log.write(f"{time.strftime('%H:%M:%S')} {line}\n")
+
+    def metrics(self, entries: list[dict]) -> None:
+        with open(self.path / "metrics.jsonl", "a", encoding="utf-8") as out:
+            out.writelines(json.dumps(entry) + "\n" for entry in entries)
+
+    def rewind_metrics(self, step: int) -> None:
+        """Drop what was measured from `step` on: it will be measured again."""
+        path = self.path / "metrics.jsonl"
+        if path.is_file():
+            lines = path.read_text(encoding="utf-8").splitlines()
+            files.write_text(path, "".join(line + "\n" for line in lines if _step_of(line) < step))
+
+    def close(self) -> None:
+        self.lock.release()
+
+
+def _step_of(line: str) -> float:
+    try:
+        return json.loads(line)["step"]
+    except (ValueError, KeyError, TypeError):  # the last line of a killed run may be torn
+        return float("inf")

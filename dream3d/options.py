@@ -1,0 +1,36 @@
+"""Sections of a configuration that are not plug-ins: plain settings, readable without torch."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Words:
+    """The `text` section. views: append ", front view" and so on; front, overhead: where they begin, in degrees."""
+
+    views: bool = True
+    front: float = 45.0
+    overhead: float = 60.0
+
+
+@dataclass(frozen=True)
+class Keep:
+    """The `keep` section: a preview strip every `preview` steps; a checkpoint every `steps` steps and every `seconds` seconds,
+    of which the newest `checkpoints` are kept; 0 switches one off."""
+
+    preview: int = 200
+    steps: int = 200
+    seconds: float = 30.0
+    checkpoints: int = 3
+
+
+@dataclass(frozen=True)
+class Export:
+    """The `export` section. faces: triangles of the mesh; texture: side of its texture in pixels; resolution: grid of the surface
+    reconstruction; frames: of the turntable; size: side of its pictures. mesh: false leaves the mesh out."""
+
+    mesh: bool = True
+    faces: int = 10000
+    texture: int = 1024
+    resolution: int = 128
+    frames: int = 60
+    size: int = 256

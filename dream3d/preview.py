@@ -1,0 +1,48 @@
+"""Preview strips: for a few views, the render, what the prior wants to see (x0-hat) and the gradient that pulls one to the other."""
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from dream3d.diffusion import add_noise, predict, x0_from_eps
+from dream3d.types import Step
+
+SALT, T = 77, 0.5  # its own random stream; the noise level of x0-hat
+ROWS = 4
+
+
+def strip(system, index: int) -> Float[Tensor, "h w 3"]:
+    """A picture in [0, 1], rows views, columns render | x0-hat at t = 0.5 without guidance | gradient (grey is none)."""
+    fixed = Step.make(0, system.steps, system.seed, salt=SALT)
+    now = Step(index, system.steps, system.seed, fixed.rng)  # the same cameras and noise in every strip
+    cameras = system.cameras(now)
+    with torch.no_grad():
+        render = system.background(system.scene.render(cameras, now), cameras, now)
+    seen, term = render.cut(), system.terms[0]
+    term.pull(seen, cameras, now)
+    columns = [render.rgb, _wanted(term, render, cameras, now)]
+    if seen.rgb.grad is not None:
+        columns.append(_centred(seen.rgb.grad))
+    columns = [_resize(c, render.rgb.shape[1:3]) for c in columns if len(c)]
+    rows = [torch.cat([c[i] for c in columns if i < len(c)], 1) for i in range(min(ROWS, *(len(c) for c in columns)))]
+    return torch.cat(rows).clamp(0, 1).detach()
+
+
+def _wanted(term, render, cameras, now: Step) -> Float[Tensor, "B H W C"]:
+    part, cameras = render.of(term.views, cameras)
+    view, _ = term.view(part, cameras)
+    prior, x = term.guidance.prior, view.x
+    t = torch.full((len(x),), T, device=x.device)
+    z = add_noise(prior, x, t, now.normal(*x.shape, device=x.device))
+    (eps,) = predict(prior, z, t, view, "text")
+    return prior.decode(x0_from_eps(prior, z, t, eps))[..., :3]
+
+
+def _centred(gradient: Float[Tensor, "B H W 3"]) -> Float[Tensor, "B H W 3"]:
+    """Minus the gradient around grey: brighter where the render should become brighter."""
+    largest = gradient.abs().flatten().float().quantile(0.99).clamp(min=1e-12) if gradient.numel() < 1 << 24 else gradient.abs().max()
+    return 0.5 - gradient / (2 * largest)
+
+
+def _resize(image: Float[Tensor, "B H W 3"], size) -> Float[Tensor, "B h w 3"]:
+    return torch.nn.functional.interpolate(image.movedim(-1, 1), tuple(size), mode="nearest").movedim(1, -1)

@@ -1,0 +1,307 @@
+"""A run: stages in a folder, with progress, previews, checkpoints, resume and the export at the end."""
+
+import json
+import platform
+import signal
+import sys
+import threading
+import time
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+import torch
+from PIL import Image
+
+from dream3d import build, checkpoint, files
+from dream3d.config import Config, check_vocabulary
+from dream3d.config import load as load_config
+from dream3d.errors import Mistake
+from dream3d.folder import Folder
+from dream3d.interfaces import Log, Representation, System
+from dream3d.options import Export, Keep
+from dream3d.preview import strip
+from dream3d.progress import Display, shares
+
+STREAK, RETRIES = 10, 3  # non-finite steps in a row that roll back, and how often before a run has diverged
+PACKAGES = ("torch", "numpy", "numba", "safetensors", "omegaconf", "trimesh", "scikit-image", "xatlas", "imageio-ffmpeg")
+
+
+class Interrupted(Exception):
+    """SIGINT or SIGTERM arrived; the run has been saved. `code` is 130 or 143."""
+
+    def __init__(self, number: int):
+        super().__init__(signal.Signals(number).name)
+        self.code = 128 + number
+
+
+@dataclass(frozen=True)
+class Result:
+    """A finished run: its folder, the files it made by name, the scene, and the scalars of its last step."""
+
+    path: Path
+    exports: dict[str, Path]
+    scene: Representation
+    metrics: dict[str, float]
+
+
+class Run:
+    """One configuration in one folder, from wherever it stopped to its last file."""
+
+    def __init__(self, folder: Folder, show: Display):
+        self.folder, self.config, self.show = folder, folder.config, show
+        self.stages, self.seed = self.config.stages, self.config.values["seed"]
+        self.device = _device(self.config.values["device"])
+        self.keep = Keep(**self.config.values["keep"])
+        self.checkpoints = folder.path / "checkpoints"
+        self.offsets = [sum(s["steps"] for s in self.stages[:i]) for i in range(len(self.stages) + 1)]
+        self.stage = self.attempt = self.index = 0
+        self.priors: dict[str, torch.nn.Module] = {}
+        self.stop: int | None = None
+
+    @property
+    def step(self) -> int:
+        """Steps done, over all stages."""
+        return self.offsets[self.stage] + self.index
+
+    def go(self) -> Result:
+        """Run what is left. Raises Interrupted, or Mistake with exit code 5 where it diverged."""
+        with _signals(self):
+            self._start()
+            system = self._resume() or self._enter(0, None)
+            while True:
+                system, log = self._optimise(system)
+                if self.stage + 1 == len(self.stages):
+                    break
+                system = self._enter(self.stage + 1, system.scene.handover())
+            self._save(system)
+            exports = self._export(system.scene)
+        self.folder.report("done", self.step, exports={k: str(v.relative_to(self.folder.path)) for k, v in exports.items()})
+        return Result(self.folder.path, exports, system.scene, log.scalars)
+
+    # --- stages ---------------------------------------------------------------------------------------------------------------
+
+    def _build(self) -> System:
+        return build.stage(self.stages[self.stage], self.seed, self.device, self.stage, self.attempt, self.priors)
+
+    def _enter(self, stage: int, handed) -> System:
+        """Begin a stage from what the one before handed over, and save at once: a kill from here on comes back here."""
+        self.stage, self.index = stage, 0
+        system = self._build()
+        if handed is not None:
+            system.scene.init_from(handed)
+        self._tell(f"stage {stage + 1} of {len(self.stages)}: {build.describe(self.stages[stage], system, self.device)}")
+        self._save(system)
+        return system
+
+    def _resume(self) -> System | None:
+        found = checkpoint.newest(self.checkpoints, self._tell)
+        if found is None:
+            return None
+        about, state = found
+        self.stage, self.index, self.attempt = about["stage"], about["index"], about["attempt"]
+        system = self._build()
+        system.restore(state)
+        self.folder.rewind_metrics(self.step)
+        self._tell(f"continuing from step {self.step}: {build.describe(self.stages[self.stage], system, self.device)}")
+        return system
+
+    def _roll_back(self) -> System:
+        """The last good checkpoint again, with other randomness."""
+        tried = self.attempt + 1
+        reason = f"{STREAK} steps in a row had non-finite gradients (step {self.step})"
+        if tried > RETRIES:
+            raise Mistake(f"the run diverged: {reason}", where=str(self.folder.path), code=5,
+                          fix="lower the renderer's learning rates, or set clip")  # fmt: skip
+        about, state = checkpoint.newest(self.checkpoints, self._tell)
+        self.stage, self.index, self.attempt = about["stage"], about["index"], tried
+        self._tell(f"{reason}: rolled back to step {self.step} (attempt {tried + 1})")
+        system = self._build()
+        system.restore(state)
+        self.folder.rewind_metrics(self.step)
+        return system
+
+    # --- the loop ---------------------------------------------------------------------------------------------------------------
+
+    def _optimise(self, system: System) -> tuple[System, Log]:
+        """The steps of this stage."""
+        total, log, pending, seconds = self.stages[self.stage]["steps"], Log(), [], {}
+        saved = reported = time.monotonic()
+        self.show.begin(f"stage {self.stage + 1}/{len(self.stages)}", total, self.index)
+        while self.index < total:
+            if self.keep.preview and self.index % self.keep.preview == 0:
+                self._preview(system)
+            log = system.step(self.index)
+            self.index += 1
+            pending.append({"step": self.step - 1, "stage": self.stage, **log.scalars})
+            seconds = {part: seconds.get(part, 0.0) + s for part, s in log.seconds.items()}
+            self.show.step(self.index, f"clipped {100 * log.scalars.get('clipped', 0):.0f}%  {shares(seconds)}")
+            if system.optimizer.streak >= STREAK:
+                pending.clear()
+                system = self._roll_back()
+            elif self.stop or self._due(saved) and not log.skipped:
+                pending = self._flush(pending)
+                self._save(system)
+                saved = time.monotonic()
+            if time.monotonic() - reported > 2:
+                pending, reported = self._flush(pending), time.monotonic()
+                self.folder.report("running", self.step, total=self.offsets[-1])
+            self._check_stop()
+        self._flush(pending)
+        self._preview(system)
+        return system, log
+
+    def _due(self, saved: float) -> bool:
+        by_step = self.keep.steps and self.index % self.keep.steps == 0
+        return bool(by_step or self.keep.seconds and time.monotonic() - saved > self.keep.seconds)
+
+    def _flush(self, pending: list[dict]) -> list[dict]:
+        self.folder.metrics(pending)
+        return []
+
+    def _save(self, system: System) -> None:
+        about = {"stage": self.stage, "index": self.index, "attempt": self.attempt}
+        checkpoint.save(self.checkpoints, self.step, system.state(), about, keep=self.keep.checkpoints)
+        self.folder.report("running", self.step, total=self.offsets[-1])
+
+    def _preview(self, system: System) -> None:
+        picture = (strip(system, min(self.index, system.steps - 1)).cpu() * 255).round().byte().numpy()
+        for name in (f"step_{self.step:06d}.png", "latest.png"):
+            with files.replacing(self.folder.path / "previews" / name) as path:
+                Image.fromarray(picture).save(path, format="PNG")
+
+    def _check_stop(self) -> None:
+        if self.stop:
+            raise Interrupted(self.stop)
+
+    # --- before and after -------------------------------------------------------------------------------------------------------
+
+    def _start(self) -> None:
+        torch.use_deterministic_algorithms(self.device == "cpu")
+        files.write_json(self.folder.path / "environment.json", _environment(self.device))
+        self.folder.report("running", 0, total=self.offsets[-1])
+
+    def _export(self, scene: Representation) -> dict[str, Path]:
+        from dream3d.export.asset import export
+
+        settings = Export(**self.config.values["export"])
+        self.show.begin("export", 100)
+
+        def progress(what: str, share: float) -> None:
+            self.show.step(round(100 * share), what)
+            self._check_stop()
+
+        facts = {"prompt": self.config.values["prompt"], "seed": self.seed, "recipe": self.config.name}
+        return export(scene, self.folder.path / "export", settings, extras=facts, progress=progress)
+
+    def _tell(self, text: str) -> None:
+        self.show.line(text)
+        self.folder.tell(text)
+
+
+@contextmanager
+def _signals(run: Run):
+    """The first SIGINT or SIGTERM asks the loop to save and stop; a second SIGINT stops at once."""
+
+    def ask(number, frame):
+        if run.stop and number == signal.SIGINT:
+            raise KeyboardInterrupt
+        run.stop = number
+
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _device(name: str) -> str:
+    if name == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        torch.zeros(1, device=name)
+    except (RuntimeError, AssertionError) as error:
+        raise Mistake(f"device {name!r} cannot be used: {str(error).splitlines()[0]}", where="device", fix="device=cpu") from None
+    return name
+
+
+def _environment(device: str) -> dict:
+    found = {}
+    for package in PACKAGES:
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            found[package] = None
+    hardware = torch.cuda.get_device_name() if device.startswith("cuda") else platform.processor() or platform.machine()
+    return {"python": sys.version.split()[0], "platform": platform.platform(), "device": device, "hardware": hardware,
+            "threads": torch.get_num_threads(), "packages": found}  # fmt: skip
+
+
+# --- from Python --------------------------------------------------------------------------------------------------------------------
+
+
+def execute(folder: Folder, *, quiet: bool = False) -> Result:
+    """Run a claimed folder to its end; status.json says how it ended, whatever happens."""
+    try:
+        with Display(quiet=quiet) as show:
+            run = Run(folder, show)
+            return run.go()
+    except Interrupted as stop:
+        folder.report("interrupted", run.step, f"{stop}: saved; the same command, or resume, continues")
+        raise
+    except KeyboardInterrupt:
+        folder.report("interrupted", folder.status().get("step", 0), "stopped at once; the last checkpoint continues")
+        raise
+    except torch.OutOfMemoryError as error:
+        raise _failed(folder, Mistake(f"out of memory: {str(error).splitlines()[0]}", fix="lower cameras.batch", code=4)) from error
+    except Exception as error:
+        raise _failed(folder, error)
+    finally:
+        folder.close()
+
+
+def _failed(folder: Folder, error: Exception) -> Exception:
+    try:
+        folder.report("failed", folder.status().get("step", 0), str(error) or type(error).__name__)
+    except (OSError, Mistake):  # a full disk must not hide the first error
+        pass
+    return error
+
+
+def generate(prompt: str, config: str = "sds-gaussian", *, quiet: bool = True, **overrides) -> Result:
+    """Make an asset: generate("a red car", seed=1, out="car", **{"guidance.scale": 10}). A finished run is read, not repeated."""
+    settings = [f"prompt={prompt}", *(f"{key}={_yaml(value)}" for key, value in overrides.items())]
+    found = load_config(config, settings)
+    check_vocabulary(found)
+    folder = Folder(Folder.place(found), found)
+    if folder.status().get("state") == "done":
+        folder.close()
+        return load(folder.path)
+    return execute(folder, quiet=quiet)
+
+
+def load(path: str | Path) -> Result:
+    """A run, finished or not, as it was at its newest checkpoint: its scene renders."""
+    path = Path(path)
+    if not (path / "config.yaml").is_file():
+        raise Mistake("this is not a run folder: it has no config.yaml", where=str(path))
+    config = load_config(str(path / "config.yaml"))
+    found = checkpoint.newest(path / "checkpoints", lambda text: print(text, file=sys.stderr))
+    if found is None:
+        raise Mistake("this run has no checkpoint yet", where=str(path), fix=f"python launch.py resume {path}")
+    about, state = found
+    scene = build.scene(config.stages[about["stage"]], config.values["seed"], about["stage"])
+    scene.restore(state["scene"])
+    status = json.loads((path / "status.json").read_text(encoding="utf-8"))
+    lines = (path / "metrics.jsonl").read_text(encoding="utf-8").splitlines() if (path / "metrics.jsonl").is_file() else []
+    exports = {name: path / file for name, file in status.get("exports", {}).items()}
+    return Result(path, exports, scene, json.loads(lines[-1]) if lines else {})
+
+
+def _yaml(value) -> str:
+    return value if isinstance(value, str) else json.dumps(value)

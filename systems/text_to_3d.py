@@ -1,0 +1,67 @@
+"""Text to 3D by score distillation: the whole idea is `step`.
+
+Renders of the scene are cut from their graph; every term adds to the gradients on the cut buffers, through its prior's encoder;
+the total is clipped pixel by pixel and sent through the renderer. Left of the waist live priors and formulas, right of it parameters.
+"""
+
+from dream3d.cameras import Sampler
+from dream3d.clock import Clock
+from dream3d.interfaces import Log, Representation, System
+from dream3d.optim import Adam, clip_pixels, clipped_share
+from dream3d.penalties import Penalties
+from dream3d.schedule import at
+from dream3d.term import Term
+from dream3d.types import Step
+
+
+class TextTo3D(System):
+    """One stage: `steps` steps of `terms` on `scene`. `clip` is PGC's C, one number or by buffer; `salt` tells stages and
+    retries apart in the random stream."""
+
+    def __init__(
+        self, scene: Representation, terms: list[Term], cameras: Sampler, background, optimizer: Adam, penalties: Penalties,
+        clip, steps: int, seed: int, salt: int = 0,
+    ):  # fmt: skip
+        self.scene, self.terms, self.cameras, self.background = scene, terms, cameras, background
+        self.optimizer, self.penalties, self.clip = optimizer, penalties, clip
+        self.steps, self.seed, self.salt = steps, seed, salt
+
+    def step(self, index: int) -> Log:
+        clock = Clock()
+        now = Step.make(index, self.steps, self.seed, salt=self.salt)  # where we are; all randomness
+        cameras = self.cameras(now)  # B views: whence, of what, for which term
+        render = self.background(self.scene.render(cameras, now), cameras, now)  # every buffer, composited, with its graph
+        clock.lap("renderer")
+
+        seen = render.cut()  # the waist: the same buffers as leaves
+        for term in self.terms:  # usually one
+            term.pull(seen, cameras, now)  # encode, formula, back through the encoder
+        clock.lap("prior")
+
+        raw, limit = seen.gradients(), at(self.clip, now)
+        pixels = clip_pixels(raw, limit)  # per buffer, per pixel, all terms together (PGC)
+        render.backward(pixels, self.penalties(self.scene, render, now))  # through the renderer only
+        clock.lap("renderer")
+
+        moved = self.optimizer.step(self.scene.groups(now))  # a non-finite step is skipped and counted
+        for term in self.terms:
+            term.learn(now)  # LoRA, discriminator: its own optimiser
+        self.scene.refine(render, self.optimizer, now)  # densify, prune, occupancy
+        clock.lap("rest")
+        return Log(self._scalars(raw, limit), clock.seconds, skipped=not moved)
+
+    def _scalars(self, raw: dict, limit) -> dict[str, float]:
+        norms = {f"gradient/{name}": g.square().mean().sqrt().item() for name, g in raw.items()}
+        evaluations = sum(prior.evaluations for prior in {id(t.guidance.prior): t.guidance.prior for t in self.terms}.values())
+        counts = {"parameters": float(sum(p.numel() for p in self.scene.parameters())), "evaluations": float(evaluations)}
+        return {**norms, **counts, "clipped": clipped_share(raw, limit), "skipped": float(self.optimizer.skipped)}
+
+    def state(self) -> dict:
+        terms = {str(i): term.state() for i, term in enumerate(self.terms)}
+        return {"scene": self.scene.state(), "optimizer": self.optimizer.state(), "terms": terms}
+
+    def restore(self, state: dict) -> None:
+        self.scene.restore(state["scene"])
+        self.optimizer.restore(state["optimizer"])
+        for i, term in enumerate(self.terms):
+            term.restore(state.get("terms", {}).get(str(i), {}))
