@@ -1,7 +1,7 @@
 """Where the scene is looked at from. Every class here is a `cameras.type`; angles in configurations are degrees."""
 
 import math
-from typing import Protocol
+from collections.abc import Callable
 
 import torch
 from jaxtyping import Float, Int
@@ -48,10 +48,7 @@ def ring(count: int, *, elevation: float = 15.0, start: float = 0.0, size: int =
     return look_at(azimuth, torch.full((count,), math.radians(elevation)), size=size, **more)
 
 
-class Sampler(Protocol):
-    """Draws the cameras of a step."""
-
-    def __call__(self, now: Step) -> Cameras: ...
+Sampler = Callable[[Step], Cameras]  # draws the cameras of a step
 
 
 class Orbit:

@@ -62,14 +62,14 @@ class Prior(nn.Module, ABC):
     def student(self, *, rank: int) -> nn.Module:
         """A trainable copy with the same `eps` signature that equals this prior at first and shares its frozen weights."""
 
-    def encode(self, image: Float[Tensor, "B H W C"]) -> Float[Tensor, "B C h w"]:
+    def encode(self, image: Float[Tensor, "B H W K"]) -> Float[Tensor, "B C h w"]:
         """Images in [0, 1] to x, differentiable. Pixel priors resize; latent priors override with the posterior's mean."""
         x = image.movedim(-1, 1)
         if x.shape[-2:] != (self.spec.size, self.spec.size):
             x = F.interpolate(x, (self.spec.size, self.spec.size), mode="bilinear", antialias=True)
         return 2 * x - 1
 
-    def decode(self, x: Float[Tensor, "B C h w"]) -> Float[Tensor, "B H W C"]:
+    def decode(self, x: Float[Tensor, "B C h w"]) -> Float[Tensor, "B H W K"]:
         """x to images, not clamped."""
         return (x.movedim(1, -1) + 1) / 2
 
@@ -132,7 +132,7 @@ class Guidance(ABC):
     def learn(self, now: Step) -> None:
         """Train what this guidance owns (a student, a discriminator) with its own optimiser. Default: nothing."""
 
-    def encode(self, image: Float[Tensor, "B H W C"]) -> Float[Tensor, "B C h w"]:
+    def encode(self, image: Float[Tensor, "B H W K"]) -> Float[Tensor, "B C h w"]:
         """The image as `gradient` sees it."""
         return image.movedim(-1, 1) if self.space == "pixel" else self.prior.encode(image)
 

@@ -11,10 +11,11 @@ from dream3d.types import Cameras, Condition
 
 
 class Prompt:
-    """Rows "text" (view-dependent), "bare", "empty", "negative" and the view words, for one prompt or one per subject."""
+    """Rows "text" (view-dependent), "bare", "empty", "negative" and the view words. Subject i is given prompt i modulo their
+    number: particles share one prompt, several prompts take turns."""
 
     def __init__(self, prior: Prior, prompts: list[str], negative: str, words: Words):
-        self.words = words
+        self.words, self.prompts = words, len(prompts)
         texts = [[p, *(f"{p}, {word} view" for word in VIEW_WORDS)] for p in prompts]
         self.strings = [*(t for row in texts for t in row), negative, ""]
         self.embedding = prior.text(self.strings)
@@ -23,7 +24,7 @@ class Prompt:
     def __call__(self, cameras: Cameras) -> Condition:
         n = len(cameras)
         bare = torch.zeros(n, dtype=torch.long) if cameras.subject is None else cameras.subject.cpu()
-        bare = bare * self.stride
+        bare = bare % self.prompts * self.stride
         view = view_index(cameras, front=self.words.front, overhead=self.words.overhead).cpu()
         picks = {"text": bare + 1 + view if self.words.views else bare, "bare": bare}
         picks |= {"negative": self._constant(n, -2), "empty": self._constant(n, -1)}

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from dream3d.types import Render, Step
 
-Encode = Callable[[Float[Tensor, "B H W C"]], Float[Tensor, "B C h w"]]
+Encode = Callable[[Float[Tensor, "B H W K"]], Float[Tensor, "B C h w"]]
 
 
 def rgb(part: Render, encode: Encode) -> Float[Tensor, "B C h w"]:
