@@ -1,0 +1,51 @@
+"""Everything a finished scene leaves behind: splats.ply, mesh.glb, turntable.mp4, thumbnail.png, contact.png."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+from dream3d.export.glb import write_glb
+from dream3d.export.splat import write_ply
+from dream3d.export.surface import surface
+from dream3d.export.texture import bake, closed
+from dream3d.export.video import contact_sheet, thumbnail, turntable
+from dream3d.interfaces import Representation
+from dream3d.types import Mesh, Points
+
+
+def export(
+    scene: Representation,
+    folder: Path,
+    *,
+    extras: dict,
+    faces: int = 10000,
+    texture: int = 1024,
+    frames: int = 60,
+    progress: Callable[[str, float], None] | None = None,
+    keep: bool = False,
+) -> dict[str, Path]:
+    """Writes the asset into `folder` and returns the files by kind: thumbnail, contact, splats (where the scene is made of
+    Gaussians), turntable, mesh. `extras` describe it inside the mesh file (prompt, seed, recipe; lighting is "baked").
+    `progress` hears the file's name and the share done before it. With `keep`, files that are there are not made again.
+    Raises Mistake for a scene with nothing in it and for a full disk; files finished before stay."""
+    folder, handed = Path(folder), scene.handover()
+    steps = {
+        "thumbnail": ("thumbnail.png", lambda path: thumbnail(scene, path)),
+        "contact": ("contact.png", lambda path: contact_sheet(scene, path)),
+        "splats": ("splats.ply", lambda path: write_ply(handed, path)),
+        "turntable": ("turntable.mp4", lambda path: turntable(scene, path, frames=frames)),
+        "mesh": ("mesh.glb", lambda path: write_glb(_mesh(scene, handed, faces, texture), path, {"lighting": "baked"} | extras)),
+    }
+    if not (isinstance(handed, Points) and handed.scale is not None and handed.opacity is not None):
+        del steps["splats"]
+    for number, (name, write) in enumerate(steps.values()):
+        if progress is not None:
+            progress(name, number / len(steps))
+        if not (keep and (folder / name).is_file()):
+            write(folder / name)
+    return {kind: folder / name for kind, (name, _) in steps.items()}
+
+
+def _mesh(scene: Representation, handed: object, faces: int, texture: int) -> Mesh:
+    """The scene's own mesh where it has a closed one, else the surface seen in its renders; with baked colour."""
+    own = isinstance(handed, Mesh) and len(handed.faces) > 0 and closed(handed.faces)
+    return bake(handed if own else surface(scene), scene, faces=faces, texture=texture)

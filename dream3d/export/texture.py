@@ -1,0 +1,183 @@
+"""Colour of a scene on a small mesh: decimate, unwrap (xatlas), then project renders from all around onto the texels."""
+
+import math
+import warnings
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from jaxtyping import Bool, Float, Int
+from numpy import ndarray
+from torch import Tensor
+
+from dream3d.export.views import renders, sphere
+from dream3d.interfaces import Representation
+from dream3d.types import Cameras, Mesh, Render
+
+SHARPNESS = 6  # power of the cosine: the most frontal views decide, the others only close gaps
+PADDING = 4  # texels between islands while packing
+DILATION = 16  # texels of colour around islands, for mip-maps
+SHARE = 0.03  # of the mesh's radius: how far a surface seen in a render may lie from the texel it colours
+
+
+def bake(
+    mesh: Mesh, scene: Representation, *, faces: int = 10000, texture: int = 1024, views: int = 24, size: int = 512
+) -> Mesh:
+    """The mesh with at most about `faces` faces, one uv chart set and a square texture of the scene's colours (light included),
+    `texture` texels wide. Texels that no view sees take the colour of the nearest that one does."""
+    mesh = unwrap(decimate(mesh, faces), texture)
+    texels, position, normal = _texels(mesh, texture)
+    colour = _project_views(scene, position, normal, mesh, views, size)
+    return Mesh(mesh.vertices, mesh.faces, uv=mesh.uv, texture=_spread(texels, colour, texture))
+
+
+def closed(faces: Int[Tensor, "F 3"]) -> bool:
+    """Whether every edge is used exactly once in each direction: watertight, consistently wound, no edge of three faces."""
+    edges = torch.stack([faces, faces.roll(-1, 1)], -1).reshape(-1, 2)
+    code, back = edges[:, 0] * (faces.max() + 1) + edges[:, 1], edges[:, 1] * (faces.max() + 1) + edges[:, 0]
+    once = code.unique()
+    return len(once) == len(code) and bool(torch.isin(back, once).all()) and bool((edges[:, 0] != edges[:, 1]).all())
+
+
+def decimate(mesh: Mesh, faces: int) -> Mesh:
+    """By quadric errors (Garland and Heckbert 1997) to about `faces` faces. A closed mesh stays closed: where the wanted number
+    would tear it, more faces are kept and a warning says how many."""
+    import fast_simplification
+
+    if len(mesh.faces) <= faces:
+        return mesh
+    whole = closed(mesh.faces)
+    for target in (faces, 2 * faces, 4 * faces):
+        if target >= len(mesh.faces):
+            break
+        vertices, triangles = fast_simplification.simplify(
+            mesh.vertices.numpy().astype(np.float32), mesh.faces.numpy().astype(np.int32), target_count=target, agg=5
+        )
+        small = Mesh(torch.from_numpy(vertices).float(), torch.from_numpy(triangles.astype(np.int64)))
+        if closed(small.faces) or not whole:
+            return small
+    warnings.warn(f"kept {len(mesh.faces)} faces: fewer would tear the surface open", stacklevel=2)
+    return mesh
+
+
+def unwrap(mesh: Mesh, texture: int) -> Mesh:
+    """The mesh with one uv per face corner, in charts packed for a texture of `texture` texels."""
+    import xatlas
+
+    atlas = xatlas.Atlas()
+    atlas.add_mesh(mesh.vertices.numpy().astype(np.float32), mesh.faces.numpy().astype(np.uint32))
+    pack = xatlas.PackOptions()
+    pack.resolution, pack.padding, pack.bilinear, pack.create_image = texture, PADDING, True, False
+    atlas.generate(pack_options=pack)
+    origin, corners, uv = atlas[0]
+    faces = torch.from_numpy(origin[corners].astype(np.int64))
+    return Mesh(mesh.vertices, faces, uv=torch.from_numpy(uv[corners].astype(np.float32)))
+
+
+def _texels(mesh: Mesh, texture: int) -> tuple[Int[Tensor, " T"], Float[Tensor, "T 3"], Float[Tensor, "T 3"]]:
+    """The texels whose centre lies in a face (flat index, row 0 at the bottom), with their place and normal in the world."""
+    face, x, y = _candidates(mesh.uv * texture)
+    weights = _barycentric(mesh.uv[face] * texture, torch.stack([x, y], -1) + 0.5)
+    within = (weights >= -1e-6).all(-1)
+    face, weights, index = face[within], weights[within], (y * texture + x)[within]
+    corners = mesh.faces[face]
+    position = (weights[..., None] * mesh.vertices[corners]).sum(1)
+    normal = F.normalize((weights[..., None] * vertex_normals(mesh)[corners]).sum(1), dim=-1)
+    return index, position, normal
+
+
+def _candidates(uv: Float[Tensor, "F 3 2"]) -> tuple[Int[Tensor, " C"], Int[Tensor, " C"], Int[Tensor, " C"]]:
+    """Every (face, x, y) with texel (x, y) in the bounding box of a face."""
+    low, high = (uv.amin(1) - 0.5).ceil().long(), (uv.amax(1) - 0.5).floor().long()
+    width, height = (high - low + 1).clamp(min=0).unbind(-1)
+    count = width * height
+    face = torch.arange(len(uv)).repeat_interleave(count)
+    rank = torch.arange(len(face)) - (count.cumsum(0) - count)[face]
+    return face, low[face, 0] + rank % width[face], low[face, 1] + rank // width[face]
+
+
+def _barycentric(corners: Float[Tensor, "C 3 2"], point: Float[Tensor, "C 2"]) -> Float[Tensor, "C 3"]:
+    """Of points in triangles; all -1 in triangles without area."""
+    a, b, p = corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0], point - corners[:, 0]
+    area = _cross(a, b)
+    weights = torch.stack([_cross(p, b), _cross(a, p)], -1) / torch.where(area.abs() < 1e-12, torch.nan, area)[:, None]
+    return torch.cat([1 - weights.sum(-1, keepdim=True), weights], -1).nan_to_num(-1.0)
+
+
+def _cross(a: Float[Tensor, "C 2"], b: Float[Tensor, "C 2"]) -> Float[Tensor, " C"]:
+    return a[:, 0] * b[:, 1] - a[:, 1] * b[:, 0]
+
+
+def vertex_normals(mesh: Mesh) -> Float[Tensor, "V 3"]:
+    """Unit normals, weighted by the area of the faces around a vertex; +z where these cancel."""
+    a, b, c = (mesh.vertices[mesh.faces[:, i]].double() for i in range(3))
+    face = torch.linalg.cross(b - a, c - a).numpy()
+    corners, count = mesh.faces.flatten().numpy(), len(mesh.vertices)
+    total = [np.bincount(corners, np.repeat(face[:, i], 3), count) for i in range(3)]
+    normal = torch.from_numpy(np.stack(total, -1))
+    length = normal.norm(dim=-1, keepdim=True)
+    up = torch.tensor([0.0, 0.0, 1.0], dtype=torch.float64)
+    return torch.where(length > 1e-20, normal / length.clamp(min=1e-20), up).float()
+
+
+def _project_views(
+    scene: Representation, position: Float[Tensor, "T 3"], normal: Float[Tensor, "T 3"], mesh: Mesh, views: int, size: int
+) -> Float[Tensor, "T 3"]:
+    """The colour of each texel: mean over the views that see it, by how frontally they do."""
+    radius = float(mesh.vertices.norm(dim=-1).max())
+    tolerance = SHARE * radius
+    total, weight = torch.zeros(len(position), 3), torch.zeros(len(position), 1)
+    for cameras, render in renders(scene, sphere(views, radius=1.05 * radius, size=size)):
+        for row in range(len(cameras)):
+            colour, trust = _see(cameras, render, row, position, normal, tolerance)
+            total += trust * colour
+            weight += trust
+    return _fill(position, total / weight.clamp(min=1e-12), weight[:, 0] > 1e-9)
+
+
+def _see(
+    cameras: Cameras, render: Render, row: int, position: Float[Tensor, "T 3"], normal: Float[Tensor, "T 3"], tolerance: float
+) -> tuple[Float[Tensor, "T 3"], Float[Tensor, "T 1"]]:
+    """What one view knows about every texel, and how far to trust it: zero behind the surface it sees, and near its edges."""
+    to_camera, k = cameras.to_camera[row], cameras.intrinsics[row]
+    local = position @ to_camera[:3, :3].T + to_camera[:3, 3]
+    pixel = (local @ k.T)[:, :2] / local[:, 2:]
+    place = 2 * pixel / torch.tensor([cameras.width, cameras.height]) - 1
+    alpha, depth = render.alpha[row, ..., 0], render.depth[row, ..., 0]
+    depth = torch.where(alpha > 0.5, depth / alpha.clamp(min=0.5), 1e6)  # air lies far behind
+    near, far = -F.max_pool2d(-depth[None], 3, 1, 1)[0], F.max_pool2d(depth[None], 3, 1, 1)[0]
+    maps = torch.cat([render.rgb[row], render.alpha[row]], -1).movedim(-1, 0)
+    colour, alpha = _sample(maps, place, "bilinear").split([3, 1], -1)
+    band = _sample(torch.stack([near, far]), place, "nearest") - local[:, 2:]
+    cosine = ((cameras.centre[row] - position) * normal).sum(-1, keepdim=True) / (cameras.centre[row] - position).norm(dim=-1, keepdim=True)
+    slack = tolerance / cosine.clamp(min=0.2)
+    visible = ((band.abs() < slack).all(-1, keepdim=True) & (cosine > 0.05)) * torch.exp(-((band.mean(-1, keepdim=True) / slack) ** 2))
+    return (colour / alpha.clamp(min=1e-3)).clamp(0, 1), visible * alpha * cosine.clamp(min=0) ** SHARPNESS
+
+
+def _sample(maps: Float[Tensor, "C H W"], place: Float[Tensor, "T 2"], mode: str) -> Float[Tensor, "T C"]:
+    return F.grid_sample(maps[None], place[None, None], mode=mode, align_corners=False)[0, :, 0].T
+
+
+def _fill(position: Float[Tensor, "T 3"], colour: Float[Tensor, "T 3"], known: Bool[Tensor, " T"]) -> Float[Tensor, "T 3"]:
+    """Texels that no view has seen, coloured like the nearest one in space that was."""
+    from scipy.spatial import cKDTree
+
+    if bool(known.all()) or not bool(known.any()):
+        return colour
+    _, nearest = cKDTree(position[known].numpy()).query(position[~known].numpy())
+    colour[~known] = colour[known][torch.from_numpy(nearest)]
+    return colour
+
+
+def _spread(texels: Int[Tensor, " T"], colour: Float[Tensor, "T 3"], texture: int) -> Float[Tensor, "h w 3"]:
+    """The texture, top row first, islands dilated; beyond them the mean colour."""
+    from scipy import ndimage
+
+    image, empty = np.empty((texture * texture, 3), np.float32), np.ones(texture * texture, bool)
+    image[:] = colour.mean(0).numpy()
+    image[texels.numpy()], empty[texels.numpy()] = colour.numpy(), False
+    image, empty = image.reshape(texture, texture, 3), empty.reshape(texture, texture)
+    distance, (row, column) = ndimage.distance_transform_edt(empty, return_indices=True)
+    image = np.where((distance <= DILATION)[..., None], image[row, column], image)
+    return torch.from_numpy(image[::-1].copy())
