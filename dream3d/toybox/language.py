@@ -1,0 +1,181 @@
+"""The words of the toybox: what a prompt may say, and what it means. Imports neither torch nor numpy.
+
+Grammar: `[a] [pattern] [colour] object [relation [a] [pattern] [colour] object][, front|side|back|overhead view]`, with pattern
+and colour in either order and filler words ("a photo of", "small", "3d model") anywhere.
+"""
+
+import itertools
+import re
+from dataclasses import dataclass
+from typing import Literal
+
+from dream3d.errors import Mistake, nearest
+
+COLOURS: dict[str, tuple[float, float, float]] = {  # display sRGB
+    "red": (0.85, 0.11, 0.09),
+    "orange": (0.96, 0.49, 0.06),
+    "yellow": (0.97, 0.84, 0.12),
+    "green": (0.14, 0.62, 0.20),
+    "blue": (0.11, 0.29, 0.85),
+    "purple": (0.50, 0.17, 0.70),
+    "pink": (0.97, 0.53, 0.71),
+    "brown": (0.46, 0.27, 0.13),
+    "black": (0.10, 0.10, 0.11),
+    "white": (0.95, 0.95, 0.95),
+}
+PATTERNS: tuple[str, ...] = ("striped", "dotted", "checkered")
+OBJECTS: tuple[str, ...] = ("ball", "cube", "car", "house", "duck", "robot")
+VIEW_WORDS = ("front", "side", "back", "overhead")
+RELATIONS = ("on", "next to")
+
+_SYNONYMS = {
+    "ball": "sphere globe",
+    "cube": "box block",
+    "donut": "doughnut torus",
+    "car": "automobile auto",
+    "house": "home cottage",
+    "rocket": "spaceship rocketship",
+    "mug": "cup",
+    "boat": "sailboat ship",
+    "duck": "duckling",
+    "plane": "airplane aeroplane aircraft",
+    "cat": "kitten kitty",
+    "rabbit": "bunny",
+    "sofa": "couch",
+    "striped": "stripy stripey stripes",
+    "dotted": "spotted dotty polka",
+    "checkered": "chequered checked checkerboard",
+}
+_IRREGULAR = {"buses": "bus", "cacti": "cactus", "fishes": "fish", "boxes": "cube", "knives": "knife"}
+_FILLERS = frozenset(
+    "a an the of one single this some photo photograph picture image render rendering rendered drawing 3d 4d model object asset mesh"
+    " view realistic detailed highly high quality hd 4k 8k hq dslr toy cartoon style small big little large tiny huge old new cute"
+    " nice beautiful simple shiny colourful colorful coloured colored color colour pattern patterned dot dots stripes very is are"
+    " standing sitting placed isolated white-background it its".split()
+)
+_HINTS = {  # foreign colour words are not accepted as another colour, but the message knows what was probably meant
+    "crimson": "red", "scarlet": "red", "maroon": "red", "golden": "yellow", "gold": "yellow", "violet": "purple",
+    "lilac": "purple", "magenta": "pink", "cyan": "blue", "turquoise": "blue", "teal": "green", "lime": "green",
+    "grey": "white", "gray": "white", "silver": "white", "beige": "white", "tan": "brown",
+    "truck": "bus", "van": "bus", "person": "robot", "man": "robot", "bird": "duck", "dog": "cat", "desk": "table", "tower": "castle",
+}  # fmt: skip
+_VIEW = re.compile(
+    r"\b(?:(front|side|back|rear|overhead|top|bird's[- ]eye)(?:al)?[ -]views?|(?:seen |viewed )?from (?:the |its )?"
+    r"(front|side|back|behind|overhead|above|top))\b"
+)
+_VIEW_NAMES = {"rear": "back", "behind": "back", "top": "overhead", "above": "overhead"}
+_RELATION = re.compile(r"\b(on top of|on|atop|next to|beside|near|by|and)\b")
+_RELATION_NAMES = {"on top of": "on", "on": "on", "atop": "on"}
+_FIX = "set prior.unknown=ignore to skip such words, or use a full-size model: prior.type=diffusers"
+
+
+@dataclass(frozen=True)
+class Thing:
+    """One object: its name, and its colour and pattern where the prompt gave them."""
+
+    name: str
+    colour: str | None = None
+    pattern: str | None = None
+
+    def __str__(self) -> str:
+        return " ".join(word for word in (self.pattern, self.colour, self.name) if word)
+
+
+@dataclass(frozen=True)
+class Wish:
+    """What a prompt asks for: no, one or two things, how the first stands to the second, and whence it is seen."""
+
+    things: tuple[Thing, ...] = ()
+    relation: str | None = None
+    view: str | None = None
+
+
+def parse(prompt: str, *, unknown: Literal["stop", "ignore"] = "stop") -> Wish:
+    """The meaning of a prompt. "" means anything: Wish((), None, None).
+
+    Raises Mistake for words outside the vocabulary and for what the world cannot show; with `unknown="ignore"` such words are
+    skipped and a prompt without an object means anything.
+    """
+    strict = unknown == "stop"
+    text = " ".join(re.sub(r"[\x00-\x1f\x7f_]", " ", prompt[:4000].casefold()).split())
+    view = _VIEW.search(text)
+    view = next((_VIEW_NAMES.get(w, "overhead" if w[0] == "b" and w != "back" else w) for w in view.groups() if w), None) if view else None
+    pieces = _RELATION.split(_VIEW.sub(" ", text))
+    phrases = [[_known(word) for word in re.findall(r"[^\W_]+(?:-[^\W_]+)*", piece)] for piece in pieces[0::2]]
+    if strict:
+        _refuse_unknown(itertools.chain(*phrases))
+    found = [(_thing(phrase, strict), i) for i, phrase in enumerate(phrases)]
+    found = [(thing, i) for thing, i in found if thing is not None]
+    if strict and (len(found) > 2 or (found and len(found) < len(pieces[0::2]))):
+        raise Mistake(f"one object, or two with a relation, not {text[:80]!r}", near="a red ball on a blue cube", fix=_FIX)
+    things = tuple(thing for thing, _ in found[:2])
+    joint = pieces[2 * found[1][1] - 1] if len(things) == 2 else None
+    return Wish(things, joint and _RELATION_NAMES.get(joint, "next to"), view)
+
+
+def _known(word: str) -> str:
+    """The vocabulary's form of a word: synonyms and plurals resolved; an unknown word comes back as it is."""
+    names = (*OBJECTS, *COLOURS, *PATTERNS)
+    synonyms = {other: name for name, others in _SYNONYMS.items() for other in others.split() if name in names}
+    for form in (word, _IRREGULAR.get(word, word), word.removesuffix("s"), word.removesuffix("es"), word.removesuffix("ed")):
+        if form in names or form in synonyms:
+            return synonyms.get(form, form)
+    return word
+
+
+def _refuse_unknown(words) -> None:
+    known = {*OBJECTS, *COLOURS, *PATTERNS}
+    strange = list(dict.fromkeys(word[:40] for word in words if word not in known and word not in _FILLERS))[:4]
+    if not strange:
+        return
+    near = {word: [_HINTS[word]] if _HINTS.get(word) in known else nearest(word, sorted(known)) for word in strange}
+    raise Mistake(
+        f"the toybox does not know {', '.join(map(repr, strange))}",
+        near="; ".join(f"{word}: {', '.join(names)}" for word, names in near.items()),
+        fix=_FIX,
+    )
+
+
+def _thing(words: list[str], strict: bool) -> Thing | None:
+    """The object of one noun phrase; its last noun is the object. None where the phrase is empty."""
+    kinds = {name: [w for w in dict.fromkeys(words) if w in names] for name, names in _CLASSES.items()}
+    if strict:
+        for kind, said in kinds.items():
+            if len(said) > 1:
+                raise Mistake(f"one {kind} per object, not {' and '.join(said)}", near=f"a {said[0]} ... next to a {said[1]} ...", fix=_FIX)
+        if not kinds["object"] and (kinds["colour"] or kinds["pattern"]):
+            raise Mistake(f"no object in {' '.join(words)[:80]!r}", near=f"a {(kinds['colour'] + kinds['pattern'])[0]} ball", fix=_FIX)
+    if not kinds["object"]:
+        return None
+    first = {kind: said[0] if said else None for kind, said in kinds.items()}
+    return Thing(kinds["object"][-1], first["colour"], first["pattern"])
+
+
+_CLASSES = {"object": OBJECTS, "colour": tuple(COLOURS), "pattern": PATTERNS}
+
+
+def captions(wish: Wish, view: str | None = None) -> list[str]:
+    """Natural ways to say a wish, seen from `view` (one of VIEW_WORDS, or None); the plainest first."""
+    bare = _phrases(wish)
+    if not bare:
+        return [f", {view} view"] if view else [""]
+    suffix = f", {view} view" if view else ""
+    leads = ("", "a photo of ", "a 3d model of ", "a render of ")
+    return [f"{lead}{phrase}{suffix}" for phrase in bare for lead in leads if not lead or phrase.startswith(("a ", "an "))]
+
+
+def _phrases(wish: Wish) -> list[str]:
+    """Noun phrases with and without articles, and with pattern and colour in both orders."""
+    orders = [_orders(thing) for thing in wish.things]
+    joint = f" {wish.relation} " if wish.relation else " "
+    rows = [row for row in itertools.product(*orders)]
+    return [joint.join(map(_article, row)) for row in rows if row] + [joint.join(row) for row in rows if row]
+
+
+def _orders(thing: Thing) -> list[str]:
+    swapped = " ".join(word for word in (thing.colour, thing.pattern, thing.name) if word)
+    return list(dict.fromkeys((str(thing), swapped)))
+
+
+def _article(phrase: str) -> str:
+    return f"{'an' if phrase[0] in 'aeiou' else 'a'} {phrase}"
