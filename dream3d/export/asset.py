@@ -3,10 +3,11 @@
 from collections.abc import Callable
 from pathlib import Path
 
+from dream3d.export.decimate import closed
 from dream3d.export.glb import write_glb
 from dream3d.export.splat import write_ply
 from dream3d.export.surface import surface
-from dream3d.export.texture import bake, closed
+from dream3d.export.texture import bake
 from dream3d.export.video import contact_sheet, thumbnail, turntable
 from dream3d.interfaces import Representation
 from dream3d.types import Mesh, Points

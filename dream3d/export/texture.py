@@ -1,15 +1,12 @@
 """Colour of a scene on a small mesh: decimate, unwrap (xatlas), then project renders from all around onto the texels."""
 
-import math
-import warnings
-
 import numpy as np
 import torch
 import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int
-from numpy import ndarray
 from torch import Tensor
 
+from dream3d.export.decimate import decimate
 from dream3d.export.views import renders, sphere
 from dream3d.interfaces import Representation
 from dream3d.types import Cameras, Mesh, Render
@@ -29,35 +26,6 @@ def bake(
     texels, position, normal = _texels(mesh, texture)
     colour = _project_views(scene, position, normal, mesh, views, size)
     return Mesh(mesh.vertices, mesh.faces, uv=mesh.uv, texture=_spread(texels, colour, texture))
-
-
-def closed(faces: Int[Tensor, "F 3"]) -> bool:
-    """Whether every edge is used exactly once in each direction: watertight, consistently wound, no edge of three faces."""
-    edges = torch.stack([faces, faces.roll(-1, 1)], -1).reshape(-1, 2)
-    code, back = edges[:, 0] * (faces.max() + 1) + edges[:, 1], edges[:, 1] * (faces.max() + 1) + edges[:, 0]
-    once = code.unique()
-    return len(once) == len(code) and bool(torch.isin(back, once).all()) and bool((edges[:, 0] != edges[:, 1]).all())
-
-
-def decimate(mesh: Mesh, faces: int) -> Mesh:
-    """By quadric errors (Garland and Heckbert 1997) to about `faces` faces. A closed mesh stays closed: where the wanted number
-    would tear it, more faces are kept and a warning says how many."""
-    import fast_simplification
-
-    if len(mesh.faces) <= faces:
-        return mesh
-    whole = closed(mesh.faces)
-    for target in (faces, 2 * faces, 4 * faces):
-        if target >= len(mesh.faces):
-            break
-        vertices, triangles = fast_simplification.simplify(
-            mesh.vertices.numpy().astype(np.float32), mesh.faces.numpy().astype(np.int32), target_count=target, agg=5
-        )
-        small = Mesh(torch.from_numpy(vertices).float(), torch.from_numpy(triangles.astype(np.int64)))
-        if closed(small.faces) or not whole:
-            return small
-    warnings.warn(f"kept {len(mesh.faces)} faces: fewer would tear the surface open", stacklevel=2)
-    return mesh
 
 
 def unwrap(mesh: Mesh, texture: int) -> Mesh:
