@@ -141,7 +141,11 @@ def _parameters(node: ast.ClassDef):
 
 def _value(node: ast.expr) -> Any:
     """Annotations and defaults use only the names of typing and of dream3d.schedule."""
-    return eval(compile(ast.Expression(node), "<signature>", "eval"), dict(_NAMES))
+    try:
+        return eval(compile(ast.Expression(node), "<signature>", "eval"), dict(_NAMES))
+    except NameError as error:
+        raise Mistake(f"a setting's type and default may use only typing and dream3d.schedule, not {error.name!r}",
+                      where=f"line {node.lineno} of the class's file") from None  # fmt: skip
 
 
 def _vocabulary(node: ast.ClassDef) -> str | None:

@@ -61,8 +61,8 @@ class Orbit:
         batch: int = 4,
         azimuth: tuple[float, float] = (-180.0, 180.0),
         elevation: tuple[float, float] = (-10.0, 75.0),
-        distance: tuple[float, float] = (DISTANCE, DISTANCE),
-        fovy: tuple[float, float] = (FOVY, FOVY),
+        distance: tuple[float, float] = (3.0, 3.0),
+        fovy: tuple[float, float] = (40.0, 40.0),
         resolution: int | None = None,
     ):
         self.batch, self.size = batch, resolution or size

@@ -1,0 +1,201 @@
+"""Configurations: prompts arrive verbatim, mistakes teach, everything is checked without torch."""
+
+import inspect
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+from dream3d import build, config
+from dream3d.errors import Mistake
+from dream3d.folder import slug
+from dream3d.schedule import Ramp, Times
+
+PROMPTS = ["a fox: cub", "1984", "no", "#1 hamster", "[red] fox", "'single' \"double\" quotes", "a 🦊 fox", "word " * 400, "${x}",
+           "null", "a=b", "- a\n- b", "{a: b}", "!!python/object:os.system", "1e3", "~", "%", "ends with backslash\\", "x" * 2000]  # fmt: skip
+
+
+@pytest.mark.parametrize("prompt", PROMPTS)
+def test_prompts_arrive_unchanged_from_everywhere(prompt, tmp_path):
+    assert config.load("sds-gaussian", [f"prompt={prompt}"]).values["prompt"] == prompt
+    written = tmp_path / "resolved.yaml"
+    written.write_text(config.load("sds-gaussian", [f"prompt={prompt}", f"negative={prompt}"]).text(), encoding="utf-8")
+    again = config.load(str(written))
+    assert again.values["prompt"] == prompt and again.values["negative"] == prompt
+    assert slug(prompt).isascii() and 0 < len(slug(prompt)) <= 48 and "/" not in slug(prompt)
+
+
+@pytest.mark.parametrize("line, prompt", [("1984", "1984"), ("no", "no"), ("1e3", "1e3"), ("'#1 hamster'", "#1 hamster")])
+def test_prompts_in_yaml_are_never_values(line, prompt, tmp_path):
+    (tmp_path / "c.yaml").write_text(f"prompt: {line}\nstages:\n- prompt: {line}\n- {{}}\n", encoding="utf-8")
+    found = config.load(str(tmp_path / "c.yaml"))
+    assert found.values["prompt"] == prompt and found.stages[0]["prompt"] == prompt
+
+
+def test_the_resolved_configuration_reruns_itself(tmp_path):
+    overrides = ["guidance.scale={start: 10, end: 5, shape: cosine}", "guidance.t=[0.1, 0.9]", "seed=4", "clip={rgb: 0.1}", "penalties.scale=0.5"]
+    first = config.load("sds-gaussian", overrides)
+    (tmp_path / "config.yaml").write_text(first.text(), encoding="utf-8")
+    again = config.load(str(tmp_path / "config.yaml"))
+    assert again.values == first.values and again.hash == first.hash
+    assert first.hash != config.load("sds-gaussian").hash
+
+
+def mistake(overrides, name="sds-gaussian"):
+    with pytest.raises(Mistake) as caught:
+        config.load(name, overrides)
+    assert caught.value.code == 2 and len(str(caught.value).splitlines()) <= 5
+    return str(caught.value)
+
+
+CASES = {
+    "guidance.scael=1": "guidance.scale scale",
+    "guidance.type=sdss": "sds",
+    "stpes=3": "steps",
+    "steps=abc": "steps",
+    "steps=0": "at least 1",
+    "guidance.t=[0.1, 2]": "0 < low <= high < 1",
+    "guidance.t=[0.9, 0.1]": "0 < low <= high < 1",
+    "guidance.scale={start: 1, ned: 3}": "ned",
+    "guidance.scale={start: 1, end: 2, shape: round}": "cosine",
+    "guidance.scale=[1]": "number",
+    "guidance.scale=.inf": "finite",
+    "guidance.w=sdss": "fantasia3d",
+    "guidance.sees=nrmal": "normal",
+    "guidance.weight=heavy": "number",
+    "penalties.opacit=1": "opacity",
+    "cameras.batch=two": "cameras.batch",
+    "renderer.type=gausians": "gaussians",
+    "renderer.size={": "YAML",
+    "prompt=": "no prompt",
+    "prompt=   ": "no prompt",
+    "stages=3": "list",
+    "stages=[{stpes: 3}]": "share",
+    "stages=[{guidance: {scael: 3}}]": "scale",
+    "stages=[{share: 0}]": "above 0",
+    "stages.0.share=1": "list of 0",
+    "clip=big": "clip",
+    "seed=1.5": "seed",
+    "export.faces=many": "export.faces",
+    "keep.preview=[1]": "keep.preview",
+    "text.front=wide": "text.front",
+    "=3": "key=value",
+    "steps": "key=value",
+}
+
+
+@pytest.mark.parametrize("override", CASES)
+def test_mistakes_teach(override):
+    text = mistake([override])
+    assert any(word in text for word in CASES[override].split("|")) or all(word in text for word in CASES[override].split())
+    assert "Traceback" not in text
+
+
+HOSTILE = {
+    "not a mapping": "- a\n- b\n",
+    "unclosed": "guidance: {type: sds\n",
+    "twice": "steps: 3\nsteps: 4\n",
+    "tag": "seed: !!python/object/apply:os.system ['true']\n",
+    "laughs": "a: &a [x, x, x, x, x, x, x, x, x]\n" + "".join(
+        f"{b}: &{b} [" + ", ".join([f"*{a}"] * 9) + "]\n" for a, b in zip("abcdefgh", "bcdefghi", strict=True)),
+    "self": "a: &a [*a]\n",
+    "deep": "a: " + "[" * 3000 + "]" * 3000,
+    "huge": "a: " + "x" * (1 << 20),
+    "binary": "\x00\x01\x02",
+    "dots": "guidance.scale: 3\n",
+    "dangling": "steps: ${nothing}\n",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", HOSTILE)
+def test_hostile_files_are_refused(kind, tmp_path):
+    (tmp_path / "bad.yaml").write_text(HOSTILE[kind], encoding="utf-8")
+    mistake([], str(tmp_path / "bad.yaml"))
+
+
+def test_a_mistake_names_file_and_line(tmp_path):
+    (tmp_path / "c.yaml").write_text("prompt: a red car\nguidance:\n  type: sds\n  scael: 3\n", encoding="utf-8")
+    assert "c.yaml:4" in mistake([], str(tmp_path / "c.yaml"))
+    assert "command line" in mistake(["guidance.scael=3"])
+
+
+def test_extends_one_level(tmp_path):
+    (tmp_path / "base.yaml").write_text("steps: 10\nguidance: {type: sds, scale: 3}\n", encoding="utf-8")
+    (tmp_path / "top.yaml").write_text("extends: base.yaml\nprompt: x\nguidance: {scale: 4}\n", encoding="utf-8")
+    found = config.load(str(tmp_path / "top.yaml"), ["prompt=a red car"])
+    assert found.values["steps"] == 10 and found.values["guidance"]["scale"] == 4
+    assert found.where("steps").endswith("base.yaml:1") and found.where("prompt").startswith("command line")
+    (tmp_path / "third.yaml").write_text("extends: top.yaml\n", encoding="utf-8")
+    assert "one level" in mistake([], str(tmp_path / "third.yaml"))
+
+
+def test_stages_share_the_steps_and_inherit(tmp_path):
+    text = "prompt: a red car\nsteps: 100\nstages:\n- {share: 1, guidance: {scale: 3}}\n- {share: 2, cameras: {batch: 2}}\n"
+    (tmp_path / "c.yaml").write_text(text, encoding="utf-8")
+    first, second = config.load(str(tmp_path / "c.yaml"), ["steps=50"]).stages
+    assert (first["steps"], second["steps"]) == (17, 33)
+    assert first["guidance"]["scale"] == 3 and second["guidance"]["scale"] != 3 and second["cameras"]["batch"] == 2
+
+
+def test_lists_of_terms_and_their_overrides():
+    terms = "guidance=[{type: sds, weight: 0.5}, {type: sds, sees: normal}]"
+    found = config.load("sds-gaussian", [terms, "guidance.1.scale=3"]).values["guidance"]
+    assert [t["scale"] for t in found] == [7.5, 3.0] and [t["sees"] for t in found] == ["rgb", "normal"]
+    assert "0 to 1" in mistake([terms, "guidance.2.scale=3"])
+
+
+def test_out_and_keep_do_not_change_what_a_run_is():
+    base = config.load("sds-gaussian").hash
+    assert config.load("sds-gaussian", ["out=x", "keep.preview=3"]).hash == base
+    assert config.load("sds-gaussian", ["seed=3"]).hash != base and config.load("sds-gaussian", ["export.faces=9"]).hash != base
+
+
+@pytest.mark.parametrize("recipe", sorted(p.stem for p in build.place("configs").glob("*.yaml")))
+def test_every_recipe_is_whole(recipe):
+    found = config.load(recipe, ["prompt=a red car"])
+    config.check_vocabulary(found)
+    assert all(stage["steps"] >= 1 for stage in found.stages)
+
+
+@pytest.mark.parametrize("catalogue", [*build.FOLDERS, *build.MODULES])
+def test_signatures_read_from_source_are_the_real_ones(catalogue):
+    for name in build.available(catalogue):
+        found = build.signature(catalogue, name)
+        real = inspect.signature(build.load(found)).parameters.values()
+        real = {p.name: p.default for p in real if p.kind is p.KEYWORD_ONLY}
+        assert set(real) == set(found.parameters)
+        for key, default in real.items():
+            assert found.parameters[key][1] == (build.MISSING if default is inspect.Parameter.empty else default)
+
+
+def test_a_guidance_has_no_setting_that_belongs_to_its_term():
+    for name in build.available("guidance"):
+        assert not set(build.signature("guidance", name).parameters) & set(build.term_parameters())
+
+
+def test_catalogues_import_only_the_core_and_their_siblings():
+    root = Path(config.__file__).parent.parent
+    for catalogue in ("guidance", "renderers", "systems"):
+        others = {f"dream3d.{c}" for c in ("guidance", "renderers", "systems") if c != catalogue}
+        for file in build.place(catalogue).rglob("*.py"):
+            text = file.read_text(encoding="utf-8")
+            assert not any(other + "." in text or f"{other} import" in text for other in others), file.relative_to(root)
+
+
+def test_checking_needs_no_torch():
+    code = "import sys; from dream3d import cli; cli.main(['--config', 'sds-gaussian', '--dry-run', 'prompt=a red car']); print('torch' in sys.modules)"
+    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=Path(config.__file__).parent.parent)
+    assert out.stdout.splitlines()[-1] == "False"
+    assert yaml.safe_load("\n".join(out.stdout.splitlines()[:-1]))["prompt"] == "a red car"
+
+
+def test_ramps():
+    assert Ramp.parse(3)(0.5) == 3 and Ramp.parse("1e-2")(0) == 0.01
+    assert Ramp.parse({"start": 1, "end": 3})(0.5) == 2
+    assert Ramp.parse({"start": 1, "end": 3, "begin": 0.5})(0.5) == 1
+    assert Ramp.parse({"start": 1, "end": 100, "shape": "exp"})(0.5) == pytest.approx(10)
+    assert Ramp.parse({"start": 1, "end": 0, "shape": "sqrt"})(0.25) == 0.5
+    assert Ramp.parse({"start": 1, "end": 0, "shape": "constant"})(0.99) == 1
+    assert Times.parse([0.1, {"start": 0.9, "end": 0.5}]).window(1.0) == (0.1, 0.5)

@@ -1,0 +1,261 @@
+"""Runs: whatever happens to them, they end in the same bytes, or say why not."""
+
+import errno
+import hashlib
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+
+import dream3d
+from dream3d import build, checkpoint, cli, config, files
+from dream3d.errors import Mistake
+from dream3d.folder import Folder
+from dream3d.guidance.sds import SDS
+from dream3d.run import Run, execute, generate, load
+from dream3d.systems.text_to_3d import TextTo3D
+
+ROOT = Path(dream3d.__file__).parent.parent
+QUICK = ["prompt=a red car", "prior={type: mixture, size: 32}", "renderer.count=60", "cameras.batch=2", "keep={preview: 0, steps: 4, seconds: 0}",
+         "export={mesh: true, faces: 300, texture: 64, resolution: 24, frames: 2, size: 32}", "penalties={}"]  # fmt: skip
+TWO = "stages=[{share: 1}, {share: 1, guidance: {scale: 3}, renderer: {sh_degree: 1}}]"
+
+
+class Killed(BaseException):
+    """Nothing in the framework may catch this: it stands for kill -9."""
+
+
+def quick(out: Path, *more: str, steps: int = 10) -> Folder:
+    found = config.load("sds-gaussian", [*QUICK, f"steps={steps}", f"out={out}", *more])
+    return Folder(Folder.place(found), found)
+
+
+def digest(run: Path) -> dict[str, str]:
+    return {name: hashlib.sha256((run / "export" / name).read_bytes()).hexdigest() for name in ("splats.ply", "mesh.glb")}
+
+
+def kill_at(monkeypatch, step: int):
+    """The process dies in the middle of global step `step` (stages counted), once."""
+    real, count = TextTo3D.step, [0]
+
+    def dying(self, index):
+        count[0] += 1
+        if count[0] == step + 1:
+            raise Killed
+        return real(self, index)
+
+    monkeypatch.setattr(TextTo3D, "step", dying)
+
+
+def run_killed(folder: Folder) -> None:
+    with pytest.raises(Killed):
+        execute(folder, quiet=True)
+    folder.lock.release(force=True)
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """An uninterrupted run of two stages."""
+    out = tmp_path_factory.mktemp("whole") / "run"
+    return execute(quick(out, TWO), quiet=True)
+
+
+def test_a_finished_run_is_complete(whole):
+    status = json.loads((whole.path / "status.json").read_text())
+    assert status["state"] == "done" and status["step"] == 10
+    assert {"splats.ply", "mesh.glb", "turntable.mp4", "thumbnail.png"} <= {p.name for p in (whole.path / "export").iterdir()}
+    for name in ("config.yaml", "command.txt", "environment.json", "log.txt", "metrics.jsonl", "previews/latest.png"):
+        assert (whole.path / name).stat().st_size > 0
+    lines = [json.loads(line) for line in (whole.path / "metrics.jsonl").read_text().splitlines()]
+    assert [entry["step"] for entry in lines] == list(range(10)) and [entry["stage"] for entry in lines] == [0] * 5 + [1] * 5
+    assert not [p for p in whole.path.rglob("*") if ".part" in p.name or p.name.startswith(".step")]
+
+
+@pytest.mark.parametrize("step", [0, 2, 4, 5, 6, 9])
+def test_killed_anywhere_the_same_bytes(whole, tmp_path, monkeypatch, step):
+    with monkeypatch.context() as patch:
+        kill_at(patch, step)
+        run_killed(quick(tmp_path / "run", TWO))
+    assert json.loads((tmp_path / "run" / "status.json").read_text())["state"] == "running"
+    again = execute(quick(tmp_path / "run", TWO), quiet=True)
+    assert digest(again.path) == digest(whole.path)
+    steps = [json.loads(line)["step"] for line in (again.path / "metrics.jsonl").read_text().splitlines()]
+    assert steps == list(range(10))
+
+
+def test_killed_between_stages_and_in_the_export(whole, tmp_path, monkeypatch):
+    with monkeypatch.context() as patch:
+        patch.setattr(Run, "_enter", _dies_on_stage(1, Run._enter))
+        run_killed(quick(tmp_path / "run", TWO))
+    with monkeypatch.context() as patch:
+        patch.setattr(Run, "_export", lambda self, scene: (_ for _ in ()).throw(Killed()))
+        run_killed(quick(tmp_path / "run", TWO))
+    assert digest(execute(quick(tmp_path / "run", TWO), quiet=True).path) == digest(whole.path)
+
+
+def _dies_on_stage(number, real):
+    def enter(self, stage, handed):
+        if stage == number:
+            raise Killed
+        return real(self, stage, handed)
+
+    return enter
+
+
+def test_another_seed_gives_other_bytes(whole, tmp_path):
+    assert digest(execute(quick(tmp_path / "run", TWO, "seed=1"), quiet=True).path) != digest(whole.path)
+
+
+@pytest.mark.parametrize("harm", ["truncate tensors", "flip a tensor bit", "truncate json", "flip a json bit", "empty", "remove"])
+def test_a_damaged_checkpoint_falls_back_to_the_one_before(whole, tmp_path, monkeypatch, harm):
+    with monkeypatch.context() as patch:
+        kill_at(patch, 8)
+        run_killed(quick(tmp_path / "run", TWO))
+    _damage(checkpoint.listed(tmp_path / "run" / "checkpoints")[0], harm)
+    again = execute(quick(tmp_path / "run", TWO), quiet=True)
+    assert "is damaged" in (again.path / "log.txt").read_text() and digest(again.path) == digest(whole.path)
+
+
+def _damage(folder: Path, harm: str) -> None:
+    path = folder / ("state.json" if "json" in harm else "state.safetensors")
+    data = bytearray(path.read_bytes())
+    if harm == "remove":
+        return path.unlink()
+    if harm.startswith("flip"):
+        data[len(data) * 2 // 3] ^= 4
+    path.write_bytes(bytes(data[: {"e": 0, "t": len(data) // 2}.get(harm[0], len(data))]))
+
+
+def test_a_full_disk_is_said_and_harms_nothing(tmp_path, monkeypatch):
+    real, calls = files.flush, [0]
+
+    def full(path):
+        if "checkpoints" in str(path) and path.name.startswith(".state") and (calls := calls_on(path)) > 3:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        real(path)
+
+    def calls_on(path):
+        calls[0] += 1
+        return calls[0]
+
+    with monkeypatch.context() as patch:
+        patch.setattr(files, "flush", full)
+        with pytest.raises(Mistake, match="no space left"):
+            execute(quick(tmp_path / "run"), quiet=True)
+    status = json.loads((tmp_path / "run" / "status.json").read_text())
+    assert status["state"] == "failed" and "no space left" in status["reason"]
+    assert checkpoint.newest(tmp_path / "run" / "checkpoints") is not None
+    assert execute(quick(tmp_path / "run"), quiet=True).path.is_dir()
+
+
+def poison(monkeypatch, steps, *, attempts=(0,)):
+    """Gradients are NaN on these steps of these attempts."""
+    real = SDS.gradient
+
+    def gradient(self, view, now):
+        g = real(self, view, now)
+        return g * torch.nan if now.index in steps and poison.attempt in attempts else g
+
+    real_build = build.stage
+
+    def stage(settings, seed, device, number, attempt, priors):
+        poison.attempt = attempt
+        return real_build(settings, seed, device, number, attempt, priors)
+
+    monkeypatch.setattr(build, "stage", stage)
+    monkeypatch.setattr(SDS, "gradient", gradient)
+
+
+def test_a_non_finite_step_is_skipped_and_counted(tmp_path, monkeypatch):
+    poison(monkeypatch, {3, 5})
+    assert execute(quick(tmp_path / "run"), quiet=True).metrics["skipped"] == 2
+
+
+def test_many_non_finite_steps_roll_back(tmp_path, monkeypatch):
+    poison(monkeypatch, set(range(6, 30)))
+    done = execute(quick(tmp_path / "run", steps=20), quiet=True)
+    log = (done.path / "log.txt").read_text()
+    assert "non-finite" in log and "rolled back to step 4" in log and "attempt 2" in log
+    assert [json.loads(line)["step"] for line in (done.path / "metrics.jsonl").read_text().splitlines()] == list(range(20))
+
+
+def test_a_run_that_keeps_diverging_says_so(tmp_path, monkeypatch):
+    poison(monkeypatch, set(range(6, 30)), attempts=range(10))
+    with pytest.raises(Mistake, match="diverged") as caught:
+        execute(quick(tmp_path / "run", steps=20), quiet=True)
+    assert caught.value.code == 5 and json.loads((tmp_path / "run" / "status.json").read_text())["state"] == "failed"
+
+
+def test_a_finished_folder_is_left_alone(whole, capsys):
+    before = {p: p.stat().st_mtime_ns for p in whole.path.rglob("*") if p.is_file() and p.name != ".lock"}
+    words = ["--config", "sds-gaussian", *QUICK, "steps=10", f"out={whole.path}", TWO]
+    assert cli.main(words) == 0 and "already done" in capsys.readouterr().out
+    assert cli.main(["resume", str(whole.path)]) == 0
+    assert before == {p: p.stat().st_mtime_ns for p in before}
+    assert cli.main([*words, "seed=9"]) == 2 and "another configuration" in capsys.readouterr().err
+
+
+def test_one_process_per_folder(tmp_path):
+    first = quick(tmp_path / "run")
+    with pytest.raises(Mistake, match="already going on"):
+        quick(tmp_path / "run")
+    first.close()
+    quick(tmp_path / "run").close()
+
+
+def test_a_foreign_folder_is_refused(tmp_path):
+    (tmp_path / "thesis.tex").write_text("precious")
+    with pytest.raises(Mistake, match="not a run"):
+        quick(tmp_path)
+    assert sorted(p.name for p in tmp_path.iterdir()) in (["thesis.tex"], [".lock", "thesis.tex"])
+
+
+def test_from_python(whole, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    settings = dict(text.split("=", 1) for text in QUICK[1:])
+    first = generate("a red car", seed=2, steps=3, **settings)
+    assert first.path.parts[:2] == ("runs", "sds-gaussian") and "a-red-car" in first.path.name
+    again = generate("a red car", seed=2, steps=3, **settings)
+    assert again.path == first.path and again.exports.keys() == first.exports.keys()
+    from dream3d.cameras import ring
+
+    torch.testing.assert_close(again.scene.render(ring(2)).rgb, first.scene.render(ring(2)).rgb)
+    assert load(whole.path).metrics["step"] == 9
+
+
+def start(out: Path, steps: int) -> subprocess.Popen:
+    words = [sys.executable, "launch.py", "--config", "sds-gaussian", *QUICK, TWO, f"steps={steps}", f"out={out}"]
+    return subprocess.Popen(words, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+
+
+def wait_for(path: Path, lines: int, process: subprocess.Popen) -> None:
+    for _ in range(1200):
+        if process.poll() is not None or path.is_file() and len(path.read_bytes().splitlines()) >= lines:
+            return
+        time.sleep(0.05)
+    raise AssertionError("the run did not get going")
+
+
+def test_kill_and_terminate_a_real_process(tmp_path):
+    """kill -9 at random moments, then SIGTERM, then the same command: the bytes of a run nobody touched."""
+    steps, rng = 120, random.Random(5)
+    metrics = tmp_path / "a" / "metrics.jsonl"
+    for number in (signal.SIGKILL, signal.SIGKILL, signal.SIGTERM):
+        process = start(tmp_path / "a", steps)
+        wait_for(metrics, 1, process)
+        time.sleep(rng.uniform(0, 1.5))
+        process.send_signal(number)
+        _, error = process.communicate(timeout=60)
+        if number == signal.SIGTERM and process.returncode:
+            assert process.returncode == 143 and "resume" in error
+            assert json.loads((tmp_path / "a" / "status.json").read_text())["state"] == "interrupted"
+    assert start(tmp_path / "a", steps).wait(120) == 0
+    execute(quick(tmp_path / "b", TWO, steps=steps), quiet=True)
+    assert digest(tmp_path / "a") == digest(tmp_path / "b")
