@@ -45,7 +45,7 @@ def _normals(vertices: Float[np.ndarray, "V 3"], faces) -> Float[np.ndarray, "V 
 def _colours(soup: Soup, n: int, vertices, normals) -> Float[np.ndarray, "V 3"]:
     if soup.pattern[n] == 0:
         return np.broadcast_to(soup.colour[n], vertices.shape)
-    from dream3d.toybox.hits import second
+    from dream3d.toybox.raster import second
 
     own = (vertices - soup.frame[n, 1:]) / soup.frame[n, 0]
     shows = np.array([second(soup.pattern[n], q, normal) for q, normal in zip(own, normals, strict=True)])

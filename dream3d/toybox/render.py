@@ -25,18 +25,23 @@ def render(
 
     rgb is display sRGB, shaded by a light fixed in the world, premultiplied over black like every buffer; depth is camera z,
     normals are in the world. labels: one weight per object (things of the wish, in order), the background last. extras:
-    "albedo" (B H W 3), "parts" (B H W 1 int32: index into soup.parts of the nearest sample, -1 where there is none). Buffers not
-    asked for cost nothing: rgb, alpha and depth come back as zeros, others not at all. `auto` is numba for cameras on the
+    "albedo" (B H W 3), "parts" (B H W 1 int32: index into soup.parts of the nearest sample, -1 where there is none). rgb and depth
+    are zeros where they are not asked for, alpha is always there, the others are left out. `auto` is numba for cameras on the
     CPU, else torch; torch computes in the cameras' precision, numba in double. No gradient reaches the soup.
     """
     which = _subjects(soups, cameras)
     unknown = set(buffers) - set(ALL)
     if unknown:
         raise Mistake(f"no buffer {', '.join(sorted(unknown))} in the toybox", near=", ".join(ALL))
-    draw = _draw_numba if backend == "numba" or (backend == "auto" and cameras.device.type == "cpu") else _draw_torch
     things = max(len(soup.wish.things) for soup in soups)
     fine = cameras.sized(cameras.height * supersample, cameras.width * supersample)
-    out = draw(soups, fine, which, frozenset(buffers), supersample, things)
+    if backend == "numba" or (backend == "auto" and cameras.device.type == "cpu"):
+        out = _draw_numba(soups, fine, which, frozenset(buffers), supersample, things)
+    else:
+        from dream3d.toybox import twin
+
+        out = twin.draw(soups, fine, which, supersample, things)
+    out |= {name: out["alpha"].new_zeros(*out["alpha"].shape[:3], c) for name, c in (("rgb", 3), ("depth", 1)) if name not in buffers}
     extras = {name: out[name] for name in ("albedo", "parts") if name in buffers}
     optional = {name: out[name] for name in ("normal", "labels") if name in buffers}
     return Render(rgb=out["rgb"], alpha=out["alpha"], depth=out["depth"], extras=extras, **optional)
@@ -53,12 +58,6 @@ def _subjects(soups: list[Soup], cameras: Cameras) -> np.ndarray:
     return which
 
 
-def _draw_torch(soups, fine, which, wanted, samples, things):
-    from dream3d.toybox import twin
-
-    return twin.draw(soups, fine, which, wanted, samples, things)
-
-
 def _draw_numba(soups, fine: Cameras, which, wanted, samples: int, things: int) -> dict[str, torch.Tensor]:
     from dream3d.toybox import raster
 
@@ -67,26 +66,19 @@ def _draw_numba(soups, fine: Cameras, which, wanted, samples: int, things: int) 
     pose = np.concatenate([soup.pose for soup in soups])
     inverse = np.linalg.inv(pose)
     centre, ray, to_pixel = _lenses(fine)
-    images, index, view = _pairs([len(soup) for soup in soups], which)
+    images, index, view = pairs([len(soup) for soup in soups], which)
     local = inverse[index]
-    pairs = (
+    met = (
         index,
         np.einsum("pij,pj->pi", local[:, :3, :3], centre[view]) + local[:, :3, 3],
         local[:, :3, :3] @ ray[view],
         to_pixel[view] @ pose[index],
     )
-    prims = (*(_column(soups, name) for name in ("kind", "shape")), np.ascontiguousarray(inverse[:, :3, :3]))
-    prims += tuple(_column(soups, name) for name in ("colour", "second", "pattern", "part", "thing", "frame"))
+    prims = (*(column(soups, name) for name in ("kind", "shape")), np.ascontiguousarray(inverse[:, :3, :3]))
+    prims += tuple(column(soups, name) for name in ("colour", "second", "pattern", "part", "thing", "frame"))
     out = _outputs(len(which), fine.height // samples, fine.width // samples, wanted, things)
-    raster.draw(images, pairs, prims, centre, ray, samples, tuple(out.values()))
-    return {name: torch.from_numpy(_full(name, array, out["alpha"])) for name, array in out.items()}
-
-
-def _full(name: str, array: np.ndarray, alpha: np.ndarray) -> np.ndarray:
-    """The three buffers every Render has are zeros where they were not asked for."""
-    if name not in ("rgb", "depth") or len(array) == len(alpha):
-        return array
-    return np.zeros((*alpha.shape[:3], array.shape[3]), dtype=np.float32)
+    raster.draw(images, met, prims, centre, ray, samples, tuple(out.values()))
+    return {name: torch.from_numpy(array).to(fine.device) for name, array in out.items()}
 
 
 def _lenses(fine: Cameras):
@@ -98,7 +90,7 @@ def _lenses(fine: Cameras):
     return np.ascontiguousarray(to_world[:, :3, 3]), ray, to_pixel
 
 
-def _pairs(sizes: list[int], which: np.ndarray):
+def pairs(sizes: list[int], which: np.ndarray):
     """Every (view, primitive) that has to be drawn, views in order: (start, stop) per view, primitive and view per pair."""
     first = np.concatenate([[0], np.cumsum(sizes)])
     count = np.asarray(sizes, dtype=np.int64)[which]
@@ -108,7 +100,7 @@ def _pairs(sizes: list[int], which: np.ndarray):
     return (stop - count, stop), index, view
 
 
-def _column(soups: list[Soup], name: str) -> np.ndarray:
+def column(soups: list[Soup], name: str) -> np.ndarray:
     return np.concatenate([getattr(soup, name) for soup in soups])
 
 

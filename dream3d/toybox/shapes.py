@@ -17,11 +17,6 @@ from jaxtyping import Float, Int
 
 ELLIPSOID, BOX, FRUSTUM, TORUS = range(4)
 UNCUT = 2.0  # beyond the unit ball: no cut
-MARCH, NEWTON, CLOSE = 64, 8, 2e-3  # torus: sphere tracing steps, then Newton steps from CLOSE on
-KEY_LIGHT = (-0.36, -0.56, 0.746)  # towards the light: above, front-left; fixed in the world
-AMBIENT, SKY, KEY, WRAP = 0.56, 0.08, 0.44, 1.0  # shade = AMBIENT + SKY nz + KEY max(0, (n.l + WRAP) / (1 + WRAP))
-STRIPE, DOT, CHECK = 0.17, 0.30, 0.25  # pattern periods in the object's own coordinates
-STRIPE_AXIS = (0.42, 0.26, 0.87)
 DARK, GREY, LIGHT, BLACK = (0.16, 0.16, 0.18), (0.45, 0.46, 0.48), (0.80, 0.81, 0.83), (0.05, 0.05, 0.06)
 WHITE, GLASS, WOOD, SKIN = (0.96, 0.96, 0.96), (0.66, 0.84, 0.95), (0.46, 0.29, 0.15), (0.87, 0.66, 0.42)
 RED, ORANGE, YELLOW, GREEN = (0.85, 0.08, 0.08), (0.97, 0.52, 0.05), (1.0, 0.88, 0.35), (0.17, 0.50, 0.20)

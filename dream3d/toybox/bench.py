@@ -1,0 +1,49 @@
+"""`python -m dream3d.toybox.bench`: images per second of the toybox, as a table and as JSON."""
+
+import argparse
+import json
+import time
+
+import torch
+
+from dream3d.cameras import ring
+from dream3d.toybox.language import OBJECTS, parse
+from dream3d.toybox.render import ALL, render
+from dream3d.toybox.world import build, instance_seed
+
+TASKS = {"rgb+alpha+labels": ("rgb", "alpha", "labels"), "all buffers": ALL}
+
+
+def measure(backend: str, device: str, size: int, views: int) -> list[dict]:
+    """One row per task: images/s of wall clock and of CPU time (per core), the mean over all objects."""
+    soups = [build(parse(name), instance_seed("test", i)) for i, name in enumerate(OBJECTS)]
+    subject = torch.arange(len(soups)).repeat_interleave(views)
+    cameras = ring(len(subject), start=7.0, size=size, subject=subject).to(device)
+    rows = []
+    for name, buffers in TASKS.items():
+        render(soups, cameras, buffers=buffers, backend=backend)  # compiles
+        wall, cpu = time.perf_counter(), time.process_time()
+        render(soups, cameras, buffers=buffers, backend=backend)
+        if device != "cpu":
+            torch.cuda.synchronize()
+        wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
+        speed = {"images_per_second": len(cameras) / wall, "images_per_cpu_second": len(cameras) / cpu}
+        rows.append({"task": name, "backend": backend, "device": device, "size": size, **{k: round(v, 1) for k, v in speed.items()}})
+    return rows
+
+
+def main() -> None:
+    arguments = argparse.ArgumentParser(description=__doc__)
+    arguments.add_argument("--size", type=int, default=64)
+    arguments.add_argument("--views", type=int, default=16, help="views per object")
+    arguments.add_argument("--backend", choices=("numba", "torch"), default="numba")
+    arguments.add_argument("--device", default="cpu")
+    options = arguments.parse_args()
+    rows = measure(options.backend, options.device, options.size, options.views)
+    for row in rows:
+        print(f"{row['task']:18} {row['images_per_second']:8.0f} images/s {row['images_per_cpu_second']:8.0f} per CPU second")
+    print(json.dumps(rows))
+
+
+if __name__ == "__main__":
+    main()
