@@ -24,7 +24,10 @@ COLOURS: dict[str, tuple[float, float, float]] = {  # display sRGB
     "white": (0.95, 0.95, 0.95),
 }
 PATTERNS: tuple[str, ...] = ("striped", "dotted", "checkered")
-OBJECTS: tuple[str, ...] = ("ball", "cube", "car", "house", "duck", "robot")
+OBJECTS: tuple[str, ...] = tuple(
+    "ball cube cone cylinder donut snowman mushroom table chair car house tree rocket mug lamp boat duck robot"
+    " cat rabbit bear penguin fish bus train plane teapot sofa castle cactus flower apple".split()
+)
 VIEW_WORDS = ("front", "side", "back", "overhead")
 RELATIONS = ("on", "next to")
 
@@ -40,7 +43,9 @@ _SYNONYMS = {
     "duck": "duckling",
     "plane": "airplane aeroplane aircraft",
     "cat": "kitten kitty",
-    "rabbit": "bunny",
+    "rabbit": "bunny hare",
+    "bear": "teddy",
+    "train": "locomotive",
     "sofa": "couch",
     "striped": "stripy stripey stripes",
     "dotted": "spotted dotty polka",
@@ -57,7 +62,7 @@ _HINTS = {  # foreign colour words are not accepted as another colour, but the m
     "crimson": "red", "scarlet": "red", "maroon": "red", "golden": "yellow", "gold": "yellow", "violet": "purple",
     "lilac": "purple", "magenta": "pink", "cyan": "blue", "turquoise": "blue", "teal": "green", "lime": "green",
     "grey": "white", "gray": "white", "silver": "white", "beige": "white", "tan": "brown",
-    "truck": "bus", "van": "bus", "person": "robot", "man": "robot", "bird": "duck", "dog": "cat", "desk": "table", "tower": "castle",
+    "truck": "bus", "van": "bus", "person": "robot", "man": "robot", "bird": "duck", "dog": "bear", "desk": "table", "tower": "castle",
 }  # fmt: skip
 _VIEW = re.compile(
     r"\b(?:(front|side|back|rear|overhead|top|bird's[- ]eye)(?:al)?[ -]views?|(?:seen |viewed )?from (?:the |its )?"

@@ -14,7 +14,7 @@ from dream3d.toybox.shapes import BOX, ELLIPSOID, FRUSTUM, TORUS
 
 MARCH, NEWTON, CLOSE, CONVERGED = 64, 8, 2e-3, 1e-5  # torus: sphere tracing steps, then Newton steps from CLOSE on
 KEY_LIGHT = (-0.36, -0.56, 0.746)  # towards the light: above, front-left; fixed in the world
-AMBIENT, SKY, KEY, WRAP = 0.56, 0.08, 0.44, 1.0  # shade = AMBIENT + SKY nz + KEY max(0, (n.l + WRAP) / (1 + WRAP))
+AMBIENT, SKY, KEY, WRAP = 0.67, 0.05, 0.34, 1.0  # shade = AMBIENT + SKY nz + KEY max(0, (n.l + WRAP) / (1 + WRAP))
 STRIPE, DOT, CHECK = 0.21, 0.36, 0.29  # pattern periods in the object's own coordinates
 DOT_AREA, CHECK_SHIFT = 0.11, 0.5  # squared radius in periods; the phase centres cells on the object
 STRIPE_AXIS = (0.42, 0.26, 0.87)

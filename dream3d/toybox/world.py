@@ -8,12 +8,12 @@ from typing import Literal
 import numpy as np
 from jaxtyping import Float, Int
 
-from dream3d.toybox import basics, creatures, vehicles, outdoors
+from dream3d.toybox import basics, creatures, household, outdoors, vehicles
 from dream3d.toybox.language import COLOURS, OBJECTS, PATTERNS, Thing, Wish
 from dream3d.toybox.shapes import Dice, Kit, Paint, Primitive, surface
 
 HALF, RADIUS = 0.745, 1.0  # the box, and the ball that the lens of the house (cameras.FOVY, DISTANCE) always shows whole
-MODULES = (basics, creatures, vehicles, outdoors)
+MODULES = (basics, creatures, household, outdoors, vehicles)
 SPLITS = ("prior", "judge", "test")
 
 
