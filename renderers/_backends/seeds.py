@@ -1,0 +1,92 @@
+"""Where Gaussians start: a ball, points of an earlier stage, a mesh's surface, a volume. Everything ends as Points with scales."""
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float, Int
+from scipy.spatial import cKDTree
+from torch import Tensor
+
+from dream3d.errors import Mistake
+from dream3d.types import Field, Mesh, Points
+
+GREY = 0.5
+
+
+def spacing(position: Float[Tensor, "N 3"]) -> Float[Tensor, " N"]:
+    """Root mean square distance to the three nearest others, as in 3D Gaussian Splatting; 0.05 for a point alone."""
+    count = min(4, len(position))
+    if count < 2:
+        return torch.full_like(position[:, 0], 0.05)
+    place = position.detach().cpu().double().numpy()
+    near = torch.from_numpy(cKDTree(place).query(place, k=count)[0])[:, 1:]
+    return near.square().mean(1).sqrt().clamp(min=1e-4).to(position)
+
+
+def ball(count: int, radius: float, rng: torch.Generator) -> Points:
+    """Uniform in a ball around the origin, grey with a little noise so that no two start alike."""
+    direction = F.normalize(torch.randn(count, 3, generator=rng), dim=-1)
+    position = radius * direction * torch.rand(count, 1, generator=rng) ** (1 / 3)
+    return Points(position, GREY + 0.05 * torch.randn(count, 3, generator=rng).clamp(-3, 3))
+
+
+def start(data: Points | Mesh | Field, count: int) -> Points:
+    """The data as points; meshes and volumes are sampled at `count` places, evenly and without chance."""
+    if isinstance(data, Mesh):
+        return from_mesh(data, count)
+    points = from_field(data, count) if isinstance(data, Field) else data
+    if len(points.position) == 0:
+        raise Mistake("gaussians cannot start from nothing: the earlier stage handed over an empty scene")
+    return points
+
+
+def from_mesh(mesh: Mesh, count: int) -> Points:
+    """Evenly spread by area over the surface, with the mesh's colours and labels."""
+    corners = mesh.vertices[mesh.faces]
+    area = torch.linalg.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0]).norm(dim=-1)
+    face, u = _spread(area, count), _sequence(count, 2).to(corners)
+    root = u[:, :1].sqrt()
+    weight = torch.cat([1 - root, root * (1 - u[:, 1:]), root * u[:, 1:]], 1)[..., None]
+    return Points((corners[face] * weight).sum(1), _colour(mesh, face, weight), label=None if mesh.label is None else mesh.label[face])
+
+
+def _colour(mesh: Mesh, face: Int[Tensor, " n"], weight: Float[Tensor, "n 3 1"]) -> Float[Tensor, "n 3"]:
+    if mesh.texture is not None and mesh.uv is not None:
+        uv = (mesh.uv[face] * weight).sum(1) * 2 - 1
+        grid = torch.stack([uv[:, 0], -uv[:, 1]], -1)[None, None]  # uv counts from the lower left, an image from the upper
+        return F.grid_sample(mesh.texture.movedim(-1, 0)[None], grid, padding_mode="border", align_corners=False)[0, :, 0].T
+    if mesh.rgb is not None:
+        return (mesh.rgb[mesh.faces[face]] * weight).sum(1)
+    return torch.full_like(weight[:, :, 0], GREY)
+
+
+def from_field(field: Field, count: int) -> Points:
+    """Evenly spread over the cells that hold something: by opacity of a cell, or within one cell of the surface."""
+    if field.density is None and field.distance is None:
+        raise Mistake("gaussians need a field with density or distance")
+    volume = field.density if field.density is not None else field.distance
+    cell = 2 * field.bound / (torch.tensor(volume.shape, device=volume.device) - 1).clamp(min=1).to(volume)
+    width = cell.mean()
+    mass = 1 - torch.exp(-volume.clamp(min=0) * width) if field.density is not None else (width - volume.abs()).clamp(min=0)
+    if not bool(mass.sum() > 0):
+        raise Mistake("gaussians cannot start from an empty field")
+    pick = _spread(mass.flatten(), count)
+    index = torch.stack(torch.unravel_index(pick, volume.shape), -1)
+    position = -field.bound + (index + _sequence(count, 3).to(cell) - 0.5) * cell
+    colour = torch.full_like(position, GREY) if field.rgb is None else field.rgb.flatten(0, 2)[pick]
+    return Points(position, colour)
+
+
+def _spread(mass: Float[Tensor, " n"], count: int) -> Int[Tensor, " count"]:
+    """`count` indices in proportion to mass, by systematic sampling: no index is off its share by more than one."""
+    total = mass.double().cumsum(0)
+    marks = (torch.arange(count, device=mass.device, dtype=torch.double) + 0.5) / count * total[-1]
+    return torch.searchsorted(total, marks).clamp(max=len(mass) - 1)
+
+
+def _sequence(count: int, dimensions: int) -> Float[Tensor, "count dimensions"]:
+    """Roberts' quasi-random sequence in [0, 1): powers of the root of x^(d+1) = x + 1."""
+    root = 2.0
+    for _ in range(40):
+        root = (1 + root) ** (1 / (dimensions + 1))
+    steps = torch.tensor([root ** -(k + 1) for k in range(dimensions)], dtype=torch.double)
+    return ((0.5 + torch.arange(1, count + 1)[:, None] * steps) % 1).float()

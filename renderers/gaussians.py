@@ -1,0 +1,213 @@
+"""3D Gaussians, splatted (Kerbl et al. 2023, arXiv:2308.04079): positions, scales, rotations, opacities, spherical harmonics.
+
+Compositing runs in numba on the CPU and in torch elsewhere (`_backends/splat_*`, same signature, same numbers). The starting ball is
+DreamGaussian's (Tang et al., arXiv:2309.16653). Densification is relative, see `_backends/surgery.py`.
+"""
+
+from typing import Literal
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from dream3d.errors import Mistake
+from dream3d.interfaces import Group, Representation
+from dream3d.renderers._backends import splat_numba, splat_torch
+from dream3d.renderers._backends.project import C0, harmonics, matrix, project
+from dream3d.renderers._backends.seeds import ball, spacing, start
+from dream3d.renderers._backends.surgery import choose, divide
+from dream3d.renderers._backends.unit import unit
+from dream3d.schedule import Ramp, at
+from dream3d.types import Cameras, Field, Mesh, Points, Render, Step
+
+NAMES = ("position", "log_scale", "rotation", "logit", "colour", "harmonics")
+
+
+class Gaussians(Representation):
+    """`count` Gaussians in a ball of `radius` metres, grey, with the given starting `opacity` (in (0, 1)).
+
+    Learning rates are per Adam step: lr_position in metres, lr_scale in log metres, lr_rotation of the quaternion, lr_opacity of the
+    logit, lr_colour of rgb (a twentieth of it for the view-dependent harmonics of degree 1 to `sh_degree`).
+
+    Between progress `densify_from` and `densify_until`, after every `densify_every` of the run (fractions): the `densify_share` with
+    the largest mean screen-space gradient become two each, up to `max_count`: those above `split_scale` metres split, smaller ones
+    are cloned; what is below `prune_opacity` or above `prune_scale` metres goes. `reset_every` (a fraction; 0: never) lowers all
+    opacities to `reset_opacity`. backend "auto": numba for float32 on the CPU, else torch.
+    """
+
+    def __init__(
+        self,
+        rng: torch.Generator,
+        *,
+        count: int = 2000,
+        radius: float = 0.6,
+        opacity: float = 0.1,
+        sh_degree: Literal[0, 1, 2, 3] = 0,
+        backend: Literal["auto", "numba", "torch"] = "auto",
+        lr_position: Ramp = Ramp(5e-3, 2e-4, shape="exp"),
+        lr_scale: Ramp = Ramp(1e-2, 2e-3, shape="exp"),
+        lr_rotation: Ramp = Ramp(1e-2, 2e-3, shape="exp"),
+        lr_opacity: Ramp = Ramp(5e-2),
+        lr_colour: Ramp = Ramp(1e-2),
+        densify_from: float = 0.1,
+        densify_until: float = 0.6,
+        densify_every: float = 0.05,
+        densify_share: float = 0.08,
+        max_count: int = 10000,
+        split_scale: float = 0.02,
+        prune_opacity: float = 0.01,
+        prune_scale: float = 0.3,
+        reset_every: float = 0.0,
+        reset_opacity: float = 0.05,
+    ):
+        super().__init__()
+        self.count, self.opacity, self.sh_degree, self.backend = count, opacity, sh_degree, backend
+        self.rates = {"position": lr_position, "log_scale": lr_scale, "rotation": lr_rotation, "logit": lr_opacity,
+                      "colour": lr_colour, "harmonics": lr_colour}  # fmt: skip
+        self.densify_from, self.densify_until, self.densify_every = densify_from, densify_until, densify_every
+        self.densify_share, self.max_count, self.split_scale = densify_share, max_count, split_scale
+        self.prune_opacity, self.prune_scale = prune_opacity, prune_scale
+        self.reset_every, self.reset_opacity = reset_every, reset_opacity
+        self.register_buffer("label", None)
+        self._start(ball(count, radius, rng))
+
+    def __len__(self) -> int:
+        return len(self.position)
+
+    @property
+    def about(self) -> str:
+        return f"{len(self)} gaussians on {self._backend()}"
+
+    # --- drawing -------------------------------------------------------------------------------------------------------------------
+
+    def render(self, cameras: Cameras, now: Step | None = None) -> Render:
+        """All buffers. The normal is the shortest axis, facing the camera. extras: means2d (B N 2, pixels, keeps its gradient), radii
+        (B N, pixels, 0 where not seen), opacity (N), scale (N 3, metres)."""
+        scale, opacity, turn = self.log_scale.exp(), self.logit.sigmoid(), matrix(self.rotation)
+        splats = project(self.position, turn * scale[:, None], opacity, cameras)
+        if splats.means2d.requires_grad:
+            splats.means2d.retain_grad()
+        features = torch.cat([self._colours(cameras), splats.depths[..., None], self._normals(turn, cameras), *self._labels(cameras)], -1)
+        weight = torch.where(splats.visible, opacity, 0)
+        composite = splat_numba.composite if self._backend() == "numba" else splat_torch.composite
+        size = cameras.height, cameras.width
+        image, alpha = composite(splats.means2d, splats.conics, weight, features, splats.depths, *size)
+        rgb, depth, normal, labels = image.split([3, 1, 3, image.shape[-1] - 7], -1)
+        labels = None if self.label is None else torch.cat([labels, 1 - alpha], -1)
+        extras = {"means2d": splats.means2d, "radii": splats.radii, "opacity": opacity, "scale": scale}
+        return Render(rgb, alpha, depth, normal, labels, extras=extras)
+
+    def _backend(self) -> str:
+        fits = self.position.device.type == "cpu" and self.position.dtype == torch.float32
+        if self.backend == "numba" and not fits:
+            raise Mistake("the numba backend needs the CPU and float32", where="renderer.backend", near="auto, torch")
+        return ("numba" if fits else "torch") if self.backend == "auto" else self.backend
+
+    def _towards(self, cameras: Cameras) -> Float[Tensor, "B N 3"]:
+        return self.position - cameras.centre[:, None]
+
+    def _colours(self, cameras: Cameras) -> Float[Tensor, "B N 3"]:
+        if self.sh_degree == 0:
+            return unit(self.colour).expand(len(cameras), -1, -1)
+        direction = nn.functional.normalize(self._towards(cameras), dim=-1)
+        basis = harmonics(direction, self.sh_degree)[..., 1:]
+        return unit(self.colour + torch.einsum("bnk,nkc->bnc", basis, self.harmonics))
+
+    def _normals(self, turn: Float[Tensor, "N 3 3"], cameras: Cameras) -> Float[Tensor, "B N 3"]:
+        shortest = self.log_scale.argmin(-1)
+        axis = turn.gather(2, shortest[:, None, None].expand(-1, 3, 1))[..., 0]
+        away = (self._towards(cameras).detach() * axis.detach()).sum(-1, keepdim=True) > 0
+        return torch.where(away, -axis, axis)
+
+    def _labels(self, cameras: Cameras) -> list[Float[Tensor, "B N S"]]:
+        if self.label is None:
+            return []
+        return [nn.functional.one_hot(self.label).to(self.position.dtype).expand(len(cameras), -1, -1)]
+
+    # --- optimising ----------------------------------------------------------------------------------------------------------------
+
+    def groups(self, now: Step) -> list[Group]:
+        rates = at(self.rates, now)
+        rates["harmonics"] /= 20
+        return [Group(name, getattr(self, name), rates[name]) for name in NAMES if getattr(self, name).numel()]
+
+    def refine(self, render: Render, optimizer, now: Step) -> None:
+        """Densify, prune and reset opacity after a step; nothing after progress `densify_until`."""
+        if now.progress > self.densify_until:
+            return
+        pull = render.extras["means2d"].grad
+        if pull is not None:
+            self.pull += pull.norm(dim=-1).sum(0)
+            self.seen += (render.extras["radii"] > 0).sum(0)
+        if now.progress >= self.densify_from and now.every(_interval(self.densify_every, now)):
+            self._densify(optimizer, now)
+        if now.every(_interval(self.reset_every, now)):
+            self.logit.data.clamp_(max=_logit(self.reset_opacity))
+            optimizer.forget("logit")
+
+    @torch.no_grad()
+    def _densify(self, optimizer, now: Step) -> None:
+        alive = (self.logit.sigmoid() > self.prune_opacity) & (self.log_scale.exp().amax(-1) < self.prune_scale)
+        score = self.pull / self.seen.clamp(min=1)
+        keep, parents = choose(alive, score, self.densify_share, self.max_count)
+        if len(keep) + len(parents) == 0:
+            return  # an empty scene could never come back
+        rows = {name: getattr(self, name).data for name in NAMES}
+        children = divide({k: v[parents] for k, v in rows.items()}, self.split_scale, now)
+        source = torch.cat([keep, parents, parents])
+        fresh = torch.arange(len(source), device=source.device) >= len(keep)
+        optimizer.remap(list(NAMES), source, fresh)
+        self._replace({k: torch.cat([v[keep], children[k]]) for k, v in rows.items()})
+        if self.label is not None:
+            self.label = self.label[source]
+
+    def _replace(self, values: dict[str, Tensor]) -> None:
+        for name, value in values.items():
+            setattr(self, name, nn.Parameter(value))
+        for name in ("pull", "seen"):
+            self.register_buffer(name, torch.zeros_like(values["logit"]))
+
+    # --- handing over --------------------------------------------------------------------------------------------------------------
+
+    def handover(self) -> Points:
+        """Gaussians in world units, with everything an export needs."""
+        with torch.no_grad():
+            sh = torch.cat([(self.colour[:, None] - 0.5) / C0, self.harmonics], 1)
+            rotation = nn.functional.normalize(self.rotation, dim=-1)
+            return Points(self.position.clone(), self.colour.clamp(0, 1), self.log_scale.exp(), rotation, self.logit.sigmoid(),
+                          sh, None if self.label is None else self.label.clone())  # fmt: skip
+
+    def init_from(self, data: Points | Mesh | Field) -> None:
+        """Gaussians are taken as they are; plain points, mesh surfaces and volumes become round ones at their own spacing."""
+        self._start(start(data, self.count))
+
+    def _start(self, points: Points) -> None:
+        device = self.position.device if hasattr(self, "position") else points.position.device
+        position = points.position.detach().float()
+        one = torch.ones_like(position[:, :1])
+        scale = spacing(position)[:, None].expand(-1, 3) if points.scale is None else points.scale.clamp(min=1e-6)
+        rotation = torch.cat([one, 0 * position], 1) if points.rotation is None else points.rotation
+        opacity = self.opacity * one[:, 0] if points.opacity is None else points.opacity.clamp(1e-4, 1 - 1e-4)
+        colour = points.rgb if points.sh is None else 0.5 + C0 * points.sh[:, 0]
+        more = torch.zeros(len(position), (self.sh_degree + 1) ** 2 - 1, 3)
+        if points.sh is not None:
+            given = points.sh[:, 1 : 1 + more.shape[1]]
+            more[:, : given.shape[1]] = given.detach()
+        values = (position, scale.log(), rotation, opacity.logit(), colour, more)
+        self._replace({name: v.detach().float().clone().to(device) for name, v in zip(NAMES, values, strict=True)})
+        self.label = None if points.label is None else points.label.clone().to(device)
+
+    def restore(self, state: dict[str, Tensor]) -> None:
+        device = self.position.device
+        self._replace({name: state[name].clone().to(device) for name in NAMES})
+        for name in ("pull", "seen", "label"):
+            setattr(self, name, state[name].clone().to(device) if name in state else None)
+
+
+def _interval(share: float, now: Step) -> int:
+    """A fraction of the run in steps; 0 stays never."""
+    return max(1, round(share * now.total)) if share > 0 else 0
+
+
+def _logit(p: float) -> float:
+    return torch.logit(torch.tensor(p, dtype=torch.float64)).item()
