@@ -5,10 +5,11 @@ its pixels are handled in blocks of 8, whose loops LLVM turns into vector instru
 pixel still has to receive is its final value minus what it got ("remaining colour"), so nothing is stored per pixel and splat.
 Gradients go to one slot per splat and band and are summed in order: no atomics, the same bytes for any number of threads.
 Rules and constants are gsplat's (Ye et al., arXiv:2409.06765). Twins: splat_torch (tiles), splat_dense (the definition).
-All of it stays in one file: numba's cache does not notice changes in another.
+All of it stays in one file: numba's cache does not notice changes in another. no_type_check keeps the tests' shape checker off kernels.
 """
 
 import math
+from typing import no_type_check
 
 import numba
 import numpy as np
@@ -77,6 +78,7 @@ def _array(tensor: Tensor) -> np.ndarray:
 
 
 @njit(cache=True, parallel=True, nogil=True)
+@no_type_check
 def _prepare(means2d, conics, opacities, order, height, width, splats, bands):
     """In depth order: mean, conic, opacity, largest exponent; and the half-open range of bands a splat can touch."""
     count = order.shape[1]
@@ -100,6 +102,7 @@ def _prepare(means2d, conics, opacities, order, height, width, splats, bands):
 
 
 @njit(cache=True, inline="always")
+@no_type_check
 def _span(splat, y, blocks):
     """The half-open range of blocks on row centre y where the exponent is within its limit (with a little slack)."""
     a, b, c = np.float64(splat[2]), np.float64(splat[3]), np.float64(splat[4])
@@ -114,6 +117,7 @@ def _span(splat, y, blocks):
 
 
 @njit(cache=True, inline="always")
+@no_type_check
 def _alpha(sigma, opacity, limit):
     """min(0.999, opacity exp(-sigma)) where 0 <= sigma <= limit, else 0; exp is a polynomial of sigma / 16, raised to 16."""
     u = (sigma if sigma < limit else limit) * SIXTEENTH
@@ -128,6 +132,7 @@ def _alpha(sigma, opacity, limit):
 
 
 @njit(cache=True)
+@no_type_check
 def _retire(state, size, finished):
     """Mark the blocks in which no pixel takes light any more; True where none is left."""
     every = True
@@ -142,6 +147,7 @@ def _retire(state, size, finished):
 
 
 @njit(cache=True)
+@no_type_check
 def _blocks(rows, blocks, size):
     """Fresh blocks: full light, pixel centres, zero elsewhere."""
     state = np.zeros(rows * blocks * size, F32)
@@ -153,6 +159,7 @@ def _blocks(rows, blocks, size):
 
 
 @njit(cache=True)
+@no_type_check
 def _over(state, o, splat, dy, colour):
     """Put one splat over one block. Light t > 0: open; t <= 0: closed with -t left."""
     x, a, opacity, limit = splat[0], HALF * splat[2], splat[5], splat[6]
@@ -173,6 +180,7 @@ def _over(state, o, splat, dy, colour):
 
 
 @njit(cache=True, parallel=True, nogil=True)
+@no_type_check
 def _forward(splats, colours, bands, out, alpha):
     views, height = out.shape[:2]
     per_view = (height + ROWS - 1) // ROWS
@@ -182,6 +190,7 @@ def _forward(splats, colours, bands, out, alpha):
 
 
 @njit(cache=True)
+@no_type_check
 def _forward_band(splats, colours, bands, band, out, alpha):
     height, width, channels = out.shape
     top = band * ROWS
@@ -211,6 +220,7 @@ def _forward_band(splats, colours, bands, band, out, alpha):
 
 
 @njit(cache=True)
+@no_type_check
 def _under(state, o, splat, dy, colour, sums):
     """Walk one splat over one block again, and add what it does to the loss to `sums`."""
     x, a, opacity, limit = splat[0], HALF * splat[2], splat[5], splat[6]
@@ -251,6 +261,7 @@ def _under(state, o, splat, dy, colour, sums):
 
 
 @njit(cache=True, parallel=True, nogil=True)
+@no_type_check
 def _backward(splats, colours, bands, starts, out, alpha, pull, pull_alpha, slots):
     views, height = out.shape[:2]
     per_view, count = (height + ROWS - 1) // ROWS, splats.shape[1]
@@ -261,6 +272,7 @@ def _backward(splats, colours, bands, starts, out, alpha, pull, pull_alpha, slot
 
 
 @njit(cache=True)
+@no_type_check
 def _pulls(state, size, top, rows, blocks, out, alpha, pull, pull_alpha):
     """Load the gradients of every pixel's values, alpha first, and the loss it still has to receive (linearised)."""
     for r in range(rows):
@@ -275,6 +287,7 @@ def _pulls(state, size, top, rows, blocks, out, alpha, pull, pull_alpha):
 
 
 @njit(cache=True)
+@no_type_check
 def _backward_band(splats, colours, bands, band, out, alpha, pull, pull_alpha, starts, slots):
     height, width, channels = out.shape
     top = band * ROWS
@@ -306,6 +319,7 @@ def _backward_band(splats, colours, bands, band, out, alpha, pull, pull_alpha, s
 
 
 @njit(cache=True, parallel=True, nogil=True)
+@no_type_check
 def _gather(splats, starts, slots, order, means2d, conics, opacities, features):
     """Sum the slots of every splat in order, and turn moments into gradients."""
     count = order.shape[1]
