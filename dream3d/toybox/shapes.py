@@ -121,6 +121,28 @@ def pose(centre: Vector, size: Vector, turn: Vector) -> Float[np.ndarray, "4 4"]
     return matrix
 
 
+_ANGLE = np.arange(24) * (np.pi / 12)
+_CIRCLE = np.stack([np.cos(_ANGLE), np.sin(_ANGLE), np.ones(24)], -1)
+_BALL = np.concatenate([_CIRCLE * [math.cos(e), math.cos(e), math.sin(e)] for e in np.arange(-6, 7) * (np.pi / 12)])
+_CORNERS = np.array([[x, y, z] for x in (-1.0, 1.0) for y in (-1.0, 1.0) for z in (-1.0, 1.0)])
+
+
+def outline(primitive: Primitive) -> Float[np.ndarray, "n 3"]:
+    """Points on a primitive whose bounds are its bounds, within a percent of its size."""
+    a, b, sx, sy = primitive.shape
+    if primitive.kind == ELLIPSOID:
+        points = np.stack([_BALL[:, 0], _BALL[:, 1], _BALL[:, 2].clip(a, b)], -1)
+    elif primitive.kind == TORUS:
+        points = _CIRCLE * [1, 1, 0] + a * np.stack([_BALL.reshape(13, 24, 3)[i] for i in (0, 6, 12)])
+        points = np.concatenate([*points, _CIRCLE * [1 + a, 1 + a, 0]])
+    elif primitive.kind == FRUSTUM:
+        points = np.concatenate([_CIRCLE * [1, 1, -1], _CIRCLE * [a, a, 1]])
+    else:
+        up = (_CORNERS[:, 2:] + 1) / 2
+        points = np.concatenate([_CORNERS[:, :2] * (1 + up * (np.array([a, b]) - 1)) + up * [sx, sy], _CORNERS[:, 2:]], -1)
+    return points @ primitive.pose[:3, :3].T + primitive.pose[:3, 3]
+
+
 def surface(kind: int, shape, fine: int) -> tuple[Float[np.ndarray, "V 3"], Int[np.ndarray, "F 3"]]:
     """A closed triangle mesh of a canonical primitive, outward faces counter-clockwise; `fine` steps per half turn or edge."""
     if kind == BOX:

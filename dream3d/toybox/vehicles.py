@@ -81,9 +81,9 @@ def train(kit: Kit) -> None:
     kit.box("rear window", (0, 1.04, 0.45 + 1.4 * cab), (0.22, 0.02, cab * 0.34), GLASS)
     kit.frustum("chimney", (0, -0.8, axis + boiler + 0.15), 0.1, 0.2, DARK, top=1.6)
     kit.ellipsoid("dome", (0, -0.25, axis + boiler), (0.15, 0.15, 0.16), YELLOW)
-    kit.box("plough", (0, -1.02, 0.2), (0.36, 0.2, 0.16), RED, top=(0.9, 0.3), shift=(0, 0.6))
+    kit.box("plough", (0, -1.02, 0.2), (0.36, 0.2, 0.16), top=(0.9, 0.3), shift=(0, 0.6))
     for y, radius in ((-0.7, 0.2), (-0.22, 0.2), (0.62, 0.3)):
-        kit.pair(kit.frustum, "wheel", (0.38, y, radius), radius, 0.06, RED if kit.main.pattern == 0 else DARK, turn=(0, 90, 0))
+        kit.pair(kit.frustum, "wheel", (0.38, y, radius), radius, 0.06, DARK, turn=(0, 90, 0))
         kit.pair(kit.frustum, "hub", (0.42, y, radius), radius * 0.4, 0.05, LIGHT, turn=(0, 90, 0))
 
 
@@ -96,7 +96,7 @@ def rocket(kit: Kit) -> None:
     kit.frustum("nozzle", (0, 0, -body - 0.08), radius * 0.8, 0.1, DARK, top=0.7)
     kit.frustum("flame", (0, 0, -body - 0.38), radius * 0.6, 0.26, ORANGE, turn=(180, 0, 0), top=0)
     for angle in (45, 135, 225, 315):
-        kit.box("fin", _around(angle, radius * 1.15, -body * 0.75), (0.26, 0.035, 0.34), trim, turn=(0, 0, angle), top=(0.35, 1), shift=(-0.6, 0))
+        kit.box("fin", _around(angle, radius * 1.15, -body * 0.75), (0.26, 0.035, 0.34), turn=(0, 0, angle), top=(0.35, 1), shift=(-0.6, 0))
     for z in (0.42, -0.12):
         kit.frustum("porthole", (0, -radius * (0.93 - 0.05 * z), body * z), 0.14, 0.05, GREY, turn=(90, 0, 0))
         kit.ellipsoid("glass", (0, -radius * (0.93 - 0.05 * z) - 0.04, body * z), (0.1, 0.04, 0.1), GLASS)
@@ -119,7 +119,7 @@ def boat(kit: Kit) -> None:
     kit.box("window", (0, 0.45, 0.16), (beam * 0.5, 0.14, 0.04), (0.25, 0.45, 0.65))
     kit.frustum("mast", (0, -0.1, mast), 0.035, mast, WOOD)
     kit.box("sail", (0, 0.36, 0.36 + mast * 0.72), (0.025, 0.42, mast * 0.68), sail, top=(1, 0.04), shift=(0, -0.94))
-    kit.box("jib", (0, -0.5, 0.22 + mast * 0.6), (0.025, 0.34, mast * 0.58), sail, top=(1, 0.04), shift=(0, 0.94))
+    kit.box("jib", (0, -0.5, 0.22 + mast * 0.6), (0.025, 0.34, mast * 0.58), top=(1, 0.04), shift=(0, 0.94))
     kit.box("flag", (0, -0.0, 2 * mast - 0.05), (0.02, 0.1, 0.05), RED)
     kit.rest = (0, 0.45, 0.26)
 

@@ -10,7 +10,7 @@ from jaxtyping import Float, Int
 
 from dream3d.toybox import basics, creatures, household, outdoors, vehicles
 from dream3d.toybox.language import COLOURS, OBJECTS, PATTERNS, Thing, Wish
-from dream3d.toybox.shapes import Dice, Kit, Paint, Primitive, surface
+from dream3d.toybox.shapes import Dice, Kit, Paint, Primitive, outline
 
 HALF, RADIUS = 0.745, 1.0  # the box, and the ball that the lens of the house (cameras.FOVY, DISTANCE) always shows whole
 MODULES = (basics, creatures, household, outdoors, vehicles)
@@ -92,13 +92,8 @@ def second_tone(colour):
 
 
 def _bounds(primitives: list[Primitive]) -> Float[np.ndarray, "2 3"]:
-    points = np.concatenate([_points(p) for p in primitives])
+    points = np.concatenate([outline(p) for p in primitives])
     return np.stack([points.min(0), points.max(0)])
-
-
-def _points(primitive: Primitive) -> Float[np.ndarray, "n 3"]:
-    vertices, _ = surface(primitive.kind, primitive.shape, 1 if primitive.kind == 1 else 6)
-    return vertices @ primitive.pose[:3, :3].T + primitive.pose[:3, 3]
 
 
 def _move(kit: Kit, scale: float, offset) -> None:
@@ -126,7 +121,7 @@ def _soup(made: list[Kit], moves, wish: Wish, fill: float) -> Soup:
     for kit, (scale, offset) in zip(made, moves, strict=True):
         _move(kit, scale, offset)
     everything = [p for kit in made for p in kit.primitives]
-    points = np.concatenate([_points(p) for p in everything])
+    points = np.concatenate([outline(p) for p in everything])
     centre = (points.min(0) + points.max(0)) / 2
     extent, reach = np.abs(points - centre).max(), np.linalg.norm(points - centre, axis=-1).max()
     fit = fill * min(HALF / extent, RADIUS / reach)
