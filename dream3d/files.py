@@ -16,17 +16,17 @@ FULL = (errno.ENOSPC, errno.EDQUOT)
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """A temporary path with the same suffix, for writers that need a path; it takes the place of `path` when the block ends
-    well and is removed when it does not. Makes the folder. Raises Mistake where the disk is full or cannot be written;
-    what was there before is then untouched."""
+    """A temporary path with the same suffix, for writers that need a path; it takes the place of `path` when the block
+    ends well and is removed when it does not. Makes the folder. Raises Mistake where the disk is full or cannot be
+    written; what was there before is then untouched."""
     path = Path(path)
     temporary = path.with_name(f".{path.stem}.{os.getpid()}-{threading.get_ident()}{path.suffix}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         yield temporary
-        _flush(temporary)
+        flush(temporary)
         os.replace(temporary, path)
-        _flush(path.parent)
+        flush(path.parent)
     except OSError as error:
         raise _mistake(error, path) from error
     finally:
@@ -49,7 +49,7 @@ def write_json(path: Path, value: Any) -> None:
     write_text(path, json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
 
 
-def _flush(path: Path) -> None:
+def flush(path: Path) -> None:
     """Onto the disk: a rename may otherwise survive a power cut that the data does not."""
     if path.is_dir() and os.name == "nt":
         return  # Windows cannot open folders
@@ -69,5 +69,6 @@ def _remove(temporary: Path) -> None:
 
 def _mistake(error: OSError, path: Path) -> Mistake:
     if error.errno in FULL:
-        return Mistake(f"no space left to write {path.name}", where=str(path.parent), fix="free some space and run the same command again")
+        again = "free some space and run the same command again"
+        return Mistake(f"no space left to write {path.name}", where=str(path.parent), fix=again)
     return Mistake(f"cannot write {path.name}: {error.strerror or error}", where=str(path.parent))

@@ -1,7 +1,10 @@
 """Everything a finished scene leaves behind: splats.ply, mesh.glb, turntable.mp4, thumbnail.png, contact.png."""
 
+import dataclasses
 from collections.abc import Callable
 from pathlib import Path
+
+from torch import Tensor
 
 from dream3d.export.decimate import closed
 from dream3d.export.glb import write_glb
@@ -10,7 +13,7 @@ from dream3d.export.surface import surface
 from dream3d.export.texture import bake
 from dream3d.export.video import contact_sheet, thumbnail, turntable
 from dream3d.interfaces import Representation
-from dream3d.types import Mesh, Points
+from dream3d.types import Field, Mesh, Points
 
 
 def export(
@@ -24,17 +27,18 @@ def export(
     progress: Callable[[str, float], None] | None = None,
     keep: bool = False,
 ) -> dict[str, Path]:
-    """Writes the asset into `folder` and returns the files by kind: thumbnail, contact, splats (where the scene is made of
-    Gaussians), turntable, mesh. `extras` describe it inside the mesh file (prompt, seed, recipe; lighting is "baked").
-    `progress` hears the file's name and the share done before it. With `keep`, files that are there are not made again.
-    Raises Mistake for a scene with nothing in it and for a full disk; files finished before stay."""
-    folder, handed = Path(folder), scene.handover()
+    """Writes the asset into `folder` and returns the files by kind: thumbnail, contact, splats (where the scene is made
+    of Gaussians), turntable, mesh. `extras` describe it inside the mesh file (prompt, seed, recipe; lighting is
+    "baked"). `progress` hears the file's name and the share done before it. With `keep`, files that are there are not
+    made again. Raises Mistake for a scene with nothing in it and for a full disk; files finished before stay."""
+    extras = {"lighting": "baked"} | extras
+    folder, handed = Path(folder), _settled(scene.handover())
     steps = {
         "thumbnail": ("thumbnail.png", lambda path: thumbnail(scene, path)),
         "contact": ("contact.png", lambda path: contact_sheet(scene, path)),
         "splats": ("splats.ply", lambda path: write_ply(handed, path)),
         "turntable": ("turntable.mp4", lambda path: turntable(scene, path, frames=frames)),
-        "mesh": ("mesh.glb", lambda path: write_glb(_mesh(scene, handed, faces, texture), path, {"lighting": "baked"} | extras)),
+        "mesh": ("mesh.glb", lambda path: write_glb(_mesh(scene, handed, faces, texture), path, extras)),
     }
     if not (isinstance(handed, Points) and handed.scale is not None and handed.opacity is not None):
         del steps["splats"]
@@ -46,7 +50,13 @@ def export(
     return {kind: folder / name for kind, (name, _) in steps.items()}
 
 
-def _mesh(scene: Representation, handed: object, faces: int, texture: int) -> Mesh:
+def _settled(data: Points | Mesh | Field) -> Points | Mesh | Field:
+    """The same on the CPU, without gradients."""
+    values = {f.name: getattr(data, f.name) for f in dataclasses.fields(data)}
+    return dataclasses.replace(data, **{k: v.detach().cpu() for k, v in values.items() if isinstance(v, Tensor)})
+
+
+def _mesh(scene: Representation, handed: Points | Mesh | Field, faces: int, texture: int) -> Mesh:
     """The scene's own mesh where it has a closed one, else the surface seen in its renders; with baked colour."""
     own = isinstance(handed, Mesh) and len(handed.faces) > 0 and closed(handed.faces)
     return bake(handed if own else surface(scene), scene, faces=faces, texture=texture)

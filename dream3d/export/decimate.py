@@ -1,7 +1,8 @@
-"""Fewer triangles, still closed: quadric edge collapses (Garland and Heckbert 1997; the fast-simplification package), mended.
+"""Fewer triangles, still closed: quadric edge collapses (Garland and Heckbert 1997; fast-simplification), mended.
 
-The package collapses edges without the link condition. On noisy surfaces that folds triangles onto each other and lets four meet
-in an edge; never does it leave a hole. So mending is exact: folded pairs go, and a crowded edge gets one midpoint per pair.
+The package collapses edges without the link condition. On noisy surfaces that folds triangles onto each other and lets
+four of them meet in an edge, but leaves no hole. So mending is simple: folded pairs go, and a crowded edge gets one
+midpoint per pair of triangles.
 """
 
 import warnings
@@ -18,17 +19,17 @@ APART = 0.02  # how far the midpoints of a crowded edge move into their triangle
 
 
 def closed(faces: Int[Tensor, "F 3"]) -> bool:
-    """Whether every edge is used exactly once in each direction: watertight, consistently wound, no edge of three faces."""
+    """Whether there are faces and every edge is used exactly once in each direction: watertight, consistently wound."""
     start, end = _edges(faces.numpy())
     forward, backward = (np.sort(_code(a, b)) for a, b in ((start, end), (end, start)))
-    return bool((start != end).all() and (np.diff(forward) > 0).all() and (forward == backward).all())
+    once = (start != end).all() and (np.diff(forward) > 0).all() and (forward == backward).all()
+    return len(faces) > 0 and bool(once)
 
 
 def decimate(mesh: Mesh, faces: int) -> Mesh:
-    """The mesh (without colours) with about `faces` faces, or itself where it has no more. A closed mesh stays closed: where the
-    wanted number would tear it, more faces are kept, with a warning."""
-    whole = closed(mesh.faces)
-    wanted = faces
+    """The mesh (without colours) with about `faces` faces, or itself where it has no more. A closed mesh stays closed:
+    where the wanted number would tear it, more faces are kept, with a warning."""
+    whole, wanted = closed(mesh.faces), faces
     while faces < len(mesh.faces):
         small = _simplify(mesh, faces)
         if closed(small.faces) or not whole:
@@ -56,9 +57,12 @@ def _mesh(vertices: Float[ndarray, "V 3"], faces: Int[ndarray, "F 3"]) -> Mesh:
     return Mesh(torch.from_numpy(vertices[used]).float(), torch.from_numpy(index.reshape(-1, 3)))
 
 
-def _mend(vertices: Float[ndarray, "V 3"], faces: Int[ndarray, "F 3"]) -> tuple[Float[ndarray, "W 3"], Int[ndarray, "G 3"]]:
-    points, triangles = list(vertices), [tuple(face) for face in _unfolded(faces).tolist()]
-    for a, b in _crowded(np.array(triangles).reshape(-1, 3)):
+def _mend(
+    vertices: Float[ndarray, "V 3"], faces: Int[ndarray, "F 3"]
+) -> tuple[Float[ndarray, "W 3"], Int[ndarray, "G 3"]]:
+    faces = _unfolded(faces)
+    points, triangles = list(vertices), [tuple(face) for face in faces.tolist()]
+    for a, b in _crowded(faces):
         along = [_turned(i, face, a, b) for i, face in enumerate(triangles) if a in face and b in face]
         forward, backward = ([(i, c) for i, c, same in along if same is wanted] for wanted in (True, False))
         for (i, c), (j, d) in zip(forward, backward):
@@ -66,7 +70,7 @@ def _mend(vertices: Float[ndarray, "V 3"], faces: Int[ndarray, "F 3"]) -> tuple[
             points.append(middle + APART * ((points[c] + points[d]) / 2 - middle))
             triangles[i], triangles[j] = (a, m, c), (b, m, d)
             triangles += [(m, b, c), (m, a, d)]
-    return np.array(points), np.array(triangles).reshape(-1, 3)
+    return np.array(points), np.array(triangles, np.int64).reshape(-1, 3)
 
 
 def _turned(i: int, face: tuple[int, int, int], a: int, b: int) -> tuple[int, int, bool]:

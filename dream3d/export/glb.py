@@ -1,7 +1,7 @@
 """A mesh as one binary glTF 2.0 file (Khronos, 2021), written by hand: JSON, then one buffer.
 
-Axes turn from the house's z-up to glTF's y-up, (x, y, z) -> (x, z, -y), so that an object's front faces +Z; units are metres.
-Colours are baked with their light, so the material is unlit (KHR_materials_unlit; readers without it see a rough non-metal).
+Axes turn from the house's z-up to glTF's y-up, (x, y, z) -> (x, z, -y): an object's front faces +Z; units are metres.
+Colours are baked with their light, so the material is unlit (KHR_materials_unlit; others see a rough non-metal).
 """
 
 import json
@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Float, UInt32
 from numpy import ndarray
 
 import dream3d
@@ -25,8 +25,9 @@ LINEAR, MIPMAPS, CLAMP = 9729, 9987, 33071  # sampler: magFilter, minFilter, wra
 
 
 def write_glb(mesh: Mesh, path: Path, extras: dict) -> None:
-    """`extras` (JSON values: prompt, seed, recipe, ...) go into the asset and, where Blender shows them, into the node. Nothing
-    else goes in: the same mesh and extras give the same bytes. Raises ValueError for extras that are no JSON."""
+    """`extras` (JSON values: prompt, seed, recipe, ...) go into the asset and, where Blender shows them, into the node.
+    Nothing else goes in: the same mesh and extras give the same bytes. Raises ValueError or TypeError where they are no
+    JSON."""
     buffer, document = bytearray(), _document(mesh, extras)
     attributes, indices = _geometry(mesh)
     primitive = {"attributes": {}, "material": 0, "mode": 4}
@@ -54,7 +55,7 @@ def _document(mesh: Mesh, extras: dict) -> dict[str, Any]:
     }
 
 
-def _geometry(mesh: Mesh) -> tuple[dict[str, Float[ndarray, "V d"]], Int[ndarray, " I"]]:
+def _geometry(mesh: Mesh) -> tuple[dict[str, Float[ndarray, "V _"]], UInt32[ndarray, " I"]]:
     """Vertex attributes and indices; vertices are doubled where charts meet."""
     corners, normal = mesh.faces.flatten().numpy(), vertex_normals(mesh).numpy()
     if mesh.uv is None:
@@ -84,7 +85,8 @@ def _linear(display: Float[ndarray, "V 3"]) -> Float[ndarray, "V 3"]:
 def _accessor(document: dict, buffer: bytearray, array: ndarray, target: int, *, bounds: bool = False) -> int:
     view = _view(document, buffer, array.tobytes(), target=target)
     kind = {1: "SCALAR", 2: "VEC2", 3: "VEC3"}[1 if array.ndim == 1 else array.shape[1]]
-    entry = {"bufferView": view, "componentType": UINT if array.dtype == "<u4" else FLOAT, "count": len(array), "type": kind}
+    component = UINT if array.dtype == "<u4" else FLOAT
+    entry = {"bufferView": view, "componentType": component, "count": len(array), "type": kind}
     if bounds:
         entry |= {"min": array.min(0).tolist(), "max": array.max(0).tolist()}
     document["accessors"].append(entry)
@@ -98,8 +100,8 @@ def _view(document: dict, buffer: bytearray, data: bytes, **more: int) -> int:
 
 
 def _texture(document: dict, buffer: bytearray, mesh: Mesh) -> None:
-    picture = mesh.texture.clamp(0, 1).mul(255).round().byte().numpy()
-    document["images"] = [{"name": "colour", "mimeType": "image/png", "bufferView": _view(document, buffer, png(picture))}]
+    view = _view(document, buffer, png(mesh.texture.clamp(0, 1).mul(255).round().byte().numpy()))
+    document["images"] = [{"name": "colour", "mimeType": "image/png", "bufferView": view}]
     document["samplers"] = [{"magFilter": LINEAR, "minFilter": MIPMAPS, "wrapS": CLAMP, "wrapT": CLAMP}]
     document["textures"] = [{"sampler": 0, "source": 0}]
     document["materials"][0]["pbrMetallicRoughness"]["baseColorTexture"] = {"index": 0}

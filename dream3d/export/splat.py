@@ -1,8 +1,8 @@
-"""Gaussians as a .ply in the layout of 3D Gaussian Splatting (Kerbl et al. 2023, arXiv 2308.04079), which every splat viewer reads.
+"""Gaussians as the .ply of 3D Gaussian Splatting (Kerbl et al. 2023, arXiv 2308.04079), which every splat viewer reads.
 
-Per vertex, little-endian float32, before activation: x y z, nx ny nz (zero), f_dc_0..2 and f_rest_* (spherical harmonics,
-rgb = 0.5 + C0 f_dc + ..., the rest channel by channel), opacity (logit), scale_0..2 (logarithm), rot_0..3 (w x y z).
-Axes stay those of the world, z up: rotating coefficients of higher degree would not be exact; turn the splat in the viewer.
+Per vertex, little-endian float32, before activation: x y z, nx ny nz (zero), f_dc_0..2 and f_rest_* (spherical
+harmonics, rgb = 0.5 + C0 f_dc + ..., the rest channel by channel), opacity (logit), scale_0..2 (logarithm),
+rot_0..3 (w x y z). Axes stay those of the world, z up, in metres: turn the splat in the viewer.
 """
 
 import os
@@ -40,7 +40,7 @@ def _columns(points: Points) -> dict[str, Tensor]:
     sh = (points.rgb[:, None] - 0.5) / C0 if points.sh is None else points.sh
     rest = sh[:, 1:].mT.flatten(1)
     if rest.shape[1] not in REST:
-        raise Mistake(f"spherical harmonics with {sh.shape[1]} coefficients have no place in a .ply; 1, 4, 9 and 16 have")
+        raise Mistake(f"a .ply has no place for {sh.shape[1]} coefficients per colour, only for 1, 4, 9 or 16")
     blocks = {
         ("x", "y", "z"): points.position,
         ("nx", "ny", "nz"): torch.zeros_like(points.position),
@@ -58,8 +58,8 @@ def _numbered(name: str, count: int) -> tuple[str, ...]:
 
 
 def read_ply(path: Path) -> Points:
-    """Gaussians in the layout above, or plain points with red green blue. Nothing in the file is trusted: sizes are compared
-    with the file's length before anything is allocated, and whatever is not plain float or uchar vertex data is a Mistake."""
+    """Gaussians in the layout above, or plain points with red green blue. Nothing in the file is trusted: sizes are
+    compared with the file's length before anything is allocated; only float and uchar vertex data are accepted."""
     path = Path(path)
     if not path.is_file():
         raise Mistake(f"there is no file {path}")

@@ -1,10 +1,11 @@
 """A closed surface around whatever a scene renders: depth seen from all around, fused into a signed distance on a grid.
 
-Truncated signed distances averaged over views (Curless and Levoy, "A Volumetric Method for Building Complex Models from Range
-Images", SIGGRAPH 1996) with their space carving: what no view has seen empty is inside. Three things differ. Distances are
-measured to the tangent plane of the seen surface, not along the ray, so that grazing views agree with frontal ones. A voxel that
-several views see clearly empty takes no negative distance: thin parts seen from both sides stay thin. And pixels are empty only
-together with their neighbours, so that the half pixel of a silhouette never eats into the object.
+Truncated signed distances averaged over views (Curless and Levoy, "A Volumetric Method for Building Complex Models from
+Range Images", SIGGRAPH 1996) with their space carving: what no view has seen empty is inside. Three things differ.
+Distances are measured to the tangent plane of the seen surface, not along the ray, so that grazing views agree with
+frontal ones. A voxel that several views see clearly empty takes no negative distance: thin parts seen from both sides
+stay thin. And pixels are empty only together with their neighbours, so that the half pixel of a silhouette never eats
+into the object.
 """
 
 import math
@@ -30,8 +31,8 @@ AIR = 0.05  # weight of a view that sees a voxel empty, against 1 for a frontal 
 
 @dataclass(frozen=True)
 class Depths:
-    """What each view knows: depth of its surface (infinite in air), the least depth among a pixel and its neighbours, and the
-    factor that turns a difference of depth into a distance to the tangent plane, with its cosine."""
+    """What each view knows: depth of its surface (infinite in air), the least depth among a pixel and its neighbours,
+    the factor that turns a difference of depth into a distance to the tangent plane, and the cosine of its angle."""
 
     cameras: Cameras
     depth: Float[Tensor, "B H W"]
@@ -40,9 +41,11 @@ class Depths:
     cosine: Float[Tensor, "B H W"]
 
 
-def surface(scene: Representation, *, resolution: int = 128, views: int = 48, size: int = 256, bound: float = 0.8) -> Mesh:
-    """A watertight mesh of the scene inside [-bound, bound]^3, from `views` renders of `size` pixels; specks are dropped and
-    hidden hollows filled. Raises Mistake where nothing is at least half opaque."""
+def surface(
+    scene: Representation, *, resolution: int = 128, views: int = 48, size: int = 256, bound: float = 0.8
+) -> Mesh:
+    """A watertight mesh of the scene inside [-bound, bound]^3, from `views` renders of `size` pixels; specks are
+    dropped and hidden hollows filled. Raises Mistake where nothing is at least half opaque."""
     cameras = sphere(views, radius=math.sqrt(3) * bound, size=size)
     seen = [_depths(part, render) for part, render in renders(scene, cameras)]
     if not any(bool(part.depth.isfinite().any()) for part in seen):
@@ -53,7 +56,8 @@ def surface(scene: Representation, *, resolution: int = 128, views: int = 48, si
 
 def _depths(cameras: Cameras, render: Render) -> Depths:
     alpha = render.alpha[..., 0]
-    depth = torch.where(alpha > OPAQUE, render.depth[..., 0] / alpha.clamp(min=OPAQUE), torch.inf)
+    depth = render.depth[..., 0] / alpha.clamp(min=OPAQUE)
+    depth = torch.where((alpha > OPAQUE) & (depth > 1e-3), depth, torch.inf)  # flat scenes have no depth
     origin, direction = cameras.rays()
     normal = _normals(origin + direction * depth[..., None])
     slope = (normal * direction).sum(-1).abs()
@@ -106,7 +110,7 @@ def _project(
     return (v / z).long().clamp(0, cameras.height - 1) * cameras.width + column, z
 
 
-def _solid(volume: Float[ndarray, "X Y Z"]) -> Float[ndarray, "X Y Z"]:
+def _solid(volume: Float[ndarray, "X Y Z"]) -> Float[ndarray, "X+2 Y+2 Z+2"]:
     """The same, smoothed, air around it, without specks and without hollows that the outside does not reach."""
     from scipy import ndimage
 
@@ -125,5 +129,5 @@ def _march(volume: Float[ndarray, "X Y Z"], bound: float) -> Mesh:
     from skimage.measure import marching_cubes
 
     voxel = 2 * bound / (volume.shape[0] - 3)
-    vertices, faces, _, _ = marching_cubes(volume, 0.0, spacing=(voxel,) * 3, gradient_direction="descent")  # outward faces
+    vertices, faces, _, _ = marching_cubes(volume, 0.0, spacing=(voxel,) * 3)
     return Mesh(torch.from_numpy(vertices - voxel - bound).float(), torch.from_numpy(faces.astype(np.int64)))

@@ -1,4 +1,4 @@
-"""Colour of a scene on a small mesh: decimate, unwrap (xatlas), then project renders from all around onto the texels."""
+"""Colour of a scene on a small mesh: decimate, unwrap (xatlas), project renders from all around onto the texels."""
 
 import numpy as np
 import torch
@@ -7,11 +7,13 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from dream3d.export.decimate import decimate
+from dream3d.export.surface import OPAQUE
 from dream3d.export.views import renders, sphere
 from dream3d.interfaces import Representation
 from dream3d.types import Cameras, Mesh, Render
 
 SHARPNESS = 6  # power of the cosine: the most frontal views decide, the others only close gaps
+FAR = 1e6  # metres: the depth of air
 PADDING = 4  # texels between islands while packing
 DILATION = 16  # texels of colour around islands, for mip-maps
 SHARE = 0.03  # of the mesh's radius: how far a surface seen in a render may lie from the texel it colours
@@ -20,8 +22,8 @@ SHARE = 0.03  # of the mesh's radius: how far a surface seen in a render may lie
 def bake(
     mesh: Mesh, scene: Representation, *, faces: int = 10000, texture: int = 1024, views: int = 24, size: int = 512
 ) -> Mesh:
-    """The mesh with at most about `faces` faces, one uv chart set and a square texture of the scene's colours (light included),
-    `texture` texels wide. Texels that no view sees take the colour of the nearest that one does."""
+    """The mesh with about `faces` faces at most, uvs, and a square texture of the scene's colours (light included),
+    `texture` texels wide, top row first. Texels that no view sees take the colour of the nearest that one does."""
     mesh = unwrap(decimate(mesh, faces), texture)
     texels, position, normal = _texels(mesh, texture)
     colour = _project_views(scene, position, normal, mesh, views, size)
@@ -43,7 +45,7 @@ def unwrap(mesh: Mesh, texture: int) -> Mesh:
 
 
 def _texels(mesh: Mesh, texture: int) -> tuple[Int[Tensor, " T"], Float[Tensor, "T 3"], Float[Tensor, "T 3"]]:
-    """The texels whose centre lies in a face (flat index, row 0 at the bottom), with their place and normal in the world."""
+    """The texels whose centre lies in a face (flat index, row 0 at the bottom), their place and normal in the world."""
     face, x, y = _candidates(mesh.uv * texture)
     weights = _barycentric(mesh.uv[face] * texture, torch.stack([x, y], -1) + 0.5)
     within = (weights >= -1e-6).all(-1)
@@ -89,7 +91,12 @@ def vertex_normals(mesh: Mesh) -> Float[Tensor, "V 3"]:
 
 
 def _project_views(
-    scene: Representation, position: Float[Tensor, "T 3"], normal: Float[Tensor, "T 3"], mesh: Mesh, views: int, size: int
+    scene: Representation,
+    position: Float[Tensor, "T 3"],
+    normal: Float[Tensor, "T 3"],
+    mesh: Mesh,
+    views: int,
+    size: int,
 ) -> Float[Tensor, "T 3"]:
     """The colour of each texel: mean over the views that see it, by how frontally they do."""
     radius = float(mesh.vertices.norm(dim=-1).max())
@@ -104,30 +111,40 @@ def _project_views(
 
 
 def _see(
-    cameras: Cameras, render: Render, row: int, position: Float[Tensor, "T 3"], normal: Float[Tensor, "T 3"], tolerance: float
+    cameras: Cameras,
+    render: Render,
+    row: int,
+    position: Float[Tensor, "T 3"],
+    normal: Float[Tensor, "T 3"],
+    tolerance: float,
 ) -> tuple[Float[Tensor, "T 3"], Float[Tensor, "T 1"]]:
-    """What one view knows about every texel, and how far to trust it: zero behind the surface it sees, and near its edges."""
-    to_camera, k = cameras.to_camera[row], cameras.intrinsics[row]
-    local = position @ to_camera[:3, :3].T + to_camera[:3, 3]
-    pixel = (local @ k.T)[:, :2] / local[:, 2:]
+    """The colour one view has for each texel, and how far to trust it: not where it sees another surface or an edge."""
+    local = position @ cameras.to_camera[row, :3, :3].T + cameras.to_camera[row, :3, 3]
+    pixel = (local @ cameras.intrinsics[row].T)[:, :2] / local[:, 2:]
     place = 2 * pixel / torch.tensor([cameras.width, cameras.height]) - 1
-    alpha, depth = render.alpha[row, ..., 0], render.depth[row, ..., 0]
-    depth = torch.where(alpha > 0.5, depth / alpha.clamp(min=0.5), 1e6)  # air lies far behind
-    near, far = -F.max_pool2d(-depth[None], 3, 1, 1)[0], F.max_pool2d(depth[None], 3, 1, 1)[0]
-    maps = torch.cat([render.rgb[row], render.alpha[row]], -1).movedim(-1, 0)
-    colour, alpha = _sample(maps, place, "bilinear").split([3, 1], -1)
-    band = _sample(torch.stack([near, far]), place, "nearest") - local[:, 2:]
-    cosine = ((cameras.centre[row] - position) * normal).sum(-1, keepdim=True) / (cameras.centre[row] - position).norm(dim=-1, keepdim=True)
-    slack = tolerance / cosine.clamp(min=0.2)
-    visible = ((band.abs() < slack).all(-1, keepdim=True) & (cosine > 0.05)) * torch.exp(-((band.mean(-1, keepdim=True) / slack) ** 2))
-    return (colour / alpha.clamp(min=1e-3)).clamp(0, 1), visible * alpha * cosine.clamp(min=0) ** SHARPNESS
+    image = torch.cat([render.rgb[row], render.alpha[row]], -1).movedim(-1, 0)
+    colour, alpha = _sample(image, place, "bilinear").split([3, 1], -1)
+    toward = F.normalize(cameras.centre[row] - position, dim=-1)
+    cosine = (toward * normal).sum(-1, keepdim=True).clamp(min=0)
+    off = (_sample(_range(render, row), place, "nearest") - local[:, 2:]) * cosine.clamp(min=0.2) / tolerance
+    visible = (off.abs() < 1).all(-1, keepdim=True) * torch.exp(-(off.mean(-1, keepdim=True) ** 2))
+    return (colour / alpha.clamp(min=1e-3)).clamp(0, 1), visible * alpha * cosine**SHARPNESS
+
+
+def _range(render: Render, row: int) -> Float[Tensor, "2 H W"]:
+    """The least and the greatest depth among a pixel and its neighbours; air lies far behind."""
+    alpha, depth = render.alpha[row, None, ..., 0], render.depth[row, None, ..., 0]
+    depth = torch.where(alpha > OPAQUE, depth / alpha.clamp(min=OPAQUE), FAR)
+    return torch.cat([-F.max_pool2d(-depth, 3, 1, 1), F.max_pool2d(depth, 3, 1, 1)])
 
 
 def _sample(maps: Float[Tensor, "C H W"], place: Float[Tensor, "T 2"], mode: str) -> Float[Tensor, "T C"]:
     return F.grid_sample(maps[None], place[None, None], mode=mode, align_corners=False)[0, :, 0].T
 
 
-def _fill(position: Float[Tensor, "T 3"], colour: Float[Tensor, "T 3"], known: Bool[Tensor, " T"]) -> Float[Tensor, "T 3"]:
+def _fill(
+    position: Float[Tensor, "T 3"], colour: Float[Tensor, "T 3"], known: Bool[Tensor, " T"]
+) -> Float[Tensor, "T 3"]:
     """Texels that no view has seen, coloured like the nearest one in space that was."""
     from scipy.spatial import cKDTree
 

@@ -1,4 +1,4 @@
-"""Pictures of a scene: a turntable, a thumbnail, a contact sheet. Nothing in the files but pixels: same scene, same bytes."""
+"""Pictures of a scene: turntable, thumbnail, contact sheet. Nothing in the files but pixels: same scene, same bytes."""
 
 import errno
 import io
@@ -15,14 +15,14 @@ from dream3d import files
 from dream3d.cameras import look_at, ring
 from dream3d.errors import Mistake
 from dream3d.export import views
-from dream3d.export.views import WHITE, frames
+from dream3d.export.views import WHITE, Colour, frames
 from dream3d.interfaces import Representation
 
 FPS = 30
 
 
 def turntable(
-    scene: Representation, path: Path, *, frames: int = 60, size: int = 256, background: tuple[float, float, float] = WHITE
+    scene: Representation, path: Path, *, frames: int = 60, size: int = 256, background: Colour = WHITE
 ) -> None:
     """Once around the object as an H.264 .mp4 (yuv420p, 30 frames a second, plays in every browser). `size` is even."""
     if size % 2 or size < 16:
@@ -30,21 +30,21 @@ def turntable(
     _encode(views.frames(scene, ring(frames, size=size), background), Path(path))
 
 
-def thumbnail(scene: Representation, path: Path, size: int = 256, background: tuple[float, float, float] = WHITE) -> None:
+def thumbnail(scene: Representation, path: Path, size: int = 256, background: Colour = WHITE) -> None:
     """One three-quarter view from slightly above, as a PNG."""
     angles = torch.tensor([[math.radians(30.0)], [math.radians(20.0)]])
     write_png(frames(scene, look_at(*angles, size=size), background)[0], path)
 
 
 def contact_sheet(
-    scene: Representation, path: Path, views: int = 6, size: int = 256, background: tuple[float, float, float] = WHITE
+    scene: Representation, path: Path, views: int = 6, size: int = 256, background: Colour = WHITE
 ) -> None:
     """Views around the object, starting with its front, in rows of three."""
     pictures = frames(scene, ring(views, size=size), background)
     write_png(_tiled(pictures, min(views, 3), background), path)
 
 
-def _tiled(pictures: UInt8[ndarray, "B H W 3"], columns: int, background: tuple[float, float, float]) -> UInt8[ndarray, "h w 3"]:
+def _tiled(pictures: UInt8[ndarray, "B H W 3"], columns: int, background: Colour) -> UInt8[ndarray, "h w 3"]:
     rows, (_, height, width, _) = math.ceil(len(pictures) / columns), pictures.shape
     sheet = np.empty((rows * columns, height, width, 3), np.uint8)
     sheet[:] = np.round(255 * np.array(background)).astype(np.uint8)

@@ -1,4 +1,4 @@
-"""Looking at a finished scene: cameras all around it, and its renders a few at a time, without gradients, on the CPU."""
+"""Looking at a finished scene: cameras all around it, its renders a few at a time, without gradients, on the CPU."""
 
 import math
 from collections.abc import Iterator
@@ -8,10 +8,12 @@ from jaxtyping import UInt8
 from numpy import ndarray
 
 from dream3d.cameras import DISTANCE, look_at
+from dream3d.errors import Mistake
 from dream3d.interfaces import Representation, device_of
 from dream3d.types import Cameras, Render
 
-WHITE = (1.0, 1.0, 1.0)
+Colour = tuple[float, float, float]
+WHITE: Colour = (1.0, 1.0, 1.0)
 CHUNK = 6  # views per call of render: enough to fill two cores, little memory
 
 
@@ -26,14 +28,17 @@ def sphere(count: int, *, radius: float, size: int) -> Cameras:
 
 @torch.no_grad()
 def renders(scene: Representation, cameras: Cameras) -> Iterator[tuple[Cameras, Render]]:
-    """The cameras in chunks, each with what the scene shows to them."""
+    """The cameras in chunks, each with what the scene shows to them. Raises Mistake where that is not finite."""
     device = device_of(scene)
     for rows in torch.arange(len(cameras)).split(CHUNK):
         part = cameras.at(rows)
-        yield part, scene.render(part.to(device)).map(lambda buffer: buffer.float().cpu())
+        render = scene.render(part.to(device)).map(lambda buffer: buffer.float().cpu())
+        if not all(bool(buffer.isfinite().all()) for buffer in (render.rgb, render.alpha, render.depth)):
+            raise Mistake("the scene renders values that are not finite: the run has diverged", code=5)
+        yield part, render
 
 
-def frames(scene: Representation, cameras: Cameras, background: tuple[float, float, float] = WHITE) -> UInt8[ndarray, "B H W 3"]:
+def frames(scene: Representation, cameras: Cameras, background: Colour = WHITE) -> UInt8[ndarray, "B H W 3"]:
     """What the cameras see over one colour."""
     behind = torch.tensor(background)
     seen = [render.rgb + (1 - render.alpha) * behind for _, render in renders(scene, cameras)]
