@@ -1,0 +1,214 @@
+"""The exact score of a smoothed empirical mixture of toybox renders: a diffusion model without training, pixels in [-1, 1].
+
+eps = sigma sum_k rho_k (z - alpha x_k) / V_k^2 over all renders x_k that a text row means (Gaussian kernels; Parzen 1962, and for
+diffusion Karras et al. 2022, arXiv:2206.00364, app. B.3), with the noise table of Stable Diffusion. It is an oracle and a toy:
+see docs/exact-prior.md for what it can and cannot show. `python -m dream3d.priors.exact "a red car"` prints its measures.
+"""
+
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+from dream3d.cameras import VIEW_WORDS
+from dream3d.errors import Mistake
+from dream3d.interfaces import Prior, Spec, freeze
+from dream3d.priors import _renders
+from dream3d.priors._components import Components
+from dream3d.priors._noise import look_up, scaled_linear
+from dream3d.priors._residual import Residual
+from dream3d.toybox.language import Wish, parse
+from dream3d.types import Cameras, Embedding, Render
+
+ROWS = 32  # evaluated together: bounds memory
+
+
+@dataclass(frozen=True)
+class _Noisy:
+    """Q rows of a batch in the precision their distances need: y = (z + alpha) / 2 and its square, noise level, background."""
+
+    y: Float[Tensor, "Q 3 d"]
+    square: Float[Tensor, " Q"]
+    alpha: Float[Tensor, " Q"]
+    sigma: Float[Tensor, " Q"]
+    colour: Float[Tensor, "Q 3"]
+
+
+class Exact(Prior):
+    """Text chooses renders: "a red car, side view" those from the side, "a red car" all of them by how often each side is due, and
+    "" everything that this prior was asked for and a broad sample of the world besides, each render equally likely.
+
+    size: pixels; instances, renders: objects behind one prompt, pictures of them per view word; others: the broad sample; bandwidth: h
+    in units of x (None: by leave-one-out likelihood, per prompt); tangents: directions in which kernels are wider, of azimuth,
+    elevation, size, brightness; camera: width in degrees of a kernel around each view's own direction (None: views know only their
+    words; cameras that are not given count as unknown); unknown: what to do with words outside the vocabulary.
+    The background is render.extras["background"], else white. Objects are rendered at the first evaluation.
+    """
+
+    vocabulary: ClassVar[str] = "dream3d.toybox.language"
+
+    def __init__(
+        self,
+        *,
+        size: int = 64,
+        instances: int = 4,
+        renders: int = 800,
+        others: int = 2000,
+        bandwidth: float | None = None,
+        tangents: int = 0,
+        camera: float | None = None,
+        unknown: Literal["stop", "ignore"] = "stop",
+    ):
+        super().__init__()
+        _check(size=size, instances=instances, renders=renders, others=others, bandwidth=bandwidth, camera=camera, tangents=1 + tangents)
+        if tangents > len(_renders.TANGENTS):
+            raise Mistake(f"tangents: there are {len(_renders.TANGENTS)}, {', '.join(_renders.TANGENTS)}, not {tangents}")
+        self.instances, self.renders, self.others = instances, renders, others
+        self.bandwidth, self.tangents, self.camera, self.unknown = bandwidth, tangents, camera, unknown
+        self.spec = Spec(size, capabilities=frozenset({"student"} | ({"camera"} if camera else set())))
+        self.register_buffer("table", scaled_linear(), persistent=False)
+        self.rows: list[Wish] = []
+        self.libraries: dict[Wish, Components | None] = {Wish(): None}  # by what is wished, seen from anywhere; None: not yet drawn
+        freeze(self)
+
+    def text(self, prompts: list[str]) -> Embedding:
+        """Rows whose token is an index into what was asked for so far. Raises Mistake for words the toybox does not know."""
+        wishes = [parse(prompt, unknown=self.unknown) for prompt in prompts]
+        for wish in wishes:
+            if wish not in self.rows:
+                self.rows.append(wish)
+            self.libraries.setdefault(_bare(wish), None)
+        index = torch.tensor([self.rows.index(wish) for wish in wishes], device=self.table.device)
+        return Embedding(index.float()[:, None, None])
+
+    def alpha_sigma(self, t: Float[Tensor, " B"]) -> tuple[Float[Tensor, " B"], Float[Tensor, " B"]]:
+        return look_up(self.table, t)
+
+    def prepare(self) -> None:
+        """Draw what was asked for and is not there yet. Called by `eps`; by hand where its seconds should not count."""
+        for wish, parts in self.libraries.items():
+            if parts is None:
+                self.libraries[wish] = self._draw(wish)
+
+    def _draw(self, wish: Wish) -> Components:
+        sized = {"size": self.spec.size, "tangents": self.tangents}
+        if wish.things:
+            parts = _renders.wished(wish, instances=self.instances, renders=self.renders, **sized)
+        else:
+            parts = _renders.anything(renders=self.others, **sized)
+        return _renders.with_bandwidth(parts.to(self.table.device), self.bandwidth)
+
+    @torch.no_grad()
+    def eps(
+        self,
+        x: Float[Tensor, "B C h w"],
+        t: Float[Tensor, " B"],
+        text: Embedding,
+        cameras: Cameras | None = None,
+        render: Render | None = None,
+    ) -> Float[Tensor, "B C h w"]:
+        """The exact E[eps | z] of the mixture, float32."""
+        answers = []
+        for rows in torch.arange(len(x), device=x.device).split(ROWS):
+            noisy, logits, shifts = self._weigh(*_rows(rows, x, t, text, cameras, render))
+            answers.append(self._answer(noisy, logits, shifts))
+        return torch.cat(answers).view_as(x)
+
+    @torch.no_grad()
+    def responsibilities(
+        self,
+        x: Float[Tensor, "B C h w"],
+        t: Float[Tensor, " B"],
+        text: Embedding,
+        cameras: Cameras | None = None,
+        render: Render | None = None,
+    ) -> Float[Tensor, "B K"]:
+        """rho: how probable each render is behind a noisy x; libraries in the order of `libraries`."""
+        _, logits, _ = self._weigh(x, t, text, cameras, render)
+        absent = [torch.full((len(x), len(parts)), -torch.inf) for parts in self.libraries.values()]
+        return torch.softmax(torch.cat([logits.get(wish, none) for wish, none in zip(self.libraries, absent, strict=True)], 1), 1)
+
+    def _weigh(self, x, t, text: Embedding, cameras: Cameras | None, render: Render | None):
+        """Per library in use: unnormalised log rho (Q K) and the tangents' coefficients (Q K R)."""
+        self.prepare()
+        wishes = [self.rows[i] for i in text.tokens[:, 0, 0].long().tolist()]
+        noisy = self._noisy(x, t, render)
+        logits, shifts = {}, {}
+        for wish, parts in self.libraries.items():
+            prior = torch.stack([_log_weights(parts, wish, row) for row in wishes])
+            if prior.isfinite().any():
+                if self.camera is not None and cameras is not None:
+                    prior = prior + _kernel(parts, cameras, self.camera)
+                density, shifts[wish] = parts.log_density(
+                    parts.inner(noisy.y, noisy.colour), parts.over(noisy.colour), noisy.square, x[0].numel(), noisy.alpha,
+                    _variance(parts, noisy),
+                )  # fmt: skip
+                logits[wish] = density + prior
+        return noisy, logits, shifts
+
+    def _noisy(self, x: Tensor, t: Tensor, render: Render | None) -> _Noisy:
+        alpha, sigma = self.alpha_sigma(t.float())
+        y = (x.float().flatten(2) + alpha[:, None, None]) / 2
+        known = render is not None and "background" in render.extras
+        colour = render.extras["background"].float() if known else torch.ones(len(x), 3, device=x.device)
+        return _Noisy(y, y.double().square().sum((1, 2)), alpha, sigma, colour)
+
+    def _answer(self, noisy: _Noisy, logits, shifts) -> Float[Tensor, "Q 3 d"]:
+        """sigma sum_k rho_k (z - alpha x_k - alpha^2 U_k c_k) / V_k^2: nothing is divided by sigma, so small t is harmless."""
+        norm = torch.logsumexp(torch.cat(list(logits.values()), 1), 1, keepdim=True)
+        alpha = noisy.alpha.double()[:, None]
+        total, mass = torch.zeros_like(noisy.y), torch.zeros_like(alpha)
+        for wish, logit in logits.items():
+            parts = self.libraries[wish]
+            inverse = (logit - norm).exp() / _variance(parts, noisy)
+            mass += inverse.sum(1, keepdim=True)
+            coefficients = torch.cat([alpha[..., None].expand(*inverse.shape, 1), alpha[..., None] ** 2 * shifts[wish]], -1)
+            total += parts.combine(inverse[..., None] * coefficients, noisy.colour)
+        return 2 * noisy.sigma[:, None, None] * (mass.float()[..., None] * noisy.y - total)
+
+    def student(self, *, rank: int = 4) -> nn.Module:
+        """The exact eps plus a small network that knows time and camera and answers zero at first; 8 rank channels wide."""
+        return Residual(self, channels=8 * rank)
+
+
+def _check(**positive: float | None) -> None:
+    for name, value in positive.items():
+        if value is not None and not value > 0:
+            raise Mistake(f"{name} must be above 0, not {value}", where="prior")
+
+
+def _bare(wish: Wish) -> Wish:
+    return Wish(wish.things, wish.relation)
+
+
+def _rows(index: Int[Tensor, " Q"], x, t, text: Embedding, cameras: Cameras | None, render: Render | None):
+    return x[index], t[index], text.at(index), cameras and cameras.at(index), render and render.at(index)
+
+
+def _variance(parts: Components, noisy: _Noisy) -> Float[Tensor, "Q K"]:
+    return noisy.alpha.double()[:, None] ** 2 * parts.std.double() ** 2 + noisy.sigma.double()[:, None] ** 2
+
+
+def _log_weights(parts: Components, library: Wish, row: Wish) -> Float[Tensor, " K"]:
+    """log of the weights of a library's renders under a text row; -inf for those it does not mean."""
+    weight = parts.weight.double()
+    if row.things and library != _bare(row):
+        weight = torch.zeros_like(weight)
+    if row.view is not None:
+        weight = torch.where(parts.word == VIEW_WORDS.index(row.view), weight, 0)
+    return weight.log()
+
+
+def _kernel(parts: Components, cameras: Cameras, width: float) -> Float[Tensor, "Q K"]:
+    """log of a Gaussian kernel, `width` degrees wide, in the angle between a view's direction and the renders'."""
+    outward = nn.functional.normalize(cameras.centre, dim=1).to(parts.outward)
+    angle = 2 * torch.asin((torch.cdist(outward, parts.outward) / 2).clamp(max=1))
+    return -0.5 * (torch.rad2deg(angle).double() / width) ** 2
+
+
+if __name__ == "__main__":
+    from dream3d.priors._report import main
+
+    main()
