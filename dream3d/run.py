@@ -193,7 +193,9 @@ class Run:
             self._check_stop()
 
         facts = {"prompt": self.config.values["prompt"], "seed": self.seed, "recipe": self.config.name}
-        return export(scene, self.folder.path / "export", extras=facts, faces=settings.faces, texture=settings.texture, frames=settings.frames, progress=progress)
+        with torch.no_grad():
+            return export(scene, self.folder.path / "export", extras=facts, faces=settings.faces, texture=settings.texture,
+                          frames=settings.frames, progress=progress)  # fmt: skip
 
     def _tell(self, text: str) -> None:
         self.show.line(text)

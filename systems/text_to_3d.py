@@ -27,7 +27,7 @@ class TextTo3D(System):
         self.steps, self.seed, self.salt = steps, seed, salt
 
     def step(self, index: int) -> Log:
-        clock = Clock()
+        clock, evaluations = Clock(), self._evaluations()
         now = Step.make(index, self.steps, self.seed, salt=self.salt)  # where we are; all randomness
         cameras = self.cameras(now)  # B views: whence, of what, for which term
         render = self.background(self.scene.render(cameras, now), cameras, now)  # every buffer, composited, with its graph
@@ -48,12 +48,16 @@ class TextTo3D(System):
             term.learn(now)  # LoRA, discriminator: its own optimiser
         self.scene.refine(render, self.optimizer, now)  # densify, prune, occupancy
         clock.lap("rest")
-        return Log(self._scalars(raw, limit), clock.seconds, skipped=not moved)
+        scalars = {**self._scalars(raw, limit), "evaluations": self._evaluations() - evaluations}
+        return Log(scalars, clock.seconds, skipped=not moved)
+
+    def _evaluations(self) -> float:
+        """Network evaluations so far; terms may share a prior."""
+        return float(sum(prior.evaluations for prior in {term.guidance.prior for term in self.terms}))
 
     def _scalars(self, raw: dict, limit) -> dict[str, float]:
         norms = {f"gradient/{name}": g.square().mean().sqrt().item() for name, g in raw.items()}
-        evaluations = sum(prior.evaluations for prior in {id(t.guidance.prior): t.guidance.prior for t in self.terms}.values())
-        counts = {"parameters": float(sum(p.numel() for p in self.scene.parameters())), "evaluations": float(evaluations)}
+        counts = {"parameters": float(sum(p.numel() for p in self.scene.parameters()))}
         return {**norms, **counts, "clipped": clipped_share(raw, limit), "skipped": float(self.optimizer.skipped)}
 
     def state(self) -> dict:
