@@ -22,9 +22,9 @@ _ROOFS = ((0.50, 0.20, 0.14), (0.36, 0.24, 0.18), (0.32, 0.33, 0.38))
 
 def house(kit: Kit) -> None:
     dice = kit.dice
-    width, depth, wall, roof = dice.between(0.8, 1.0), dice.between(0.75, 0.9), dice.between(0.5, 0.65), dice.between(0.28, 0.4)
+    width, depth, wall, roof = dice.between(0.8, 1.0), dice.between(0.75, 0.9), dice.between(0.56, 0.7), dice.between(0.22, 0.32)
     kit.box("wall", (0, 0, wall), (width, depth, wall))
-    kit.box("roof", (0, 0, 2 * wall + roof), (width * 1.12, depth * 1.12, roof), dice.pick(_ROOFS), top=(0.96, 0.0))
+    kit.box("roof", (0, 0, 2 * wall + roof), (width * 1.09, depth * 1.12, roof), dice.pick(_ROOFS), top=(0.96, 0.0))
     kit.box("chimney", (width * 0.55, depth * 0.35, 2 * wall + roof * 1.4), (0.1, 0.1, roof * 0.8), (0.55, 0.30, 0.24))
     kit.box("door", (0, -depth, wall * 0.62), (0.17, 0.03, wall * 0.62), WOOD)
     kit.ellipsoid("knob", (0.1, -depth - 0.04, wall * 0.6), (0.03, 0.03, 0.03), YELLOW)
@@ -68,7 +68,7 @@ def tree(kit: Kit) -> None:
     top = 2 * trunk + wide * 0.8
     kit.ellipsoid("leaves", (0, 0, top + 0.1), (wide * 0.85, wide * 0.85, wide * 0.85))
     for i in range(5):
-        angle = radians(72 * i + dice.between(-10, 10))
+        angle = radians(72 * i + dice.between(-10.0, 10.0))
         size = wide * dice.between(0.42, 0.52)
         kit.ellipsoid("leaves", (wide * 0.62 * cos(angle), wide * 0.62 * sin(angle), top - 0.12), (size, size, size))
 

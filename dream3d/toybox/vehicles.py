@@ -1,5 +1,7 @@
 """Things that move. The front looks to -y."""
 
+from math import cos, radians, sin
+
 from dream3d.toybox.language import COLOURS
 from dream3d.toybox.shapes import BLACK, DARK, GLASS, GREY, LIGHT, ORANGE, RED, STEEL, WHITE, WOOD, YELLOW, Kit
 
@@ -25,8 +27,8 @@ def _wheel(kit: Kit, x: float, y: float, radius: float, half: float, tyre=DARK) 
 
 def car(kit: Kit) -> None:
     dice = kit.dice
-    length, width, sill = dice.between(0.92, 1.08), dice.between(0.5, 0.58), dice.between(0.58, 0.66)
-    wheel, cabin, glass = dice.between(0.21, 0.25), dice.between(0.50, 0.62), dice.between(0.18, 0.22)
+    length, width, sill = dice.between(0.92, 1.08), dice.between(0.5, 0.58), dice.between(0.62, 0.7)
+    wheel, cabin, glass = dice.between(0.21, 0.25), dice.between(0.48, 0.58), dice.between(0.15, 0.18)
     middle, back = (sill + 0.2) / 2, dice.between(0.08, 0.2)
     kit.box("body", (0, 0, middle), (width, length, sill - middle), top=(0.95, 0.97))
     kit.box("window", (0, back, sill + glass), (width * 0.88, cabin, glass), GLASS, top=(0.82, 0.66), shift=(0, 0.06))
@@ -71,12 +73,12 @@ def train(kit: Kit) -> None:
     dice = kit.dice
     boiler, length, cab = dice.between(0.3, 0.36), dice.between(0.62, 0.72), dice.between(0.34, 0.4)
     axis = 0.42 + boiler
-    kit.box("frame", (0, 0.05, 0.32), (0.36, 1.0, 0.1), DARK)
+    kit.box("frame", (0, 0.05, 0.35), (0.36, 1.0, 0.07), DARK)
     kit.frustum("boiler", (0, 0.25 - length, axis), boiler, length, turn=(90, 0, 0))
     kit.frustum("smokebox", (0, 0.25 - 2 * length, axis), boiler * 0.94, 0.06, DARK, turn=(90, 0, 0))
     kit.ellipsoid("headlight", (0, 0.2 - 2 * length, axis), (0.12, 0.09, 0.12), YELLOW)
     kit.box("cab", (0, 0.65, 0.42 + cab), (0.42, 0.38, cab))
-    kit.box("roof", (0, 0.65, 0.45 + 2 * cab), (0.5, 0.46, 0.04), DARK)
+    kit.box("roof", (0, 0.65, 0.45 + 2 * cab), (0.46, 0.44, 0.035), GREY)
     kit.box("window", (0, 0.62, 0.45 + 1.4 * cab), (0.43, 0.2, cab * 0.34), GLASS)
     kit.box("rear window", (0, 1.04, 0.45 + 1.4 * cab), (0.22, 0.02, cab * 0.34), GLASS)
     kit.frustum("chimney", (0, -0.8, axis + boiler + 0.15), 0.1, 0.2, DARK, top=1.6)
@@ -95,7 +97,7 @@ def rocket(kit: Kit) -> None:
     kit.frustum("nose", (0, 0, body + nose), radius * 0.86, nose, trim, top=0)
     kit.frustum("nozzle", (0, 0, -body - 0.08), radius * 0.8, 0.1, DARK, top=0.7)
     kit.frustum("flame", (0, 0, -body - 0.38), radius * 0.6, 0.26, ORANGE, turn=(180, 0, 0), top=0)
-    for angle in (45, 135, 225, 315):
+    for angle in (45.0, 135.0, 225.0, 315.0):
         kit.box("fin", _around(angle, radius * 1.15, -body * 0.75), (0.26, 0.035, 0.34), turn=(0, 0, angle), top=(0.35, 1), shift=(-0.6, 0))
     for z in (0.42, -0.12):
         kit.frustum("porthole", (0, -radius * (0.93 - 0.05 * z), body * z), 0.14, 0.05, GREY, turn=(90, 0, 0))
@@ -103,8 +105,6 @@ def rocket(kit: Kit) -> None:
 
 
 def _around(angle: float, radius: float, z: float):
-    from math import cos, radians, sin
-
     return radius * cos(radians(angle)), radius * sin(radians(angle)), z
 
 
