@@ -69,6 +69,7 @@ class Gaussians(Representation):
         self.prune_opacity, self.prune_scale = prune_opacity, prune_scale
         self.reset_every, self.reset_opacity = reset_every, reset_opacity
         self.register_buffer("label", None)
+        self.register_buffer("objects", torch.tensor(0))  # how many labels there are, also when one has no Gaussian left
         self._start(ball(count, radius, rng))
 
     def __len__(self) -> int:
@@ -122,7 +123,8 @@ class Gaussians(Representation):
     def _labels(self, cameras: Cameras) -> list[Float[Tensor, "B N S"]]:
         if self.label is None:
             return []
-        return [nn.functional.one_hot(self.label).to(self.position.dtype).expand(len(cameras), -1, -1)]
+        one_hot = nn.functional.one_hot(self.label, int(self.objects)).to(self.position.dtype)
+        return [one_hot.expand(len(cameras), -1, -1)]
 
     # --- optimising ----------------------------------------------------------------------------------------------------------------
 
@@ -136,7 +138,7 @@ class Gaussians(Representation):
         if now.progress > self.densify_until:
             return
         pull = render.extras["means2d"].grad
-        if pull is not None:
+        if pull is not None and bool(pull.isfinite().all()):
             self.pull += pull.norm(dim=-1).sum(0)
             self.seen += (render.extras["radii"] > 0).sum(0)
         if now.progress >= self.densify_from and now.every(_interval(self.densify_every, now)):
@@ -196,11 +198,12 @@ class Gaussians(Representation):
         values = (position, scale.log(), rotation, opacity.logit(), colour, more)
         self._replace({name: v.detach().float().clone().to(device) for name, v in zip(NAMES, values, strict=True)})
         self.label = None if points.label is None else points.label.clone().to(device)
+        self.objects.fill_(0 if points.label is None else int(points.label.max()) + 1)
 
     def restore(self, state: dict[str, Tensor]) -> None:
         device = self.position.device
         self._replace({name: state[name].clone().to(device) for name in NAMES})
-        for name in ("pull", "seen", "label"):
+        for name in ("pull", "seen", "label", "objects"):
             setattr(self, name, state[name].clone().to(device) if name in state else None)
 
 
