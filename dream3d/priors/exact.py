@@ -62,7 +62,8 @@ class Exact(Prior):
         unknown: Literal["stop", "ignore"] = "stop",
     ):
         super().__init__()
-        _check(size=size, instances=instances, renders=renders, others=others, bandwidth=bandwidth, camera=camera, tangents=1 + tangents)
+        counts = {"size": size, "instances": instances, "renders": renders, "others": others}
+        _check_positive(counts | {"bandwidth": bandwidth, "camera": camera, "tangents": tangents + 1})
         if tangents > len(_renders.TANGENTS):
             raise Mistake(f"tangents: there are {len(_renders.TANGENTS)}, {', '.join(_renders.TANGENTS)}, not {tangents}")
         self.instances, self.renders, self.others = instances, renders, others
@@ -173,8 +174,8 @@ class Exact(Prior):
         return Residual(self, channels=8 * rank)
 
 
-def _check(**positive: float | None) -> None:
-    for name, value in positive.items():
+def _check_positive(settings: dict[str, float | int | None]) -> None:
+    for name, value in settings.items():
         if value is not None and not value > 0:
             raise Mistake(f"{name} must be above 0, not {value}", where="prior")
 
