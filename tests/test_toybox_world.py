@@ -2,6 +2,7 @@
 
 import dataclasses
 import itertools
+import math
 
 import numpy as np
 import pytest
@@ -74,9 +75,10 @@ def test_pairs_fit_and_show_both():
 @pytest.mark.parametrize("name", OBJECTS)
 def test_the_named_colour_dominates(name):
     """Over a ring of views, no fixed colour of the object covers as much as the named one."""
-    colours = [c for c in COLOURS]
+    colours = list(COLOURS)
     soups = [build(Wish((Thing(name, c),)), 7) for c in colours]
-    cameras = ring(6 * len(colours), size=32, subject=torch.arange(len(colours)).repeat_interleave(6))
+    azimuth = torch.arange(6).repeat(len(colours)) * (math.pi / 3)
+    cameras = look_at(azimuth, torch.full_like(azimuth, 0.26), size=32, subject=torch.arange(len(colours)).repeat_interleave(6))
     shown = render(soups, cameras, buffers=("alpha", "albedo"))
     albedo = shown.extras["albedo"].reshape(len(colours), -1, 3)
     solid = shown.alpha.reshape(len(colours), -1) == 1

@@ -17,7 +17,7 @@ TASKS = {"rgb+alpha+labels": ("rgb", "alpha", "labels"), "all buffers": ALL}
 def measure(backend: str, device: str, size: int, views: int) -> list[dict]:
     """One row per task: images/s of wall clock and of CPU time (per core), the mean over all objects."""
     soups = [build(parse(name), instance_seed("test", i)) for i, name in enumerate(OBJECTS)]
-    subject = torch.arange(len(soups)).repeat_interleave(views)
+    subject = torch.arange(len(soups)).repeat(views)  # so every object is seen from all sides
     cameras = ring(len(subject), start=7.0, size=size, subject=subject).to(device)
     rows = []
     for name, buffers in TASKS.items():

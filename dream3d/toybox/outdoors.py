@@ -22,7 +22,7 @@ _ROOFS = ((0.50, 0.20, 0.14), (0.36, 0.24, 0.18), (0.32, 0.33, 0.38))
 
 def house(kit: Kit) -> None:
     dice = kit.dice
-    width, depth, wall, roof = dice.between(0.8, 1.0), dice.between(0.75, 0.9), dice.between(0.56, 0.7), dice.between(0.22, 0.32)
+    width, depth, wall, roof = dice.between(0.8, 1.0), dice.between(0.75, 0.9), dice.between(0.6, 0.72), dice.between(0.2, 0.28)
     kit.box("wall", (0, 0, wall), (width, depth, wall))
     kit.box("roof", (0, 0, 2 * wall + roof), (width * 1.09, depth * 1.12, roof), dice.pick(_ROOFS), top=(0.96, 0.0))
     kit.box("chimney", (width * 0.55, depth * 0.35, 2 * wall + roof * 1.4), (0.1, 0.1, roof * 0.8), (0.55, 0.30, 0.24))

@@ -28,7 +28,7 @@ def _wheel(kit: Kit, x: float, y: float, radius: float, half: float, tyre=DARK) 
 def car(kit: Kit) -> None:
     dice = kit.dice
     length, width, sill = dice.between(0.92, 1.08), dice.between(0.5, 0.58), dice.between(0.62, 0.7)
-    wheel, cabin, glass = dice.between(0.21, 0.25), dice.between(0.48, 0.58), dice.between(0.15, 0.18)
+    wheel, cabin, glass = dice.between(0.21, 0.25), dice.between(0.46, 0.56), dice.between(0.145, 0.175)
     middle, back = (sill + 0.2) / 2, dice.between(0.08, 0.2)
     kit.box("body", (0, 0, middle), (width, length, sill - middle), top=(0.95, 0.97))
     kit.box("window", (0, back, sill + glass), (width * 0.88, cabin, glass), GLASS, top=(0.82, 0.66), shift=(0, 0.06))
@@ -39,7 +39,8 @@ def car(kit: Kit) -> None:
             _wheel(kit, x * (width - 0.05), y * length, wheel, 0.085)
     lamp = sill - 0.13
     kit.pair(kit.ellipsoid, "headlight", (width * 0.7, -length, lamp), (0.12, 0.05, 0.09), YELLOW)
-    kit.pair(kit.box, "rear light", (width * 0.74, length - 0.02, lamp + 0.01), (0.11, 0.05, 0.07), RED)
+    kit.pair(kit.box, "rear light", (width * 0.74, length - 0.01, lamp + 0.01), (0.1, 0.06, 0.06), (1.0, 0.16, 0.12))
+    kit.pair(kit.box, "trim", (width * 0.74, length - 0.02, lamp + 0.01), (0.13, 0.055, 0.09), DARK)
     kit.box("grille", (0, -length, lamp - 0.02), (width * 0.36, 0.03, 0.07), BLACK)
     kit.box("bumper", (0, -length, 0.25), (width * 0.95, 0.06, 0.055), GREY)
     kit.box("bumper", (0, length, 0.25), (width * 0.95, 0.06, 0.055), GREY)
