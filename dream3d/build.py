@@ -236,7 +236,7 @@ def _terms(settings: dict, prior) -> list:
     for entry in settings["guidance"] if isinstance(settings["guidance"], list) else [settings["guidance"]]:
         guidance = make("guidance", entry, prior)
         _check_needs(entry["type"], guidance, prior)
-        prompts = entry["prompt"] or settings["prompt"]
+        prompts = entry.get("prompt") or settings["prompt"]
         text = Prompt(prior, prompts if isinstance(prompts, list) else [prompts], settings["negative"], words)
         known = {k: v for k, v in term_parameters().items() if k != "prompt"}
         terms.append(Term(guidance, text, **{k: typed(entry[k], kind, k) for k, (kind, _) in known.items()}))

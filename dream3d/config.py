@@ -171,7 +171,8 @@ def _plugin(config: Config, path: str, settings: Any) -> dict[str, Any]:
     known = build.signature(catalogue, name, where=config.where(f"{path}.type")).parameters
     if catalogue == "guidance":
         known = {**known, **build.term_parameters()}
-    return {"type": name, **_settings(config, path, {k: v for k, v in settings.items() if k != "type"}, known)}
+    filled = _settings(config, path, {k: v for k, v in settings.items() if k != "type"}, known)
+    return {"type": name, **{k: v for k, v in filled.items() if k not in VERBATIM or v is not None}}  # a written null is a word
 
 
 def _mapping(config: Config, path: str, value: Any) -> dict[str, Any]:

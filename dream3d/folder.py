@@ -105,7 +105,7 @@ class Folder:
         self.lock.release()
 
 
-def _step_of(line: str) -> float:
+def _step_of(line: str) -> int | float:
     try:
         return json.loads(line)["step"]
     except (ValueError, KeyError, TypeError):  # the last line of a killed run may be torn

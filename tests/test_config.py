@@ -51,7 +51,7 @@ def mistake(overrides, name="sds-gaussian"):
 
 
 CASES = {
-    "guidance.scael=1": "guidance.scale scale",
+    "guidance.scael=1": "guidance.scael scale",
     "guidance.type=sdss": "sds",
     "stpes=3": "steps",
     "steps=abc": "steps",
@@ -72,10 +72,10 @@ CASES = {
     "prompt=": "no prompt",
     "prompt=   ": "no prompt",
     "stages=3": "list",
-    "stages=[{stpes: 3}]": "share",
+    "stages=[{stpes: 3}]": "stages.0.stpes",
     "stages=[{guidance: {scael: 3}}]": "scale",
     "stages=[{share: 0}]": "above 0",
-    "stages.0.share=1": "list of 0",
+    "stages.0.share=1": "list of overrides",
     "clip=big": "clip",
     "seed=1.5": "seed",
     "export.faces=many": "export.faces",
@@ -192,7 +192,7 @@ def test_checking_needs_no_torch():
 
 
 def test_ramps():
-    assert Ramp.parse(3)(0.5) == 3 and Ramp.parse("1e-2")(0) == 0.01
+    assert Ramp.parse(3)(0.5) == 3 and Ramp.parse("1e-2")(0.0) == 0.01
     assert Ramp.parse({"start": 1, "end": 3})(0.5) == 2
     assert Ramp.parse({"start": 1, "end": 3, "begin": 0.5})(0.5) == 1
     assert Ramp.parse({"start": 1, "end": 100, "shape": "exp"})(0.5) == pytest.approx(10)
