@@ -110,8 +110,8 @@ def test_backends_agree_in_values_and_gradients(case, backend):
 
 def test_cases_reach_what_they_are_for():
     light = 1 - run(splat_dense, *opaque_pile(), torch.float64)["alpha"]
-    assert light.min() <= 1.01e-3 and (light > 0.5).any()
-    assert run(splat_dense, *huge(), torch.float64)["alpha"].min() > 0.1
+    assert light.min() <= 1.01e-3  # one splat at 0.999, and no room for a second
+    assert run(splat_dense, *huge(), torch.float64)["alpha"].mean() > 0.5
     gone = run(splat_dense, *off_screen(), torch.float64)["features"]
     assert gone[:, ::2].eq(0).all() and gone[:, 1::2].ne(0).any()
 
