@@ -1,5 +1,6 @@
 """The surface against a scene whose truth is known; closed whatever happens; the .glb in other readers."""
 
+import dataclasses
 import json
 import os
 import shutil
@@ -19,8 +20,9 @@ from dream3d.errors import Mistake
 from dream3d.export import asset, video
 from dream3d.export import decimate as decimate_module
 from dream3d.export.decimate import closed, decimate
+from dream3d.export.density import LEVEL, surface_of
 from dream3d.export.glb import write_glb
-from dream3d.export.surface import _march, _solid, surface
+from dream3d.export.surface import march, solid, surface
 from dream3d.export.texture import bake
 from dream3d.types import Mesh, Points
 
@@ -79,11 +81,32 @@ def test_a_diverged_scene_says_so():
         surface(Blocks(opacity=float("nan")), **QUICK)
 
 
+def test_gaussians_have_the_surface_where_their_opacity_says():
+    turn = torch.tensor([[np.cos(np.pi / 8), 0.0, 0.0, np.sin(np.pi / 8)]]).float()  # 45 degrees about z
+    place, scale = torch.tensor([[0.1, 0.0, 0.2]]), torch.tensor([[0.3, 0.1, 0.1]])
+    points = Points(place, torch.zeros(1, 3), scale, turn, torch.ones(1))
+    solid = as_trimesh(surface_of(points, resolution=64))
+    radius = np.sqrt(-2 * np.log(LEVEL))  # in standard deviations
+    assert solid.is_watertight and abs(solid.volume / (4 / 3 * np.pi * 0.003 * radius**3) - 1) < 0.04
+    np.testing.assert_allclose(solid.center_mass, [0.1, 0, 0.2], atol=1e-3)
+    longest = solid.vertices[(solid.vertices @ [1, 1, 0]).argmax()] - [0.1, 0, 0.2]
+    np.testing.assert_allclose(longest, [0.3 * radius / np.sqrt(2)] * 2 + [0], atol=VOXEL)
+
+
+def test_gaussians_too_thin_to_see_say_so():
+    zero = torch.zeros(1, 3)
+    points = Points(zero, zero, torch.full((1, 3), 0.2), torch.eye(4)[:1], torch.full((1,), 0.3))
+    with pytest.raises(Mistake, match="too thin"):
+        surface_of(points)
+    with pytest.raises(Mistake, match="too thin"):
+        surface_of(dataclasses.replace(points, position=torch.full((1, 3), 9.0)))
+
+
 def noise(seed: int) -> Mesh:
     """The worst case of a surface: handles, hollows, specks."""
     rng = np.random.default_rng(seed)
     grid = ndimage.gaussian_filter(rng.normal(size=(24, 24, 24)), rng.choice([0.0, 0.5, 1.0]))
-    return _march(_solid(np.clip(grid / grid.std() + rng.uniform(-0.5, 1), -3, 3)), 0.8)
+    return march(solid(np.clip(grid / grid.std() + rng.uniform(-0.5, 1), -3, 3)), 0.8)
 
 
 @pytest.mark.parametrize("seed", range(6))

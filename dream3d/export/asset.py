@@ -7,6 +7,7 @@ from pathlib import Path
 from torch import Tensor
 
 from dream3d.export.decimate import closed
+from dream3d.export.density import surface_of
 from dream3d.export.glb import write_glb
 from dream3d.export.splat import write_ply
 from dream3d.export.surface import surface
@@ -40,7 +41,7 @@ def export(
         "turntable": ("turntable.mp4", lambda path: turntable(scene, path, frames=frames)),
         "mesh": ("mesh.glb", lambda path: write_glb(_mesh(scene, handed, faces, texture), path, extras)),
     }
-    if not (isinstance(handed, Points) and handed.scale is not None and handed.opacity is not None):
+    if not _splats(handed):
         del steps["splats"]
     for number, (name, write) in enumerate(steps.values()):
         if progress is not None:
@@ -57,6 +58,13 @@ def _settled(data: Points | Mesh | Field) -> Points | Mesh | Field:
 
 
 def _mesh(scene: Representation, handed: Points | Mesh | Field, faces: int, texture: int) -> Mesh:
-    """The scene's own mesh where it has a closed one, else the surface seen in its renders; with baked colour."""
-    own = isinstance(handed, Mesh) and len(handed.faces) > 0 and closed(handed.faces)
-    return bake(handed if own else surface(scene), scene, faces=faces, texture=texture)
+    """The scene's own mesh where that is closed, the surface of its Gaussians, or what renders show; with colour."""
+    if isinstance(handed, Mesh) and closed(handed.faces):
+        mesh = handed
+    else:
+        mesh = surface_of(handed) if _splats(handed) else surface(scene)
+    return bake(mesh, scene, faces=faces, texture=texture)
+
+
+def _splats(data: Points | Mesh | Field) -> bool:
+    return isinstance(data, Points) and None not in (data.scale, data.rotation, data.opacity)

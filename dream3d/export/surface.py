@@ -26,6 +26,7 @@ from dream3d.types import Cameras, Mesh, Render
 OPAQUE = 0.5  # less alpha than this is air
 REACH = 3.0  # voxels around a surface within which its distance counts
 SMALLEST = 0.02  # components below this share of the biggest one's volume are specks
+SMOOTH = 0.6  # voxels
 AIR = 0.05  # weight of a view that sees a voxel empty, against 1 for a frontal view of a surface
 
 
@@ -46,12 +47,14 @@ def surface(
 ) -> Mesh:
     """A watertight mesh of the scene inside [-bound, bound]^3, from `views` renders of `size` pixels; specks are
     dropped and hidden hollows filled. Raises Mistake where nothing is at least half opaque."""
+    from scipy import ndimage
+
     cameras = sphere(views, radius=math.sqrt(3) * bound, size=size)
     seen = [_depths(part, render) for part, render in renders(scene, cameras)]
     if not any(bool(part.depth.isfinite().any()) for part in seen):
         raise Mistake("there is no surface to export: nothing in the scene is more than half opaque")
-    volume = _solid(_fuse(seen, resolution, bound).numpy())
-    return _march(volume, bound)
+    volume = solid(ndimage.gaussian_filter(_fuse(seen, resolution, bound).numpy(), SMOOTH))
+    return march(volume, bound)
 
 
 def _depths(cameras: Cameras, render: Render) -> Depths:
@@ -110,11 +113,11 @@ def _project(
     return (v / z).long().clamp(0, cameras.height - 1) * cameras.width + column, z
 
 
-def _solid(volume: Float[ndarray, "X Y Z"]) -> Float[ndarray, "X+2 Y+2 Z+2"]:
-    """The same, smoothed, air around it, without specks and without hollows that the outside does not reach."""
+def solid(volume: Float[ndarray, "X Y Z"]) -> Float[ndarray, "X+2 Y+2 Z+2"]:
+    """The same with air around it, without specks and without hollows that the outside does not reach."""
     from scipy import ndimage
 
-    volume = np.pad(ndimage.gaussian_filter(volume, 0.6), 1, constant_values=REACH)
+    volume = np.pad(volume, 1, constant_values=REACH)
     volume = np.where(np.abs(volume) < 1e-3, 1e-3, volume)  # a corner exactly on the surface would make empty triangles
     parts, count = ndimage.label(volume < 0)
     if count == 0:
@@ -125,7 +128,7 @@ def _solid(volume: Float[ndarray, "X Y Z"]) -> Float[ndarray, "X+2 Y+2 Z+2"]:
     return np.where(holes, -np.abs(volume), np.where(keep, volume, np.abs(volume))).astype(np.float32)
 
 
-def _march(volume: Float[ndarray, "X Y Z"], bound: float) -> Mesh:
+def march(volume: Float[ndarray, "X Y Z"], bound: float) -> Mesh:
     from skimage.measure import marching_cubes
 
     voxel = 2 * bound / (volume.shape[0] - 3)

@@ -7,16 +7,15 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from dream3d.export.decimate import decimate
-from dream3d.export.surface import OPAQUE
 from dream3d.export.views import renders, sphere
 from dream3d.interfaces import Representation
-from dream3d.types import Cameras, Mesh, Render
+from dream3d.types import Cameras, Mesh
 
 SHARPNESS = 6  # power of the cosine: the most frontal views decide, the others only close gaps
-FAR = 1e6  # metres: the depth of air
+COARSE = 2  # pixels of a render per pixel of the mesh's depth
 PADDING = 4  # texels between islands while packing
 DILATION = 16  # texels of colour around islands, for mip-maps
-SHARE = 0.03  # of the mesh's radius: how far a surface seen in a render may lie from the texel it colours
+SHARE = 0.03  # of the mesh's radius: how far behind the nearest surface a texel may lie and still be seen
 
 
 def bake(
@@ -26,7 +25,7 @@ def bake(
     `texture` texels wide, top row first. Texels that no view sees take the colour of the nearest that one does."""
     mesh = unwrap(decimate(mesh, faces), texture)
     texels, position, normal = _texels(mesh, texture)
-    colour = _project_views(scene, position, normal, mesh, views, size)
+    colour = _project_views(scene, position, normal, views, size)
     return Mesh(mesh.vertices, mesh.faces, uv=mesh.uv, texture=_spread(texels, colour, texture))
 
 
@@ -91,20 +90,15 @@ def vertex_normals(mesh: Mesh) -> Float[Tensor, "V 3"]:
 
 
 def _project_views(
-    scene: Representation,
-    position: Float[Tensor, "T 3"],
-    normal: Float[Tensor, "T 3"],
-    mesh: Mesh,
-    views: int,
-    size: int,
+    scene: Representation, position: Float[Tensor, "T 3"], normal: Float[Tensor, "T 3"], views: int, size: int
 ) -> Float[Tensor, "T 3"]:
     """The colour of each texel: mean over the views that see it, by how frontally they do."""
-    radius = float(mesh.vertices.norm(dim=-1).max())
-    tolerance = SHARE * radius
+    radius = float(position.norm(dim=-1).max())
     total, weight = torch.zeros(len(position), 3), torch.zeros(len(position), 1)
     for cameras, render in renders(scene, sphere(views, radius=1.05 * radius, size=size)):
         for row in range(len(cameras)):
-            colour, trust = _see(cameras, render, row, position, normal, tolerance)
+            seen = torch.cat([render.rgb[row], render.alpha[row]], -1)
+            colour, trust = _see(cameras, row, seen, position, normal, SHARE * radius)
             total += trust * colour
             weight += trust
     return _fill(position, total / weight.clamp(min=1e-12), weight[:, 0] > 1e-9)
@@ -112,30 +106,33 @@ def _project_views(
 
 def _see(
     cameras: Cameras,
-    render: Render,
     row: int,
+    seen: Float[Tensor, "H W 4"],
     position: Float[Tensor, "T 3"],
     normal: Float[Tensor, "T 3"],
     tolerance: float,
 ) -> tuple[Float[Tensor, "T 3"], Float[Tensor, "T 1"]]:
-    """The colour one view has for each texel, and how far to trust it: not where it sees another surface or an edge."""
+    """The colour one view has for each texel, and how far to trust it: not where the mesh hides it, not near edges."""
     local = position @ cameras.to_camera[row, :3, :3].T + cameras.to_camera[row, :3, 3]
     pixel = (local @ cameras.intrinsics[row].T)[:, :2] / local[:, 2:]
     place = 2 * pixel / torch.tensor([cameras.width, cameras.height]) - 1
-    image = torch.cat([render.rgb[row], render.alpha[row]], -1).movedim(-1, 0)
-    colour, alpha = _sample(image, place, "bilinear").split([3, 1], -1)
+    colour, alpha = _sample(seen.movedim(-1, 0), place, "bilinear").split([3, 1], -1)
     toward = F.normalize(cameras.centre[row] - position, dim=-1)
     cosine = (toward * normal).sum(-1, keepdim=True).clamp(min=0)
-    off = (_sample(_range(render, row), place, "nearest") - local[:, 2:]) * cosine.clamp(min=0.2) / tolerance
+    between = _sample(_depths(pixel / COARSE, local[:, 2], cameras.width // COARSE), place, "nearest") - local[:, 2:]
+    off = between * cosine.clamp(min=0.2) / tolerance
     visible = (off.abs() < 1).all(-1, keepdim=True) * torch.exp(-(off.mean(-1, keepdim=True) ** 2))
     return (colour / alpha.clamp(min=1e-3)).clamp(0, 1), visible * alpha * cosine**SHARPNESS
 
 
-def _range(render: Render, row: int) -> Float[Tensor, "2 H W"]:
-    """The least and the greatest depth among a pixel and its neighbours; air lies far behind."""
-    alpha, depth = render.alpha[row, None, ..., 0], render.depth[row, None, ..., 0]
-    depth = torch.where(alpha > OPAQUE, depth / alpha.clamp(min=OPAQUE), FAR)
-    return torch.cat([-F.max_pool2d(-depth, 3, 1, 1), F.max_pool2d(depth, 3, 1, 1)])
+def _depths(pixel: Float[Tensor, "T 2"], depth: Float[Tensor, " T"], size: int) -> Float[Tensor, "2 s s"]:
+    """The mesh's own least and greatest depth among a pixel and its neighbours, from its texels, which are denser than
+    coarse pixels. The scene's depth would not do: soft scenes are vague about it."""
+    column, row = pixel.long().clamp(0, size - 1).unbind(-1)
+    empty = torch.full((size * size,), torch.inf)
+    least = empty.scatter_reduce(0, row * size + column, depth, "amin").view(1, size, size)
+    greatest = torch.where(least.isfinite(), least, -torch.inf)
+    return torch.cat([-F.max_pool2d(-least, 3, 1, 1), F.max_pool2d(greatest, 3, 1, 1)])
 
 
 def _sample(maps: Float[Tensor, "C H W"], place: Float[Tensor, "T 2"], mode: str) -> Float[Tensor, "T C"]:
