@@ -1,0 +1,150 @@
+"""Speed and memory of the splat compositors, side by side: python -m dream3d.bench.splats [--out splats.json] [--threads 2]
+
+Times are the best of several interleaved rounds of forward and backward. Exponents are least squares of log cost on log Gaussians and
+log pixels over the whole grid. The scene is a ball that fills most of the frame, of Gaussians of one size in the world (0.02 m) and mixed
+opacities, so cost per Gaussian does not shrink with their number. Memory is what numpy hands to the numba backend during the call
+(tracemalloc: all its buffers but the bands' scratch, about 0.1 MB a thread); the torch twin's is its growth of peak resident memory in a
+process of its own.
+"""
+
+import argparse
+import math
+import resource
+import sys
+import time
+import tracemalloc
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+import dream3d
+from dream3d.cameras import ring
+from dream3d.files import write_json
+from dream3d.renderers._backends import splat_numba, splat_torch
+from dream3d.renderers._backends.project import project
+from dream3d.renderers.gaussians import Gaussians
+
+COUNTS, SIZES, CHANNELS = (2000, 10000, 50000), (64, 128, 256), 7
+BACKENDS = {"numba": splat_numba.composite, "torch": splat_torch.composite}
+FASTER, EXPONENT = 5.0, 1.1  # the goals
+
+
+def splats(count: int, size: int) -> list[Tensor]:
+    """Projected splats of one view: means, conics, opacities, features, depths."""
+    rng = torch.Generator().manual_seed(0)
+    scene = Gaussians(rng, count=count, radius=0.75)
+    opacity = torch.rand(count, generator=rng)
+    axes = 0.02 * torch.eye(3) * (0.5 + torch.rand(count, 1, 3, generator=rng))
+    with torch.no_grad():
+        seen = project(scene.position, axes, opacity, ring(1, size=size))
+    return [seen.means2d, seen.conics, torch.where(seen.visible, opacity, 0), torch.rand(1, count, CHANNELS, generator=rng), seen.depths]
+
+
+def once(backend: str, data: list[Tensor], size: int) -> float:
+    """Seconds of one forward and backward."""
+    leaves = [v.clone().requires_grad_(k < 4) for k, v in enumerate(data)]
+    begin = time.perf_counter()
+    image, alpha = BACKENDS[backend](*leaves, size, size)
+    torch.autograd.backward([image, alpha], [torch.ones_like(image), torch.ones_like(alpha)])
+    return time.perf_counter() - begin
+
+
+def traced(data: list[Tensor], size: int) -> float:
+    """Peak megabytes of the numba backend's own arrays."""
+    tracemalloc.start()
+    once("numba", data, size)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    return peak / 2**20
+
+
+def resident(backend: str, count: int, size: int) -> float:
+    """Growth of peak resident memory in megabytes, in a process of its own."""
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
+        return pool.submit(_resident, backend, count, size).result()
+
+
+def _resident(backend: str, count: int, size: int) -> float:
+    once(backend, splats(100, 32), 32)
+    data = splats(count, size)
+    before = _peak()
+    once(backend, data, size)
+    return _peak() - before
+
+
+def _peak() -> float:
+    """Peak resident megabytes of this process. On Linux getrusage would count the parent's memory too."""
+    status = Path("/proc/self/status")
+    if status.is_file():
+        return next(int(line.split()[1]) for line in status.read_text().splitlines() if line.startswith("VmHWM")) / 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (2**20 if sys.platform == "darwin" else 1024)
+
+
+def exponents(rows: list[dict], cost: str) -> tuple[float, float]:
+    """(in Gaussians, in pixels)."""
+    design = torch.tensor([[1.0, math.log(r["gaussians"]), 2 * math.log(r["size"])] for r in rows], dtype=torch.float64)
+    target = torch.tensor([math.log(r[cost]) for r in rows], dtype=torch.float64)
+    return tuple(torch.linalg.lstsq(design, target).solution[1:].tolist())
+
+
+def grid(rounds: int) -> list[dict]:
+    rows = []
+    for count in COUNTS:
+        for size in SIZES:
+            data = splats(count, size)
+            times = [{name: once(name, data, size) for name in BACKENDS} for _ in range(rounds)]
+            best = {name: 1000 * min(t[name] for t in times) for name in BACKENDS}
+            rows.append({"gaussians": count, "size": size, **best, "ratio": best["torch"] / best["numba"], "memory": traced(data, size)})
+    return rows
+
+
+def main_job(rounds: int) -> float:
+    """Milliseconds of a whole forward and backward of the default renderer: 3000 Gaussians, 4 views, 64 px."""
+    scene, cameras, best = Gaussians(torch.Generator().manual_seed(0), count=3000), ring(4, size=64), math.inf
+    for _ in range(4 * rounds):
+        begin = time.perf_counter()
+        render = scene.render(cameras)
+        render.backward({"rgb": torch.ones_like(render.rgb), "alpha": torch.ones_like(render.alpha)})
+        best = min(best, time.perf_counter() - begin)
+    return 1000 * best
+
+
+def report(result: dict) -> str:
+    lines = [f"{'Gaussians':>9} {'px':>4} {'numba ms':>9} {'torch ms':>9} {'ratio':>6} {'numba MB':>9}"]
+    for r in result["grid"]:
+        lines.append(f"{r['gaussians']:9d} {r['size']:4d} {r['numba']:9.1f} {r['torch']:9.1f} {r['ratio']:6.1f} {r['memory']:9.2f}")
+    for cost, (count, pixels) in result["exponents"].items():
+        lines.append(f"{cost}: exponent {count:.2f} in Gaussians, {pixels:.2f} in pixels (goal: at most {EXPONENT})")
+    peak = result["resident_mb"]
+    lines.append(f"10000 Gaussians, 128 px: numba {result['ratio']:.1f} times as fast as torch tiles (goal: {FASTER:g})")
+    lines.append(f"50000 Gaussians, 256 px: peak memory grows by {peak['numba']:.0f} MB (numba), {peak['torch']:.0f} MB (torch)")
+    lines.append(f"3000 Gaussians, 4 views of 64 px, whole render, forward and backward: {result['main_job_ms']:.1f} ms")
+    return "\n".join([*lines, f"{result['threads']} threads"])
+
+
+def measure(rounds: int) -> dict:
+    rows = grid(rounds)
+    ratio = next(r["ratio"] for r in rows if (r["gaussians"], r["size"]) == (10000, 128))
+    fits = {"time": exponents(rows, "numba"), "memory": exponents(rows, "memory")}
+    peak = {name: resident(name, 50000, 256) for name in BACKENDS}
+    return {"threads": torch.get_num_threads(), "grid": rows, "exponents": fits, "ratio": ratio, "resident_mb": peak,
+            "main_job_ms": main_job(rounds), "version": dream3d.__version__}  # fmt: skip
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--out", type=Path, default=Path("splats.json"))
+    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
+    parser.add_argument("--rounds", type=int, default=5)
+    given = parser.parse_args()
+    torch.set_num_threads(given.threads)
+    result = measure(given.rounds)
+    print(report(result))
+    write_json(given.out, result)
+
+
+if __name__ == "__main__":
+    main()
