@@ -18,7 +18,9 @@ MEANINGS = {
     "a duck, rear view": Wish((Thing("duck"),), view="back"),
     "a 3D model of a house from above": Wish((Thing("house"),), view="overhead"),
     "a red ball on top of a polka dot blue cube": Wish((Thing("ball", "red"), Thing("cube", "blue", "dotted")), "on"),
-    "a green cone next to a yellow mug, back view": Wish((Thing("cone", "green"), Thing("mug", "yellow")), "next to", "back"),
+    "a green cone next to a yellow mug, back view": Wish(
+        (Thing("cone", "green"), Thing("mug", "yellow")), "next to", "back"
+    ),
     "a cat and a bus": Wish((Thing("cat"), Thing("bus")), "next to"),
     "": Wish(),
     ", front view": Wish(view="front"),
@@ -32,7 +34,9 @@ def test_meaning(prompt):
 
 
 def test_captions_mean_what_they_were_made_from():
-    for name, colour, pattern, view in itertools.product(OBJECTS, (None, "orange"), (None, *PATTERNS), (None, *VIEW_WORDS)):
+    for name, colour, pattern, view in itertools.product(
+        OBJECTS, (None, "orange"), (None, *PATTERNS), (None, *VIEW_WORDS)
+    ):
         wish = Wish((Thing(name, colour, pattern),), None, view)
         assert all(parse(caption) == wish for caption in captions(wish, view))
     for a, b, relation in itertools.product(OBJECTS, OBJECTS, ("on", "next to")):
@@ -74,7 +78,9 @@ def test_noise_is_harmless(prompt):
     assert parse(prompt) == Wish((Thing("ball", "red"),))
 
 
-@pytest.mark.parametrize("prompt", ["x" * 2000, "zq " * 700, "on " * 700, "from the " * 250, "a-" * 1000, "🎈" * 2000, "red " * 500])
+@pytest.mark.parametrize(
+    "prompt", ["x" * 2000, "zq " * 700, "on " * 700, "from the " * 250, "a-" * 1000, "🎈" * 2000, "red " * 500]
+)
 def test_time_is_bounded(prompt):
     start = time.perf_counter()
     for unknown in ("stop", "ignore"):

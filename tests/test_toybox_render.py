@@ -15,7 +15,8 @@ from dream3d.toybox.mesh import truth
 from dream3d.toybox.render import ALL, render
 from dream3d.toybox.world import build
 
-FRONTED = "car house duck robot snowman chair rocket mug boat cat rabbit bear penguin fish bus train sofa castle flower".split()
+PLAIN = "ball cube cone cylinder donut mushroom table tree lamp cactus apple teapot"
+FRONTED = set(OBJECTS) - set(PLAIN.split())
 
 
 def _everything(render_):
@@ -32,7 +33,9 @@ def _scenes(precision):
     azimuth[:4], elevation[:4] = torch.arange(4) * math.pi / 2, 0.0
     cameras = look_at(azimuth, elevation, size=(20, 24), subject=torch.arange(len(wishes)))
     exact = {f.name: getattr(cameras, f.name) for f in dataclasses.fields(cameras)}
-    cast = {k: v.to(precision) if isinstance(v, torch.Tensor) and v.is_floating_point() else v for k, v in exact.items()}
+    cast = {
+        k: v.to(precision) if isinstance(v, torch.Tensor) and v.is_floating_point() else v for k, v in exact.items()
+    }
     return [build(wish, i) for i, wish in enumerate(wishes)], dataclasses.replace(cameras, **cast)
 
 
@@ -45,14 +48,14 @@ def _compare(a, b, tolerance, share):
 
 
 def test_twins_agree_in_double_precision():
-    """Both compute in double: only a ray that meets an edge to 1e-15 may fall to either side. One pixel in 1e4 is allowed."""
+    """Both compute in double: only a ray that meets an edge to 1e-15 falls to either side: 1 pixel in 1e4."""
     soups, cameras = _scenes(torch.float64)
     numba, twin = (_everything(render(soups, cameras, buffers=ALL, backend=b)) for b in ("numba", "torch"))
     _compare(numba, twin, 1e-5, 1e-4)
 
 
 def test_the_twin_in_single_precision():
-    """Float32 moves silhouettes, seams of touching primitives and pattern borders by 1e-6: under one pixel in 200 changes."""
+    """Float32 moves silhouettes, seams and pattern borders by 1e-6: under one pixel in 200 changes."""
     soups, cameras = _scenes(torch.float32)
     numba, twin = (_everything(render(soups, cameras, buffers=ALL, backend=b)) for b in ("numba", "torch"))
     _compare(numba, twin, 1e-2, 5e-3)
@@ -78,7 +81,7 @@ def test_bitwise_repeatable_and_independent_of_the_batch():
 
 @pytest.mark.parametrize("name", ["car", "donut"])
 def test_resolution_independence(name):
-    """The same samples, averaged in two places: 64 px with 2 x 2 against 32 px with 4 x 4, and an odd lens against its crop."""
+    """The same samples, averaged in two places: 64 px with 2 x 2 against 32 px with 4 x 4."""
     soup, cameras = build(Wish((Thing(name, "blue", "checkered"),)), 3), ring(3, start=20.0, size=64)
     fine, coarse = render([soup], cameras), render([soup], cameras.sized(32, 32), supersample=4)
     for key, value in coarse.buffers().items():
@@ -103,13 +106,19 @@ def test_what_is_asked_for():
 def test_buffers_hang_together(name):
     soup = build(Wish((Thing(name),)), 11)
     shown = render([soup], ring(4, elevation=20.0, size=32), buffers=ALL)
-    assert (shown.alpha.mean((1, 2, 3)) > 0.03).all() and shown.alpha[:, [0, -1]].max() == 0 and shown.alpha[:, :, [0, -1]].max() == 0
-    assert torch.allclose(shown.labels.sum(-1), torch.ones(4, 32, 32)) and torch.allclose(shown.labels[..., -1:], 1 - shown.alpha)
+    assert (
+        (shown.alpha.mean((1, 2, 3)) > 0.03).all()
+        and shown.alpha[:, [0, -1]].max() == 0
+        and shown.alpha[:, :, [0, -1]].max() == 0
+    )
+    assert torch.allclose(shown.labels.sum(-1), torch.ones(4, 32, 32)) and torch.allclose(
+        shown.labels[..., -1:], 1 - shown.alpha
+    )
     assert (shown.rgb >= 0).all() and (shown.rgb <= shown.alpha + 1e-6).all()
     parts = shown.extras["parts"]
     assert ((parts >= 0) == (shown.alpha > 0)).all() and parts.max() < len(soup.parts)
     depth = (shown.depth / shown.alpha.clamp(min=1e-6))[shown.alpha > 0]
-    assert 1.9 < depth.min() and depth.max() < 4.1
+    assert depth.min() > 1.9 and depth.max() < 4.1
 
 
 @pytest.mark.parametrize("name", OBJECTS)
@@ -134,13 +143,15 @@ def test_normals_are_the_slope_of_the_depth(name):
 
 
 def test_fronts_are_not_backs():
-    soups = [build(Wish((Thing(name),)), 3) for name in FRONTED]
+    soups = [build(Wish((Thing(name),)), 3) for name in sorted(FRONTED)]
     subject = torch.arange(len(soups)).repeat_interleave(2)
     azimuth = torch.tensor([0.0, math.pi]).repeat(len(soups))
-    albedo = render(soups, look_at(azimuth, torch.full_like(azimuth, 0.2), size=32, subject=subject), buffers=("albedo",)).extras["albedo"]
+    albedo = render(
+        soups, look_at(azimuth, torch.full_like(azimuth, 0.2), size=32, subject=subject), buffers=("albedo",)
+    ).extras["albedo"]
     front, back = albedo[0::2], albedo[1::2].flip(2)
     differs = ((front - back).abs().amax(-1) > 0.15).float().sum((1, 2)) / (front.amax(-1) > 0).float().sum((1, 2))
-    assert (differs > 0.06).all(), dict(zip(FRONTED, differs.tolist(), strict=True))
+    assert (differs > 0.06).all(), dict(zip(sorted(FRONTED), differs.tolist(), strict=True))
 
 
 @pytest.mark.parametrize("name", OBJECTS)

@@ -47,7 +47,9 @@ def test_anything_fills_in_the_wish():
 def test_inside_the_box_and_the_lens(name):
     for seed in range(3):
         vertices = truth(build(Wish((Thing(name, "red"),)), seed), fine=6).vertices
-        assert vertices.abs().max() <= 0.75 and vertices.norm(dim=-1).max() < 1.026  # 3 sin 20 degrees: never cut by the frame
+        assert (
+            vertices.abs().max() <= 0.75 and vertices.norm(dim=-1).max() < 1.026
+        )  # 3 sin 20 degrees: never cut by the frame
         size = vertices.amax(0) - vertices.amin(0)
         assert size.max() > 0.95  # it fills the box or the lens
         assert (vertices.amax(0) + vertices.amin(0)).abs().max() < 0.03
@@ -63,7 +65,10 @@ def test_all_pairs():
 
 
 def test_pairs_fit_and_show_both():
-    wishes = [parse(f"a red {a} {r} a blue {b}") for (a, b), r in itertools.product((("ball", "cube"), ("cat", "chair"), ("tree", "car")), ("on", "next to"))]
+    wishes = [
+        parse(f"a red {a} {r} a blue {b}")
+        for (a, b), r in itertools.product((("ball", "cube"), ("cat", "chair"), ("tree", "car")), ("on", "next to"))
+    ]
     soups = [build(wish, 3) for wish in wishes]
     assert all(truth(soup).vertices.abs().max() <= 0.75 for soup in soups)
     front = look_at(torch.full((6,), 0.4), torch.full((6,), 0.3), subject=torch.arange(6))
@@ -78,7 +83,9 @@ def test_the_named_colour_dominates(name):
     colours = list(COLOURS)
     soups = [build(Wish((Thing(name, c),)), 7) for c in colours]
     azimuth = torch.arange(6).repeat(len(colours)) * (math.pi / 3)
-    cameras = look_at(azimuth, torch.full_like(azimuth, 0.26), size=32, subject=torch.arange(len(colours)).repeat_interleave(6))
+    cameras = look_at(
+        azimuth, torch.full_like(azimuth, 0.26), size=32, subject=torch.arange(len(colours)).repeat_interleave(6)
+    )
     shown = render(soups, cameras, buffers=("alpha", "albedo"))
     albedo = shown.extras["albedo"].reshape(len(colours), -1, 3)
     solid = shown.alpha.reshape(len(colours), -1) == 1

@@ -1,4 +1,7 @@
-"""Plain solids. Each builder fills a kit (see toybox.shapes.Kit); NATURAL holds the colours an object has when none is named."""
+"""Plain solids.
+
+Each builder fills a kit (see toybox.shapes.Kit); NATURAL holds the colours an object has when none is named.
+"""
 
 from math import cos, pi, sin
 
@@ -38,7 +41,11 @@ def donut(kit: Kit) -> None:
 
 def _sprinkle(kit: Kit, turn: float, minor: float):
     """Two points on the upper icing."""
-    angle, tilt, spin = 2 * pi * (turn + kit.dice.between(-0.02, 0.02)), kit.dice.between(0.8, 2.3), kit.dice.between(0.0, pi)
+    angle, tilt, spin = (
+        2 * pi * (turn + kit.dice.between(-0.02, 0.02)),
+        kit.dice.between(0.8, 2.3),
+        kit.dice.between(0.0, pi),
+    )
     ring, z = 1 + minor * cos(tilt), 0.03 + minor * sin(tilt)
     x, y, dx, dy = ring * cos(angle), ring * sin(angle), 0.1 * cos(spin), 0.1 * sin(spin)
     return (x - dx, y - dy, z), (x + dx, y + dy, z)

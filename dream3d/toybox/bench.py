@@ -28,7 +28,15 @@ def measure(backend: str, device: str, size: int, views: int) -> list[dict]:
             torch.cuda.synchronize()
         wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
         speed = {"images_per_second": len(cameras) / wall, "images_per_cpu_second": len(cameras) / cpu}
-        rows.append({"task": name, "backend": backend, "device": device, "size": size, **{k: round(v, 1) for k, v in speed.items()}})
+        rows.append(
+            {
+                "task": name,
+                "backend": backend,
+                "device": device,
+                "size": size,
+                **{k: round(v, 1) for k, v in speed.items()},
+            }
+        )
     return rows
 
 
@@ -41,7 +49,10 @@ def main() -> None:
     options = arguments.parse_args()
     rows = measure(options.backend, options.device, options.size, options.views)
     for row in rows:
-        print(f"{row['task']:18} {row['images_per_second']:8.0f} images/s {row['images_per_cpu_second']:8.0f} per CPU second")
+        print(
+            f"{row['task']:18} {row['images_per_second']:8.0f} images/s"
+            f" {row['images_per_cpu_second']:8.0f} per CPU second"
+        )
     print(json.dumps(rows))
 
 

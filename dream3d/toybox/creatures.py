@@ -74,7 +74,7 @@ def snowman(kit: Kit) -> None:
     kit.frustum("nose", (0, -head - 0.16, face), 0.075, 0.2, ORANGE, turn=(90, 0, 0), top=0)
     _eyes(kit, head * 0.42, -head * 0.86, face + 0.1, 0.055, white=False)
     for z in (-0.16, 0.04, 0.24):
-        kit.ellipsoid("button", (0, -(middle**2 - z**2) ** 0.5, waist + z), (0.055, 0.04, 0.055), BLACK)
+        kit.ellipsoid("button", (0, -((middle**2 - z**2) ** 0.5), waist + z), (0.055, 0.04, 0.055), BLACK)
     scarf = dice.pick((RED, (0.15, 0.35, 0.8), (0.15, 0.6, 0.3)))
     kit.torus("scarf", (0, 0, face - head * 0.7), head * 0.82, 0.1, scarf)
     kit.box("scarf", (0.16, -middle * 0.92, face - head * 1.2), (0.08, 0.05, 0.2), scarf, turn=(-20, 0, 0))
@@ -97,11 +97,34 @@ def cat(kit: Kit) -> None:
     kit.ellipsoid("body", (0, 0.12, 0.42), (fat, 0.5, 0.62), low=-0.68)
     kit.ellipsoid("head", (0, -0.12, face), (head * 1.08, head, head * 0.92))
     for side in (-1, 1):
-        kit.frustum("ear", (side * head * 0.62, -0.1, face + head * 0.75 + 0.08), (0.16, 0.09), ear, turn=(0, side * 14, 0), top=0)
-        kit.frustum("inner ear", (side * head * 0.62, -0.15, face + head * 0.75 + 0.04), (0.1, 0.06), ear * 0.75, PINK, turn=(0, side * 14, 0), top=0)
+        kit.frustum(
+            "ear",
+            (side * head * 0.62, -0.1, face + head * 0.75 + 0.08),
+            (0.16, 0.09),
+            ear,
+            turn=(0, side * 14, 0),
+            top=0,
+        )
+        kit.frustum(
+            "inner ear",
+            (side * head * 0.62, -0.15, face + head * 0.75 + 0.04),
+            (0.1, 0.06),
+            ear * 0.75,
+            PINK,
+            turn=(0, side * 14, 0),
+            top=0,
+        )
         for z in (0.0, -0.07):
-            kit.rod("whisker", (side * 0.12, -0.14 - head, face - 0.1 + z), (side * 0.52, -0.1 - head, face - 0.06 + 1.8 * z), 0.012, LIGHT)
-    kit.pair(kit.ellipsoid, "eye", (head * 0.42, -0.12 - head * 0.86, face + 0.07), (0.085, 0.05, 0.095), (0.55, 0.85, 0.3))
+            kit.rod(
+                "whisker",
+                (side * 0.12, -0.14 - head, face - 0.1 + z),
+                (side * 0.52, -0.1 - head, face - 0.06 + 1.8 * z),
+                0.012,
+                LIGHT,
+            )
+    kit.pair(
+        kit.ellipsoid, "eye", (head * 0.42, -0.12 - head * 0.86, face + 0.07), (0.085, 0.05, 0.095), (0.55, 0.85, 0.3)
+    )
     kit.pair(kit.ellipsoid, "pupil", (head * 0.42, -0.12 - head * 0.97, face + 0.07), (0.03, 0.03, 0.08), BLACK)
     _muzzle(kit, -0.1 - head * 0.9, face - 0.11, 0.14, PINK)
     kit.pair(kit.frustum, "leg", (0.17, -0.28, 0.3), 0.11, 0.32)
@@ -123,7 +146,9 @@ def rabbit(kit: Kit) -> None:
     for side in (-1, 1):
         top = (side * 0.18, -0.04, face + head * 0.7 + ear * 0.8)
         kit.ellipsoid("ear", top, (0.12, 0.07, ear), turn=(0, side * 8, 0))
-        kit.ellipsoid("inner ear", (top[0], top[1] - 0.04, top[2]), (0.07, 0.045, ear * 0.8), PINK, turn=(0, side * 8, 0))
+        kit.ellipsoid(
+            "inner ear", (top[0], top[1] - 0.04, top[2]), (0.07, 0.045, ear * 0.8), PINK, turn=(0, side * 8, 0)
+        )
     _eyes(kit, head * 0.45, -0.12 - head * 0.84, face + 0.07, 0.065, white=False)
     _muzzle(kit, -0.1 - head * 0.9, face - 0.1, 0.12, PINK)
     kit.box("tooth", (0, -0.17 - head, face - 0.2), (0.04, 0.02, 0.05), WHITE)
@@ -139,7 +164,9 @@ def penguin(kit: Kit) -> None:
     kit.ellipsoid("body", (0, 0, 0), (fat, fat * 0.9, tall))
     kit.ellipsoid("belly", (0, -fat * 0.28, -0.06), (fat * 0.8, fat * 0.7, tall * 0.86), WHITE)
     kit.ellipsoid("head", (0, -0.02, face), (head, head, head))
-    kit.pair(kit.ellipsoid, "cheek", (head * 0.38, -head * 0.6, face + 0.02), (head * 0.42, head * 0.4, head * 0.5), WHITE)
+    kit.pair(
+        kit.ellipsoid, "cheek", (head * 0.38, -head * 0.6, face + 0.02), (head * 0.42, head * 0.4, head * 0.5), WHITE
+    )
     _eyes(kit, head * 0.38, -head * 1.0, face + 0.1, 0.06, white=False)
     kit.frustum("beak", (0, -head - 0.12, face - 0.04), (0.11, 0.07), 0.17, ORANGE, turn=(90, 0, 0), top=0.1)
     for side in (-1, 1):
@@ -157,7 +184,9 @@ def fish(kit: Kit) -> None:
     kit.box("dorsal", (0, -0.02, tall + 0.08), (0.04, 0.36, 0.16), fin, top=(0.6, 0.5), shift=(0, 0.5))
     kit.box("anal fin", (0, 0.15, -tall - 0.0), (0.035, 0.1, 0.14), fin, top=(1, 2.0))
     for side in (-1, 1):
-        kit.ellipsoid("side fin", (side * (thick + 0.06), -0.15, -0.12), (0.05, 0.22, 0.12), fin, turn=(25, 0, side * 30))
+        kit.ellipsoid(
+            "side fin", (side * (thick + 0.06), -0.15, -0.12), (0.05, 0.22, 0.12), fin, turn=(25, 0, side * 30)
+        )
         kit.ellipsoid("eye", (side * thick * 0.72, -0.66, 0.14), (0.07, 0.11, 0.11), WHITE)
         kit.ellipsoid("pupil", (side * (thick * 0.72 + 0.05), -0.69, 0.14), (0.04, 0.06, 0.06), BLACK)
     kit.ellipsoid("mouth", (0, -0.95, -0.06), (0.13, 0.07, 0.06), PINK)
@@ -172,7 +201,9 @@ def bear(kit: Kit) -> None:
     kit.ellipsoid("belly", (0, -0.22, 0.4), (fat * 0.62, 0.24, 0.36), SKIN)
     kit.ellipsoid("head", (0, 0, face), (head, head * 0.92, head * 0.92))
     kit.pair(kit.ellipsoid, "ear", (head * 0.78, 0.02, face + head * 0.72), (ear, ear * 0.6, ear))
-    kit.pair(kit.ellipsoid, "inner ear", (head * 0.78, -0.07, face + head * 0.7), (ear * 0.6, ear * 0.3, ear * 0.6), SKIN)
+    kit.pair(
+        kit.ellipsoid, "inner ear", (head * 0.78, -0.07, face + head * 0.7), (ear * 0.6, ear * 0.3, ear * 0.6), SKIN
+    )
     kit.ellipsoid("muzzle", (0, -head * 0.88, face - 0.12), (0.2, 0.16, 0.15), SKIN)
     kit.ellipsoid("nose", (0, -head * 0.88 - 0.13, face - 0.06), (0.08, 0.06, 0.06), BLACK)
     _eyes(kit, head * 0.38, -head * 0.84, face + 0.1, 0.06, white=False)

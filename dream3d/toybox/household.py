@@ -1,7 +1,7 @@
 """Things of a home. Seats are open to -y."""
 
 from dream3d.toybox.language import COLOURS
-from dream3d.toybox.shapes import BLACK, DARK, GREY, LIGHT, STEEL, WHITE, WOOD, YELLOW, Kit
+from dream3d.toybox.shapes import BLACK, DARK, GREY, LIGHT, STEEL, WHITE, YELLOW, Kit
 
 _WOODS = ((0.55, 0.35, 0.18), (0.68, 0.46, 0.25), (0.42, 0.26, 0.15), COLOURS["white"])
 _CLOTH = tuple(COLOURS[name] for name in ("red", "blue", "green", "orange", "purple"))
@@ -26,7 +26,12 @@ def _legs(kit: Kit, x: float, y: float, height: float, radius: float, *, round_:
 
 def table(kit: Kit) -> None:
     dice = kit.dice
-    width, depth, tall, leg = dice.between(0.9, 1.0), dice.between(0.6, 0.85), dice.between(0.9, 1.1), dice.between(0.07, 0.1)
+    width, depth, tall, leg = (
+        dice.between(0.9, 1.0),
+        dice.between(0.6, 0.85),
+        dice.between(0.9, 1.1),
+        dice.between(0.07, 0.1),
+    )
     kit.box("top", (0, 0, tall + 0.06), (width, depth, 0.06))
     kit.box("apron", (0, 0, tall - 0.08), (width * 0.84, depth * 0.8, 0.08))
     _legs(kit, width * 0.84, depth * 0.8, tall, leg, round_=dice.chance(0.5))
@@ -34,7 +39,12 @@ def table(kit: Kit) -> None:
 
 def chair(kit: Kit) -> None:
     dice = kit.dice
-    width, depth, tall, back = dice.between(0.46, 0.54), dice.between(0.45, 0.52), dice.between(0.75, 0.9), dice.between(0.42, 0.52)
+    width, depth, tall, back = (
+        dice.between(0.46, 0.54),
+        dice.between(0.45, 0.52),
+        dice.between(0.75, 0.9),
+        dice.between(0.42, 0.52),
+    )
     kit.box("seat", (0, 0, tall + 0.05), (width, depth, 0.06))
     _legs(kit, width * 0.84, depth * 0.84, tall, 0.06, round_=dice.chance(0.3))
     rear = depth * 0.88
@@ -49,15 +59,24 @@ def chair(kit: Kit) -> None:
 
 def sofa(kit: Kit) -> None:
     dice = kit.dice
-    width, depth, seat, back = dice.between(0.95, 1.05), dice.between(0.42, 0.5), dice.between(0.3, 0.36), dice.between(0.62, 0.74)
+    width, depth, seat, back = (
+        dice.between(0.95, 1.05),
+        dice.between(0.42, 0.5),
+        dice.between(0.3, 0.36),
+        dice.between(0.62, 0.74),
+    )
     kit.box("base", (0, 0, seat / 2 + 0.1), (width, depth, seat / 2))
     kit.box("back", (0, depth * 0.75, 0.1 + back / 2 + 0.05), (width, depth * 0.28, back / 2 + 0.05), top=(1, 0.8))
     kit.pair(kit.box, "arm", (width * 0.9, 0, 0.1 + seat * 0.85), (width * 0.13, depth, seat * 0.85))
     kit.pair(kit.frustum, "arm", (width * 0.9, 0, 0.1 + seat * 1.7), width * 0.14, depth, turn=(90, 0, 0))
     for x in (-0.4, 0.4):
-        kit.box("cushion", (x * width, -depth * 0.22, 0.16 + seat), (width * 0.375, depth * 0.74, 0.08), top=(0.95, 0.95))
+        kit.box(
+            "cushion", (x * width, -depth * 0.22, 0.16 + seat), (width * 0.375, depth * 0.74, 0.08), top=(0.95, 0.95)
+        )
     pillow = dice.pick(((0.97, 0.85, 0.40), WHITE, (0.30, 0.60, 0.65)))
-    kit.pair(kit.ellipsoid, "pillow", (width * 0.55, depth * 0.3, 0.4 + seat), (0.2, 0.1, 0.2), pillow, turn=(-15, 0, 0))
+    kit.pair(
+        kit.ellipsoid, "pillow", (width * 0.55, depth * 0.3, 0.4 + seat), (0.2, 0.1, 0.2), pillow, turn=(-15, 0, 0)
+    )
     kit.pair(kit.frustum, "foot", (width * 0.85, -depth * 0.8, 0.05), 0.05, 0.06, DARK)
     kit.pair(kit.frustum, "foot", (width * 0.85, depth * 0.8, 0.05), 0.05, 0.06, DARK)
     kit.rest = (0, -depth * 0.2, 0.24 + seat)
@@ -83,7 +102,9 @@ def mug(kit: Kit) -> None:
     kit.frustum("body", (0, 0, 0), radius, tall, top=flare)
     kit.frustum("coffee", (0, 0, tall), radius * flare * 0.87, 0.008, (0.25, 0.14, 0.08))
     kit.torus("handle", (radius * 1.02, 0, 0), tall * 0.5, tall * 0.15, turn=(90, 0, 0))
-    kit.ellipsoid("badge", (0, -radius * (1 + flare) / 2, 0.02), (0.2, 0.04, 0.2), WHITE if kit.main.colour[1] < 0.85 else GREY)
+    kit.ellipsoid(
+        "badge", (0, -radius * (1 + flare) / 2, 0.02), (0.2, 0.04, 0.2), WHITE if kit.main.colour[1] < 0.85 else GREY
+    )
 
 
 def teapot(kit: Kit) -> None:
@@ -94,6 +115,8 @@ def teapot(kit: Kit) -> None:
     kit.frustum("foot", (0, 0, -tall * 0.85), wide * 0.55, 0.05)
     kit.rod("spout", (0, -wide * 0.7, -0.12), (0, -wide - 0.38, tall * 0.62), 0.17, top=0.5)
     kit.torus("handle", (0, wide * 1.02, 0.05), 0.32, 0.075, turn=(0, 90, 0))
-    kit.ellipsoid("lid", (0, 0, tall * 0.83), (wide * 0.5, wide * 0.5, 0.14), LIGHT if kit.main.colour[1] < 0.75 else STEEL)
+    kit.ellipsoid(
+        "lid", (0, 0, tall * 0.83), (wide * 0.5, wide * 0.5, 0.14), LIGHT if kit.main.colour[1] < 0.75 else STEEL
+    )
     kit.ellipsoid("knob", (0, 0, tall * 0.83 + 0.19), (0.1, 0.1, 0.1), BLACK)
     kit.rest = None

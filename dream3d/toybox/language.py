@@ -1,7 +1,7 @@
 """The words of the toybox: what a prompt may say, and what it means. Imports neither torch nor numpy.
 
-Grammar: `[a] [pattern] [colour] object [relation [a] [pattern] [colour] object][, front|side|back|overhead view]`, with pattern
-and colour in either order and filler words ("a photo of", "small", "3d model") anywhere.
+Grammar: `[a] [pattern] [colour] object [relation [a] [pattern] [colour] object][, front|side|back|overhead view]`, with
+pattern and colour in either order and filler words ("a photo of", "small", "3d model") anywhere.
 """
 
 import itertools
@@ -24,10 +24,11 @@ COLOURS: dict[str, tuple[float, float, float]] = {  # display sRGB
     "white": (0.95, 0.95, 0.95),
 }
 PATTERNS: tuple[str, ...] = ("striped", "dotted", "checkered")
-OBJECTS: tuple[str, ...] = tuple(
-    "ball cube cone cylinder donut snowman mushroom table chair car house tree rocket mug lamp boat duck robot"
-    " cat rabbit bear penguin fish bus train plane teapot sofa castle cactus flower apple".split()
-)
+_NAMES = """
+    ball cube cone cylinder donut snowman mushroom table chair car house tree rocket mug lamp boat duck robot
+    cat rabbit bear penguin fish bus train plane teapot sofa castle cactus flower apple
+"""
+OBJECTS: tuple[str, ...] = tuple(_NAMES.split())
 VIEW_WORDS = ("front", "side", "back", "overhead")
 RELATIONS = ("on", "next to")
 
@@ -51,18 +52,20 @@ _SYNONYMS = {
     "dotted": "spotted dotty polka",
     "checkered": "chequered checked checkerboard",
 }
-_IRREGULAR = {"buses": "bus", "cacti": "cactus", "fishes": "fish", "boxes": "cube", "knives": "knife"}
-_FILLERS = frozenset(
-    "a an the of one single this some photo photograph picture image render rendering rendered drawing 3d 4d model object asset mesh"
-    " view realistic detailed highly high quality hd 4k 8k hq dslr toy cartoon style small big little large tiny huge old new cute"
-    " nice beautiful simple shiny colourful colorful coloured colored color colour pattern patterned dot dots stripes very is are"
-    " standing sitting placed isolated white-background it its".split()
-)
+_IRREGULAR = {"cacti": "cactus", "bunnies": "rabbit", "kitties": "cat", "teddies": "bear"}
+_FILLER_WORDS = """
+    a an the of one single this some it its is are very standing sitting placed isolated object asset mesh view
+    photo photograph picture image render rendering rendered drawing 3d 4d model realistic detailed highly high quality
+    hd 4k 8k hq dslr toy cartoon style small big little large tiny huge old new cute nice beautiful simple shiny
+    colourful colorful coloured colored color colour pattern patterned dot dots
+"""
+_FILLERS = frozenset(_FILLER_WORDS.split())
 _HINTS = {  # foreign colour words are not accepted as another colour, but the message knows what was probably meant
     "crimson": "red", "scarlet": "red", "maroon": "red", "golden": "yellow", "gold": "yellow", "violet": "purple",
     "lilac": "purple", "magenta": "pink", "cyan": "blue", "turquoise": "blue", "teal": "green", "lime": "green",
     "grey": "white", "gray": "white", "silver": "white", "beige": "white", "tan": "brown",
-    "truck": "bus", "van": "bus", "person": "robot", "man": "robot", "bird": "duck", "dog": "bear", "desk": "table", "tower": "castle",
+    "truck": "bus", "van": "bus", "person": "robot", "man": "robot", "bird": "duck", "dog": "bear",
+    "desk": "table", "tower": "castle",
 }  # fmt: skip
 _VIEW = re.compile(
     r"\b(?:(front|side|back|rear|overhead|top|bird's[- ]eye)(?:al)?[ -]views?|(?:seen |viewed )?from (?:the |its )?"
@@ -71,7 +74,7 @@ _VIEW = re.compile(
 _VIEW_NAMES = {"rear": "back", "behind": "back", "top": "overhead", "above": "overhead"}
 _RELATION = re.compile(r"\b(on top of|on|atop|next to|beside|near|by|and)\b")
 _RELATION_NAMES = {"on top of": "on", "on": "on", "atop": "on"}
-_FIX = "set prior.unknown=ignore to skip such words, or use a full-size model: prior.type=diffusers"
+_FIX = "set prior.unknown=ignore to skip such words, or choose a full-size model with prior.type"
 
 
 @dataclass(frozen=True)
@@ -98,34 +101,40 @@ class Wish:
 def parse(prompt: str, *, unknown: Literal["stop", "ignore"] = "stop") -> Wish:
     """The meaning of a prompt. "" means anything: Wish((), None, None).
 
-    Raises Mistake for words outside the vocabulary and for what the world cannot show; with `unknown="ignore"` such words are
-    skipped and a prompt without an object means anything.
+    Raises Mistake for words outside the vocabulary and for what the world cannot show; with `unknown="ignore"` such
+    words are skipped and a prompt without an object means anything.
     """
     strict = unknown == "stop"
-    text = " ".join(re.sub(r"[\x00-\x1f\x7f_]", " ", prompt[:4000].casefold()).split())
-    view = _VIEW.search(text)
-    view = next((_VIEW_NAMES.get(w, "overhead" if w[0] == "b" and w != "back" else w) for w in view.groups() if w), None) if view else None
+    text = " ".join(re.sub(r"[\x00-\x1f\x7f_]", " ", prompt.casefold()).split())
     pieces = _RELATION.split(_VIEW.sub(" ", text))
-    phrases = [[_known(word) for word in re.findall(r"[^\W_]+(?:-[^\W_]+)*", piece)] for piece in pieces[0::2]]
+    phrases = [[_FORMS.get(word, word) for word in _WORD.findall(piece)] for piece in pieces[0::2]]
     if strict:
         _refuse_unknown(itertools.chain(*phrases))
-    found = [(_thing(phrase, strict), i) for i, phrase in enumerate(phrases)]
-    found = [(thing, i) for thing, i in found if thing is not None]
-    if strict and (len(found) > 2 or (found and len(found) < len(pieces[0::2]))):
-        raise Mistake(f"one object, or two with a relation, not {text[:80]!r}", near="a red ball on a blue cube", fix=_FIX)
+    found = [(thing, i) for i, phrase in enumerate(phrases) if (thing := _thing(phrase, strict)) is not None]
+    if strict and (len(found) > 2 or 0 < len(found) < len(phrases)):
+        problem = f"one object, or two with a relation, not {text[:80]!r}"
+        raise Mistake(problem, near="a red ball on a blue cube", fix=_FIX)
     things = tuple(thing for thing, _ in found[:2])
     joint = pieces[2 * found[1][1] - 1] if len(things) == 2 else None
-    return Wish(things, joint and _RELATION_NAMES.get(joint, "next to"), view)
+    return Wish(things, joint and _RELATION_NAMES.get(joint, "next to"), _view(text))
 
 
-def _known(word: str) -> str:
-    """The vocabulary's form of a word: synonyms and plurals resolved; an unknown word comes back as it is."""
-    names = (*OBJECTS, *COLOURS, *PATTERNS)
-    synonyms = {other: name for name, others in _SYNONYMS.items() for other in others.split() if name in names}
-    for form in (word, _IRREGULAR.get(word, word), word.removesuffix("s"), word.removesuffix("es"), word.removesuffix("ed")):
-        if form in names or form in synonyms:
-            return synonyms.get(form, form)
-    return word
+def _view(text: str) -> str | None:
+    found = _VIEW.search(text)
+    word = next(filter(None, found.groups())) if found else None
+    return "overhead" if word and word.startswith("bird") else _VIEW_NAMES.get(word, word)
+
+
+def _forms() -> dict[str, str]:
+    """Every spelling of a known word, plurals too, and the word it stands for."""
+    spelled = {name: name for name in (*OBJECTS, *COLOURS, *PATTERNS)}
+    spelled |= {other: name for name, others in _SYNONYMS.items() for other in others.split()}
+    plurals = {word + end: name for word, name in spelled.items() for end in ("s", "es")}
+    return plurals | _IRREGULAR | spelled
+
+
+_FORMS = _forms()
+_WORD = re.compile(r"[^\W_]+(?:-[^\W_]+)*")
 
 
 def _refuse_unknown(words) -> None:
@@ -147,9 +156,17 @@ def _thing(words: list[str], strict: bool) -> Thing | None:
     if strict:
         for kind, said in kinds.items():
             if len(said) > 1:
-                raise Mistake(f"one {kind} per object, not {' and '.join(said)}", near=f"a {said[0]} ... next to a {said[1]} ...", fix=_FIX)
+                raise Mistake(
+                    f"one {kind} per object, not {' and '.join(said)}",
+                    near=f"a {said[0]} ... next to a {said[1]} ...",
+                    fix=_FIX,
+                )
         if not kinds["object"] and (kinds["colour"] or kinds["pattern"]):
-            raise Mistake(f"no object in {' '.join(words)[:80]!r}", near=f"a {(kinds['colour'] + kinds['pattern'])[0]} ball", fix=_FIX)
+            raise Mistake(
+                f"no object in {' '.join(words)[:80]!r}",
+                near=f"a {(kinds['colour'] + kinds['pattern'])[0]} ball",
+                fix=_FIX,
+            )
     if not kinds["object"]:
         return None
     first = {kind: said[0] if said else None for kind, said in kinds.items()}
@@ -166,7 +183,9 @@ def captions(wish: Wish, view: str | None = None) -> list[str]:
         return [f", {view} view"] if view else [""]
     suffix = f", {view} view" if view else ""
     leads = ("", "a photo of ", "a 3d model of ", "a render of ")
-    return [f"{lead}{phrase}{suffix}" for phrase in bare for lead in leads if not lead or phrase.startswith(("a ", "an "))]
+    return [
+        f"{lead}{phrase}{suffix}" for phrase in bare for lead in leads if not lead or phrase.startswith(("a ", "an "))
+    ]
 
 
 def _phrases(wish: Wish) -> list[str]:

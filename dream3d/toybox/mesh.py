@@ -10,9 +10,9 @@ from dream3d.types import Mesh
 
 
 def truth(soup: Soup, *, fine: int = 12) -> Mesh:
-    """A union-like soup of closed parts: unlit display sRGB per vertex, `label` the part of each face (index into soup.parts).
+    """A union-like soup of closed parts: unlit display sRGB per vertex, `label` indexes soup.parts per face.
 
-    `fine` is the number of edges per half turn over two; patterned boxes are gridded as finely, plain ones have 12 faces.
+    A circle has 4 `fine` edges, 8 where a pattern needs them; patterned boxes are gridded, plain ones have 12 faces.
     """
     pieces = [_piece(soup, n, fine) for n in range(len(soup))]
     first = np.cumsum([0] + [len(vertices) for vertices, _, _ in pieces[:-1]])
@@ -47,6 +47,6 @@ def _colours(soup: Soup, n: int, vertices, normals) -> Float[np.ndarray, "V 3"]:
         return np.broadcast_to(soup.colour[n], vertices.shape)
     from dream3d.toybox.raster import second
 
-    own = (vertices - soup.frame[n, 1:]) / soup.frame[n, 0]
-    shows = np.array([second(soup.pattern[n], q, normal) for q, normal in zip(own, normals, strict=True)])
+    points = zip(vertices, normals, strict=True)
+    shows = np.array([second(soup.pattern[n], point, soup.frame[n], normal) for point, normal in points])
     return np.where(shows[:, None], soup.second[n], soup.colour[n])

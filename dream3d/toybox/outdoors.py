@@ -22,7 +22,12 @@ _ROOFS = ((0.50, 0.20, 0.14), (0.36, 0.24, 0.18), (0.32, 0.33, 0.38))
 
 def house(kit: Kit) -> None:
     dice = kit.dice
-    width, depth, wall, roof = dice.between(0.8, 1.0), dice.between(0.75, 0.9), dice.between(0.6, 0.72), dice.between(0.2, 0.28)
+    width, depth, wall, roof = (
+        dice.between(0.8, 1.0),
+        dice.between(0.75, 0.9),
+        dice.between(0.6, 0.72),
+        dice.between(0.2, 0.28),
+    )
     kit.box("wall", (0, 0, wall), (width, depth, wall))
     kit.box("roof", (0, 0, 2 * wall + roof), (width * 1.09, depth * 1.12, roof), dice.pick(_ROOFS), top=(0.96, 0.0))
     kit.box("chimney", (width * 0.55, depth * 0.35, 2 * wall + roof * 1.4), (0.1, 0.1, roof * 0.8), (0.55, 0.30, 0.24))
@@ -39,7 +44,12 @@ def house(kit: Kit) -> None:
 
 def castle(kit: Kit) -> None:
     dice = kit.dice
-    half, wall, tower, roof = dice.between(0.6, 0.72), dice.between(0.3, 0.4), dice.between(0.5, 0.62), dice.between(0.2, 0.28)
+    half, wall, tower, roof = (
+        dice.between(0.6, 0.72),
+        dice.between(0.3, 0.4),
+        dice.between(0.5, 0.62),
+        dice.between(0.2, 0.28),
+    )
     tile = dice.pick(((0.20, 0.30, 0.60), (0.62, 0.18, 0.16), (0.35, 0.22, 0.45)))
     kit.box("wall", (0, 0, wall), (half, half, wall))
     for x in (-1, 1):
@@ -99,7 +109,9 @@ def mushroom(kit: Kit) -> None:
     for rise, count in ((25, 6), (58, 4)):
         for i in range(count):
             a, e, r = radians(360 / count * i + 2 * rise), radians(rise), dice.between(0.1, 0.15)
-            kit.ellipsoid("spot", (cap * cos(e) * cos(a), cap * cos(e) * sin(a), 2 * stem + dome * sin(e)), (r, r, r * 0.8), WHITE)
+            kit.ellipsoid(
+                "spot", (cap * cos(e) * cos(a), cap * cos(e) * sin(a), 2 * stem + dome * sin(e)), (r, r, r * 0.8), WHITE
+            )
 
 
 def flower(kit: Kit) -> None:
@@ -112,7 +124,9 @@ def flower(kit: Kit) -> None:
         kit.ellipsoid("leaf", (side * 0.28, 0.08, stem * low), (0.3, 0.14, 0.07), GREEN, turn=(0, -side * 30, 0))
     for i in range(petals):
         a = radians(360 * i / petals)
-        kit.ellipsoid("petal", (0.42 * cos(a), 0, face + 0.42 * sin(a)), (0.34, 0.11, size * 0.78), turn=(0, -360 * i / petals, 0))
+        kit.ellipsoid(
+            "petal", (0.42 * cos(a), 0, face + 0.42 * sin(a)), (0.34, 0.11, size * 0.78), turn=(0, -360 * i / petals, 0)
+        )
     kit.ellipsoid("centre", (0, -0.07, face), (0.24, 0.13, 0.24), (0.45, 0.28, 0.10) if dice.chance(0.4) else YELLOW)
     kit.ellipsoid("sepal", (0, 0.1, face), (0.2, 0.1, 0.2), GREEN)
 

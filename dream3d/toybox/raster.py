@@ -1,9 +1,8 @@
 """The fast renderer: a z-buffer of exact ray hits per primitive inside its screen box, parallel over images (numba).
 
-Bitwise repeatable: no atomics, one thread per image, primitives in order, double precision, no fast-math. Twin: toybox.twin.
-Rays o + t d are in the primitive's local coordinates; a hit is the smallest t > 0 from outside, FAR where there is none.
-All of it and its constants stay in one file: numba's cache does not notice changes in another. no_type_check keeps the tests'
-shape checker off kernels.
+Bitwise repeatable: no atomics, one thread per image, double precision, no fast-math. Twin: toybox.twin. Rays o + t d
+are in local coordinates; a hit is the smallest t > 0 from outside, FAR where there is none.
+One file, constants too: numba's cache does not notice changes in another. no_type_check: shape checkers stay outside.
 """
 
 import math
@@ -17,9 +16,8 @@ from dream3d.toybox.shapes import BOX, ELLIPSOID, FRUSTUM, TORUS
 MARCH, NEWTON, CLOSE, CONVERGED = 64, 8, 2e-3, 1e-5  # torus: sphere tracing steps, then Newton steps from CLOSE on
 KEY_LIGHT = (-0.36, -0.56, 0.746)  # towards the light: above, front-left; fixed in the world
 AMBIENT, SKY, KEY, WRAP = 0.67, 0.05, 0.34, 1.0  # shade = AMBIENT + SKY nz + KEY max(0, (n.l + WRAP) / (1 + WRAP))
-STRIPE, DOT, CHECK = 0.21, 0.36, 0.29  # pattern periods in the object's own coordinates
+STRIPE, DOT, CHECK, STRIPE_AXIS = 0.21, 0.36, 0.29, (0.42, 0.26, 0.87)  # pattern periods in an object's own coordinates
 DOT_AREA, CHECK_SHIFT = 0.11, 0.5  # squared radius in periods; the phase centres cells on the object
-STRIPE_AXIS = (0.42, 0.26, 0.87)
 FAR, TINY = np.inf, 1e-12
 
 
@@ -51,13 +49,12 @@ def _plane(o, d, nx, ny, nz, w, near, far):
 @njit(cache=True)
 @no_type_check
 def _box(o, d, shape):
-    near, far = _plane(o, d, 0.0, 0.0, 1.0, 1.0, -FAR, FAR)
-    near, far = _plane(o, d, 0.0, 0.0, -1.0, 1.0, near, far)
     kx, ky, sx, sy = 0.5 * (shape[0] - 1.0), 0.5 * (shape[1] - 1.0), 0.5 * shape[2], 0.5 * shape[3]
-    near, far = _plane(o, d, 1.0, 0.0, -kx - sx, 1.0 + kx + sx, near, far)
-    near, far = _plane(o, d, -1.0, 0.0, -kx + sx, 1.0 + kx - sx, near, far)
-    near, far = _plane(o, d, 0.0, 1.0, -ky - sy, 1.0 + ky + sy, near, far)
-    near, far = _plane(o, d, 0.0, -1.0, -ky + sy, 1.0 + ky - sy, near, far)
+    near, far = -FAR, FAR
+    for sign in (1.0, -1.0):
+        near, far = _plane(o, d, 0.0, 0.0, sign, 1.0, near, far)
+        near, far = _plane(o, d, sign, 0.0, -kx - sign * sx, 1.0 + kx + sign * sx, near, far)
+        near, far = _plane(o, d, 0.0, sign, -ky - sign * sy, 1.0 + ky + sign * sy, near, far)
     return near if 0.0 < near < far else FAR
 
 
@@ -98,7 +95,7 @@ def _torus(o, d, shape):
     t0, t1 = (-minor - o[2]) / dz, (minor - o[2]) / dz
     t = max((-b - math.sqrt(disc)) / a, min(t0, t1), 0.0)
     end = min((-b + math.sqrt(disc)) / a, max(t0, t1))
-    gap = CLOSE
+    gap, slope = CLOSE, 0.0
     for _ in range(MARCH):
         gap = _tube(o, d, t, minor)[0]
         if gap < CLOSE or t > end:
@@ -106,7 +103,6 @@ def _torus(o, d, shape):
         t += gap / speed
     if gap >= CLOSE or t > end:
         return FAR
-    slope = 0.0
     for _ in range(NEWTON):
         gap, slope = _tube(o, d, t, minor)
         if slope >= -TINY:
@@ -167,13 +163,18 @@ def gradient(kind, p, shape):
 
 @njit(cache=True)
 @no_type_check
-def second(pattern, q, n):
-    """Whether a point of an object (own coordinates q, normal n) shows the pattern's second tone."""
+def second(pattern, p, frame, n):
+    """Whether a point p of an object with a frame shows the pattern's second tone; n is the normal there."""
+    q = (p[0] - frame[1]) / frame[0], (p[1] - frame[2]) / frame[0], (p[2] - frame[3]) / frame[0]
     if pattern == 1:
         band = (q[0] * STRIPE_AXIS[0] + q[1] * STRIPE_AXIS[1] + q[2] * STRIPE_AXIS[2]) / STRIPE
         return int(math.floor(band)) % 2 == 1
     if pattern == 3:
-        cell = math.floor(q[0] / CHECK + CHECK_SHIFT) + math.floor(q[1] / CHECK + CHECK_SHIFT) + math.floor(q[2] / CHECK + CHECK_SHIFT)
+        cell = (
+            math.floor(q[0] / CHECK + CHECK_SHIFT)
+            + math.floor(q[1] / CHECK + CHECK_SHIFT)
+            + math.floor(q[2] / CHECK + CHECK_SHIFT)
+        )
         return int(cell) % 2 == 1
     ax, ay, az = abs(n[0]), abs(n[1]), abs(n[2])
     u, v = (q[0], q[1]) if az >= ax and az >= ay else (q[0], q[2]) if ay >= ax else (q[1], q[2])
@@ -186,7 +187,7 @@ def second(pattern, q, n):
 @njit(cache=True)
 @no_type_check
 def _screen_box(to_pixel, height, width):
-    """First and last rows and columns a primitive can cover, from the projected corners of its bounds, here [-1, 1]^3."""
+    """First and last rows and columns a primitive can cover: its bounds, here [-1, 1]^3, projected."""
     x0, x1, y0, y1 = np.inf, -np.inf, np.inf, -np.inf
     for corner in range(8):
         x, y, z = (1.0 if corner & 1 else -1.0), (1.0 if corner & 2 else -1.0), (1.0 if corner & 4 else -1.0)
@@ -247,17 +248,15 @@ def _along(o, way, t, x, y):
 def draw(images, pairs, prims, centre, ray, samples, out):
     """Draw every image.
 
-    images: first and last pair of each view; pairs: primitive index, local origin (3), pixel to local direction (3 3), bounds to
-    pixel (3 4); prims: kind, shape, world to local (3 3), colour, second colour, pattern, part, thing, frame; centre and ray
-    (pixel to world direction) per view; out: rgb, alpha, depth, normal, albedo, labels, parts, each with B rows, or none where
-    it is not wanted.
+    images: first and last pair per view; pairs: primitive, local origin, pixel to local way (3 3), bounds to pixel
+    (3 4); prims: kind, shape, world to local (3 3), colour, second tone, pattern, part, thing, frame; centre and ray
+    (pixel to world) per view; out: rgb, alpha, depth, normal, albedo, labels, parts; no rows where it is not wanted.
     """
-    start, stop = images
     which, origins, ways, to_pixel = pairs
     kinds, shapes = prims[0][which], prims[1][which]
     height, width = out[1].shape[1] * samples, out[1].shape[2] * samples
-    for view in prange(len(start)):
-        a, b = start[view], stop[view]
+    for view in prange(len(images[0])):
+        a, b = images[0][view], images[1][view]
         depth, owner = np.full((height, width), FAR), np.full((height, width), -1, dtype=np.int32)
         _cover(kinds[a:b], shapes[a:b], origins[a:b], ways[a:b], to_pixel[a:b], depth, owner)
         _resolve(view, which[a:b], origins[a:b], ways[a:b], prims, centre[view], ray[view], samples, depth, owner, out)
@@ -282,10 +281,8 @@ def _resolve(view, which, origins, ways, prims, centre, ray, samples, depth, own
                 g = _facing(kinds[i], shapes[i], _along(origins[n], ways[n], t, x, y), to_local[i])
                 colour, light = colours[i], g[0] * KEY_LIGHT[0] + g[1] * KEY_LIGHT[1] + g[2] * KEY_LIGHT[2]
                 shade = AMBIENT + SKY * g[2] + KEY * max(0.0, (light + WRAP) / (1.0 + WRAP))
-                if patterns[i] > 0:
-                    p, f = _along(centre, ray, t, x, y), frame[i]
-                    q = ((p[0] - f[1]) / f[0], (p[1] - f[2]) / f[0], (p[2] - f[3]) / f[0])
-                    colour = seconds[i] if second(patterns[i], q, g) else colour
+                if patterns[i] > 0 and second(patterns[i], _along(centre, ray, t, x, y), frame[i], g):
+                    colour = seconds[i]
                 for k in range(3):
                     total[k] += min(1.0, colour[k] * shade) * share
                     total[5 + k] += g[k] * share
@@ -296,8 +293,6 @@ def _resolve(view, which, origins, ways, prims, centre, ray, samples, depth, own
                     labels[view, row, column, thing[i]] += share
                 if len(parts) and t < nearest:
                     nearest, parts[view, row, column, 0] = t, part[i]
-            if len(labels):
-                labels[view, row, column, labels.shape[3] - 1] = 1.0 - total[3]
             for buffer, first in ((rgb, 0), (alpha, 3), (far, 4), (normal, 5), (albedo, 8)):
                 if len(buffer):
                     for k in range(buffer.shape[3]):

@@ -24,11 +24,11 @@ def render(
 ) -> Render:
     """What the cameras see; `cameras.subject` says which soup each view shows (None: the only one).
 
-    rgb is display sRGB, shaded by a light fixed in the world, premultiplied over black like every buffer; depth is camera z,
-    normals are in the world. labels: one weight per object (things of the wish, in order), the background last. extras:
-    "albedo" (B H W 3), "parts" (B H W 1 int32: index into soup.parts of the nearest sample, -1 where there is none). rgb and depth
-    are zeros where they are not asked for, alpha is always there, the others are left out. `auto` is numba for cameras on the
-    CPU, else torch; torch computes in the cameras' precision, numba in double. No gradient reaches the soup.
+    rgb is display sRGB, shaded by a light fixed in the world, premultiplied over black like every buffer; depth is
+    camera z, normals are in the world. labels: one weight per object (things of the wish, in order), the background
+    last. extras: "albedo" (B H W 3), "parts" (B H W 1 int32: index into soup.parts of the nearest sample, -1 for none).
+    rgb and depth are zeros where they are not asked for, alpha is always there, the others are left out. `auto` is
+    numba for cameras on the CPU, else torch; torch computes in the cameras' precision, numba in double. No gradients.
     """
     which = _subjects(soups, cameras)
     unknown = set(buffers) - set(ALL)
@@ -42,7 +42,11 @@ def render(
         from dream3d.toybox import twin
 
         out = twin.draw(soups, fine, which, supersample, things)
-    out |= {name: out["alpha"].new_zeros(*out["alpha"].shape[:3], c) for name, c in (("rgb", 3), ("depth", 1)) if name not in buffers}
+    out |= {
+        name: out["alpha"].new_zeros(*out["alpha"].shape[:3], c)
+        for name, c in (("rgb", 3), ("depth", 1))
+        if name not in buffers
+    }
     extras = {name: out[name] for name in ("albedo", "parts") if name in buffers}
     optional = {name: out[name] for name in ("normal", "labels") if name in buffers}
     return Render(rgb=out["rgb"], alpha=out["alpha"], depth=out["depth"], extras=extras, **optional)
@@ -79,6 +83,7 @@ def _draw_numba(soups, fine: Cameras, which, wanted, samples: int, things: int) 
     prims += tuple(column(soups, name) for name in ("colour", "second", "pattern", "part", "thing", "frame"))
     out = _outputs(len(which), fine.height // samples, fine.width // samples, wanted, things)
     raster.draw(images, met, prims, centre, ray, samples, tuple(out.values()))
+    out["labels"][..., -1:] = 1 - out["alpha"][: len(out["labels"])]
     return {name: torch.from_numpy(array).to(fine.device) for name, array in out.items()}
 
 
@@ -101,7 +106,7 @@ def _reach(soups: list[Soup]) -> np.ndarray:
 
 
 def pairs(sizes: list[int], which: np.ndarray):
-    """Every (view, primitive) that has to be drawn, views in order: (start, stop) per view, primitive and view per pair."""
+    """Every (view, primitive) to draw, views in order: (start, stop) per view, primitive and view per pair."""
     first = np.concatenate([[0], np.cumsum(sizes)])
     count = np.asarray(sizes, dtype=np.int64)[which]
     stop = np.cumsum(count)
@@ -114,7 +119,9 @@ def column(soups: list[Soup], name: str) -> np.ndarray:
     return np.concatenate([getattr(soup, name) for soup in soups])
 
 
-def _outputs(views: int, height: int, width: int, wanted: frozenset[str], things: int) -> dict[str, Float[np.ndarray, "..."]]:
+def _outputs(
+    views: int, height: int, width: int, wanted: frozenset[str], things: int
+) -> dict[str, Float[np.ndarray, "..."]]:
     channels = {"rgb": 3, "alpha": 1, "depth": 1, "normal": 3, "albedo": 3, "labels": things + 1}
     rows = {name: views if name in wanted or name == "alpha" else 0 for name in (*channels, "parts")}
     out = {name: np.zeros((rows[name], height, width, c), dtype=np.float32) for name, c in channels.items()}

@@ -65,8 +65,8 @@ class Primitive:
 class Kit:
     """Collects the primitives of one object. `paint=None` is the object's named paint; a colour is a plain one.
 
-    Units are free (world.build fits the object into its box); the front looks to -y, z is up. `rest` is where something placed
-    on the object stands: its height, or None for the very top.
+    Units are free (world.build fits the object into its box); the front looks to -y, z is up. `rest` is the point on
+    which something placed on the object stands, None for the very top.
     """
 
     dice: Dice
@@ -82,7 +82,7 @@ class Kit:
         self._add(BOX, part, centre, half, paint, turn, (*top, *shift))
 
     def frustum(self, part, centre, radius, half, paint=None, *, turn=(0, 0, 0), top=1.0):
-        """Around z before turning; `radius` at the bottom (a number or a pair), `half` the half-height, `top` the upper radius' share."""
+        """Around z before turning; `radius` (or a pair) at the bottom, `top` times it at the top, `half` the height."""
         rx, ry = radius if isinstance(radius, tuple) else (radius, radius)
         self._add(FRUSTUM, part, centre, (rx, ry, half), paint, turn, (top, 0, 0, 0))
 
@@ -139,12 +139,14 @@ def outline(primitive: Primitive) -> Float[np.ndarray, "n 3"]:
         points = np.concatenate([_CIRCLE * [1, 1, -1], _CIRCLE * [a, a, 1]])
     else:
         up = (_CORNERS[:, 2:] + 1) / 2
-        points = np.concatenate([_CORNERS[:, :2] * (1 + up * (np.array([a, b]) - 1)) + up * [sx, sy], _CORNERS[:, 2:]], -1)
+        points = np.concatenate(
+            [_CORNERS[:, :2] * (1 + up * (np.array([a, b]) - 1)) + up * [sx, sy], _CORNERS[:, 2:]], -1
+        )
     return points @ primitive.pose[:3, :3].T + primitive.pose[:3, 3]
 
 
 def surface(kind: int, shape, fine: int) -> tuple[Float[np.ndarray, "V 3"], Int[np.ndarray, "F 3"]]:
-    """A closed triangle mesh of a canonical primitive, outward faces counter-clockwise; `fine` steps per half turn or edge."""
+    """A closed triangle mesh of a canonical primitive, outward faces; `fine` steps per quarter turn or edge."""
     if kind == BOX:
         return _box_surface(shape, fine)
     if kind == TORUS:
@@ -179,7 +181,9 @@ def _wrapped(profile, count: int, *, closed: bool):
     """A profile of (radius, z), upwards on the outside, turned around z. Ends on the axis become single vertices."""
     angle = np.arange(count) * (2 * np.pi / count)
     ring = np.stack([np.cos(angle), np.sin(angle)], -1)
-    points = np.concatenate([profile[:, None, :1] * ring, np.broadcast_to(profile[:, None, 1:], (len(profile), count, 1))], -1)
+    points = np.concatenate(
+        [profile[:, None, :1] * ring, np.broadcast_to(profile[:, None, 1:], (len(profile), count, 1))], -1
+    )
     index = np.arange(len(profile) * count).reshape(len(profile), count)
     if not closed:
         index[0], index[-1] = index[0, 0], index[-1, 0]

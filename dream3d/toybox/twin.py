@@ -143,20 +143,28 @@ def _shade(normal: Tensor) -> Tensor:
 @torch.no_grad()
 def draw(soups, fine: Cameras, which: np.ndarray, samples: int, things: int) -> dict[str, Tensor]:
     """Every buffer of every view. `fine` are the cameras with all samples; `which` the soup of each view."""
-    table = {name: torch.from_numpy(column(soups, name)).to(fine.device) for name in ("kind", "part", "thing", "pattern")}
+    table = {
+        name: torch.from_numpy(column(soups, name)).to(fine.device) for name in ("kind", "part", "thing", "pattern")
+    }
     table |= {n: torch.from_numpy(column(soups, n)).to(fine.to_world) for n in ("shape", "colour", "second", "frame")}
     table["inverse"] = torch.from_numpy(np.linalg.inv(column(soups, "pose"))).to(fine.to_world)
     chunk = CHUNK_CPU if fine.device.type == "cpu" else CHUNK_GPU
     group = max(1, chunk // (max(map(len, soups)) * fine.height * fine.width))
     rows = [slice(v, v + group) for v in range(0, len(which), group)]
-    views = [_views(table, soups, fine.at(torch.arange(len(which))[row].to(fine.device)), which[row], samples, things) for row in rows]
+    views = [
+        _views(table, soups, fine.at(torch.arange(len(which))[row].to(fine.device)), which[row], samples, things)
+        for row in rows
+    ]
     return {name: torch.cat([view[name] for view in views]) for name in views[0]}
 
 
 def _views(table, soups, cameras: Cameras, which: np.ndarray, samples: int, things: int) -> dict[str, Tensor]:
     """A few views at once; rays in slices where even these are too many."""
     (start, _), index, view = pairs([len(soup) for soup in soups], which)
-    slot, first = torch.from_numpy(np.arange(len(view)) - start[view]), torch.from_numpy(index[start]).to(cameras.device)
+    slot, first = (
+        torch.from_numpy(np.arange(len(view)) - start[view]),
+        torch.from_numpy(index[start]).to(cameras.device),
+    )
     index, view, slot = (torch.as_tensor(v, device=cameras.device) for v in (index, view, slot))
     rays, centre = cameras.rays()[1].flatten(1, 2), cameras.centre
     step = max(1, CHUNK_GPU // (len(which) * (int(slot.max()) + 1)))
@@ -169,7 +177,7 @@ def _views(table, soups, cameras: Cameras, which: np.ndarray, samples: int, thin
 
 
 def _samples(table, who, centre: Float[Tensor, "V 3"], rays: Float[Tensor, "V R 3"], things: int) -> dict[str, Tensor]:
-    """What every ray sees. `who` lists the (view, primitive) pairs: primitive, view and slot per pair, first primitive per view."""
+    """What every ray sees. `who`: primitive, view and slot per (view, primitive) pair, first primitive per view."""
     index, view, slot, first = who
     inverse, kind, shape = table["inverse"][index], table["kind"][index], table["shape"][index][:, None]
     o = (inverse[:, :3, :3] @ centre[view][..., None])[:, None, :, 0] + inverse[:, None, :3, 3]
@@ -181,7 +189,12 @@ def _samples(table, who, centre: Float[Tensor, "V 3"], rays: Float[Tensor, "V R 
             t[view[rows], slot[rows]] = test(o[rows], d, shape[rows])
     t, nearest = t.min(1)
     hit, owner = t < FAR, first[:, None] + nearest
-    seen = _surface({n: v[torch.where(hit, owner, 0)].flatten(0, 1) for n, v in table.items()}, centre, rays, torch.where(hit, t, 0.0))
+    seen = _surface(
+        {n: v[torch.where(hit, owner, 0)].flatten(0, 1) for n, v in table.items()},
+        centre,
+        rays,
+        torch.where(hit, t, 0.0),
+    )
     labels = torch.nn.functional.one_hot(torch.where(hit, table["thing"][owner], things), things + 1)
     parts = torch.where(hit, table["part"][owner], -1)
     seen = {name: value.reshape(*hit.shape, -1) * hit[..., None] for name, value in seen.items()}

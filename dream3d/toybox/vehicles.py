@@ -32,7 +32,9 @@ def car(kit: Kit) -> None:
     middle, back = (sill + 0.2) / 2, dice.between(0.08, 0.2)
     kit.box("body", (0, 0, middle), (width, length, sill - middle), top=(0.95, 0.97))
     kit.box("window", (0, back, sill + glass), (width * 0.88, cabin, glass), GLASS, top=(0.82, 0.66), shift=(0, 0.06))
-    kit.box("roof", (0, back + 0.06 * cabin, sill + 2 * glass + 0.02), (width * 0.75, cabin * 0.69, 0.035), top=(0.9, 0.9))
+    kit.box(
+        "roof", (0, back + 0.06 * cabin, sill + 2 * glass + 0.02), (width * 0.75, cabin * 0.69, 0.035), top=(0.9, 0.9)
+    )
     kit.box("pillar", (0, back + 0.04 * cabin, sill + glass), (width * 0.9, 0.04, glass), top=(0.82, 1))
     for x in (-1, 1):
         for y in (-0.6, 0.62):
@@ -56,7 +58,12 @@ def bus(kit: Kit) -> None:
         kit.box("hatch", (0, y * length, z + height + 0.02), (width * 0.4, length * 0.16, 0.03), WHITE)
     pane = 0.8 * length / panes
     for i in range(panes):
-        kit.box("window", (0, length * 0.95 - pane * 1.18 * (2 * i + 1), z + height * 0.36), (width * 0.99, pane, height * 0.36), GLASS)
+        kit.box(
+            "window",
+            (0, length * 0.95 - pane * 1.18 * (2 * i + 1), z + height * 0.36),
+            (width * 0.99, pane, height * 0.36),
+            GLASS,
+        )
     kit.box("windscreen", (0, -length, z + height * 0.3), (width * 0.85, 0.03, height * 0.45), GLASS, top=(0.95, 1))
     kit.box("sign", (0, -length, z + height * 0.87), (width * 0.6, 0.03, height * 0.1), BLACK)
     kit.box("rear window", (0, length, z + height * 0.42), (width * 0.6, 0.02, height * 0.3), GLASS)
@@ -93,13 +100,22 @@ def train(kit: Kit) -> None:
 def rocket(kit: Kit) -> None:
     dice = kit.dice
     radius, body, nose = dice.between(0.32, 0.4), dice.between(0.5, 0.62), dice.between(0.26, 0.36)
-    trim = dice.pick((RED, ORANGE, (0.15, 0.35, 0.8)) if min(kit.main.colour) > 0.5 else (WHITE, LIGHT, (0.98, 0.85, 0.3)))
+    trim = dice.pick(
+        (RED, ORANGE, (0.15, 0.35, 0.8)) if min(kit.main.colour) > 0.5 else (WHITE, LIGHT, (0.98, 0.85, 0.3))
+    )
     kit.frustum("body", (0, 0, 0), radius, body, top=0.86)
     kit.frustum("nose", (0, 0, body + nose), radius * 0.86, nose, trim, top=0)
     kit.frustum("nozzle", (0, 0, -body - 0.08), radius * 0.8, 0.1, DARK, top=0.7)
     kit.frustum("flame", (0, 0, -body - 0.38), radius * 0.6, 0.26, ORANGE, turn=(180, 0, 0), top=0)
     for angle in (45.0, 135.0, 225.0, 315.0):
-        kit.box("fin", _around(angle, radius * 1.15, -body * 0.75), (0.26, 0.035, 0.34), turn=(0, 0, angle), top=(0.35, 1), shift=(-0.6, 0))
+        kit.box(
+            "fin",
+            _around(angle, radius * 1.15, -body * 0.75),
+            (0.26, 0.035, 0.34),
+            turn=(0, 0, angle),
+            top=(0.35, 1),
+            shift=(-0.6, 0),
+        )
     for z in (0.42, -0.12):
         kit.frustum("porthole", (0, -radius * (0.93 - 0.05 * z), body * z), 0.14, 0.05, GREY, turn=(90, 0, 0))
         kit.ellipsoid("glass", (0, -radius * (0.93 - 0.05 * z) - 0.04, body * z), (0.1, 0.04, 0.1), GLASS)
@@ -130,7 +146,14 @@ def plane(kit: Kit) -> None:
     radius, span, sweep = dice.between(0.17, 0.21), dice.between(0.92, 1.05), dice.between(0.15, 0.35)
     kit.ellipsoid("fuselage", (0, 0, 0), (radius, 1.0, radius * 1.05))
     for side in (-1, 1):
-        kit.box("wing", (side * span / 2, -0.12, -0.02), (0.035, 0.24, span / 2), turn=(0, side * 90, 0), top=(0.7, 0.6), shift=(0, 2 * sweep))
+        kit.box(
+            "wing",
+            (side * span / 2, -0.12, -0.02),
+            (0.035, 0.24, span / 2),
+            turn=(0, side * 90, 0),
+            top=(0.7, 0.6),
+            shift=(0, 2 * sweep),
+        )
     kit.ellipsoid("cockpit", (0, -0.62, radius * 0.62), (radius * 0.6, 0.22, 0.1), (0.25, 0.45, 0.65))
     kit.box("fin", (0, 0.82, 0.3), (0.03, 0.2, 0.24), top=(1, 0.5), shift=(0, 0.6))
     kit.box("tailplane", (0, 0.86, 0.06), (0.42, 0.13, 0.03))

@@ -1,7 +1,6 @@
 """From a wish to a soup of primitives: variation, paint, arrangement, and the fit into the box."""
 
 import colorsys
-import math
 from dataclasses import dataclass
 from typing import Literal
 
@@ -12,17 +11,20 @@ from dream3d.toybox import basics, creatures, household, outdoors, vehicles
 from dream3d.toybox.language import COLOURS, OBJECTS, PATTERNS, Thing, Wish
 from dream3d.toybox.shapes import Dice, Kit, Paint, Primitive, outline
 
-HALF, RADIUS = 0.745, 1.0  # the box, and the ball that the lens of the house (cameras.FOVY, DISTANCE) always shows whole
+HALF, RADIUS = (
+    0.745,
+    1.0,
+)  # the box, and the ball that the lens of the house (cameras.FOVY, DISTANCE) always shows whole
 MODULES = (basics, creatures, household, outdoors, vehicles)
 SPLITS = ("prior", "judge", "test")
 
 
 @dataclass(frozen=True)
 class Soup:
-    """N primitives in the world. `kind`, `pose` (local to world) and `shape` as in toybox.shapes; colours are display sRGB.
+    """N primitives in the world; `kind`, `pose` (local to world) and `shape` as in toybox.shapes, colours display sRGB.
 
-    `part` indexes `parts`, `thing` indexes `wish.things` (which name what was built, also for an empty wish); `frame` holds
-    scale and offset of the object's own coordinates, in which patterns live: object = (world - offset) / scale.
+    `part` indexes `parts`, `thing` indexes `wish.things` (which name what was built, also for an empty wish); `frame`
+    is scale and offset of the object's own coordinates, in which patterns live: object = (world - offset) / scale.
     """
 
     kind: Int[np.ndarray, " N"]
@@ -61,7 +63,7 @@ def _any_thing(dice: Dice) -> Thing:
 
 
 def builder(name: str):
-    """The function that assembles an object; its `natural` attribute-free default colours are in its module's NATURAL."""
+    """The function that assembles an object, and the colours it has when none is named."""
     module = next(module for module in MODULES if name in module.NATURAL)
     return getattr(module, name), module.NATURAL[name]
 
@@ -106,7 +108,7 @@ def _move(kit: Kit, scale: float, offset) -> None:
 
 
 def _arrange(made: list[Kit], relation: str | None, dice: Dice):
-    """Scale and offset per object. On: the first, smaller, stands on the second. Next to: left and right, on one floor."""
+    """Scale and offset per object. On: the first, smaller, stands on the second. Next to: side by side on one floor."""
     (low_a, high_a), (low_b, high_b) = (_bounds(kit.primitives) for kit in made)
     if relation == "on":
         size = dice.between(0.58, 0.72)
