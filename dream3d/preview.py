@@ -1,6 +1,7 @@
 """Preview strips: for a few views, the render, what the prior wants to see (x0-hat) and the gradient that pulls one to the other."""
 
 import torch
+import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
@@ -8,7 +9,7 @@ from dream3d.diffusion import add_noise, predict, x0_from_eps
 from dream3d.types import Step
 
 SALT, T = 77, 0.5  # its own random stream; the noise level of x0-hat
-ROWS = 4
+ROWS, SIDE = 4, 160  # views shown, and pixels each is enlarged to at least
 
 
 def strip(system, index: int) -> Float[Tensor, "h w 3"]:
@@ -23,7 +24,8 @@ def strip(system, index: int) -> Float[Tensor, "h w 3"]:
     columns = [render.rgb, _wanted(term, render, cameras, now)]
     if seen.rgb.grad is not None:
         columns.append(_centred(seen.rgb.grad))
-    columns = [_resize(c, render.rgb.shape[1:3]) for c in columns if len(c)]
+    side = max(render.rgb.shape[1], SIDE)
+    columns = [_resize(c, side) for c in columns if len(c)]
     rows = [torch.cat([c[i] for c in columns if i < len(c)], 1) for i in range(min(ROWS, *(len(c) for c in columns)))]
     return torch.cat(rows).clamp(0, 1).detach()
 
@@ -44,5 +46,5 @@ def _centred(gradient: Float[Tensor, "B H W 3"]) -> Float[Tensor, "B H W 3"]:
     return 0.5 - gradient / (2 * largest)
 
 
-def _resize(image: Float[Tensor, "B H W 3"], size) -> Float[Tensor, "B h w 3"]:
-    return torch.nn.functional.interpolate(image.movedim(-1, 1), tuple(size), mode="nearest").movedim(1, -1)
+def _resize(image: Float[Tensor, "B H W 3"], side: int) -> Float[Tensor, "B h w 3"]:
+    return F.interpolate(image.movedim(-1, 1), (side, side * image.shape[2] // image.shape[1]), mode="nearest").movedim(1, -1)
