@@ -1,10 +1,11 @@
 """Pictures with transparency as the components of a mixture, over any background colour, without ever compositing them.
 
-A picture is premultiplied rgb P and gap A = 1 - alpha; over a colour b it is I = P + A b, and x = 2 I - 1. Component k is
-N(x_k, h_k^2 I + U_k U_k^T), its tangents U_k (R of them, often none) being differences of pictures, so composites 2 (dP + dA b)
-themselves. Noisy, with V^2 = alpha^2 h^2 + sigma^2 and r = z - alpha x_k, the matrix V^2 I + alpha^2 U U^T is inverted by Woodbury:
-(r - alpha^2 U c) / V^2 with c = (V^2 I + alpha^2 U^T U)^-1 U^T r. All that needs the pixels are the inner products of y = (z + alpha) / 2
-with P and A: two matrix products serve any background, two more bring the answer back.
+A picture is premultiplied rgb P and gap A = 1 - alpha; over a colour b it is I = P + A b, and x = 2 I - 1. Component k
+is N(x_k, h_k^2 I + U_k U_k^T), its tangents U_k (R of them, often none) being differences of pictures, so composites 2
+(dP + dA b) themselves. Noisy, with V^2 = alpha^2 h^2 + sigma^2 and r = z - alpha x_k, the matrix V^2 I + alpha^2 U U^T
+is inverted by Woodbury: (r - alpha^2 U c) / V^2 with c = (V^2 I + alpha^2 U^T U)^-1 U^T r. All that needs the pixels
+are the inner products of y = (z + alpha) / 2 with P and A: two matrix products serve any background, two more bring the
+answer back.
 """
 
 import dataclasses
@@ -22,8 +23,8 @@ NEGLIGIBLE = 1e-12  # responsibilities below this leave no trace in single preci
 class Components:
     """K pictures with R tangents each, M = K (1 + R) rows: a picture, then its tangents. D = 3 d, channels first.
 
-    Grams are inner products within a component (double precision: distances are small differences of them). `weight` is not
-    normalised; `outward` is the unit vector towards the camera, `word` its place in cameras.VIEW_WORDS, `std` is h.
+    Grams are inner products within a component (double precision: distances are small differences of them). `weight` is
+    not normalised; `outward` is the unit vector towards the camera, `word` its place in cameras.VIEW_WORDS, `std` is h.
     """
 
     rgb: Float[Tensor, "M D"]
@@ -75,13 +76,16 @@ class Components:
         alpha: Float[Tensor, " Q"],
         variance: Float[Tensor, "Q K"],
     ) -> tuple[Float[Tensor, "Q K"], Float[Tensor, "Q K R"]]:
-        """log N(z; alpha x_k, V^2 I + alpha^2 U U^T) up to a constant, and the tangents' coefficients c. `square` is |y|^2."""
+        """log N(z; alpha x_k, V^2 I + alpha^2 U U^T) up to a constant, and the tangents' coefficients c. `square` is
+        |y|^2."""
         a = alpha.double()[:, None]
         distance = 4 * (square[:, None] - 2 * a * inner[..., 0] + a**2 * gram[..., 0, 0])
         along = 4 * (inner[..., 1:] - a[..., None] * gram[..., 1:, 0])
         if not along.shape[-1]:
             return -0.5 * (distance / variance + pixels * variance.log()), along
-        matrix = 4 * (a**2)[..., None, None] * gram[..., 1:, 1:] + torch.diag_embed(variance[..., None].expand_as(along))
+        matrix = 4 * (a**2)[..., None, None] * gram[..., 1:, 1:] + torch.diag_embed(
+            variance[..., None].expand_as(along)
+        )
         factor = torch.linalg.cholesky(matrix)
         c = torch.cholesky_solve(along[..., None], factor)[..., 0]
         volume = (pixels - along.shape[-1]) * variance.log() + 2 * factor.diagonal(dim1=-2, dim2=-1).log().sum(-1)

@@ -10,7 +10,8 @@ Form = Literal["eps", "v", "flow"]
 
 
 def scaled_linear(start: float = 0.00085, end: float = 0.012, steps: int = 1000) -> Float[Tensor, " T"]:
-    """Cumulated alpha^2 of Stable Diffusion 1 and 2 (Rombach et al. 2021, arXiv:2112.10752): betas whose roots are linear. float64."""
+    """Cumulated alpha^2 of Stable Diffusion 1 and 2 (Rombach et al. 2021, arXiv:2112.10752): betas whose roots are
+    linear. float64."""
     betas = torch.linspace(start**0.5, end**0.5, steps, dtype=torch.float64) ** 2
     return torch.cumprod(1 - betas, 0)
 
@@ -28,7 +29,8 @@ def to_eps(
     alpha: Float[Tensor, "B 1 1 1"],
     sigma: Float[Tensor, "B 1 1 1"],
 ) -> Float[Tensor, "B C h w"]:
-    """eps from what a network answers at z: eps itself, v = alpha eps - sigma x0, or the flow velocity eps - x0 (alpha = 1 - sigma)."""
+    """eps from what a network answers at z: eps itself, v = alpha eps - sigma x0, or the flow velocity eps - x0 (alpha
+    = 1 - sigma)."""
     if form == "v":
         return alpha * out + sigma * z
     return out if form == "eps" else z + alpha * out

@@ -1,4 +1,5 @@
-"""Where the exact prior's pictures come from: renders of toybox instances, seen the way dream3d.cameras.Orbit looks at a scene."""
+"""Where the exact prior's pictures come from: renders of toybox instances, seen the way dream3d.cameras.Orbit looks at
+a scene."""
 
 import dataclasses
 import math
@@ -15,7 +16,10 @@ from dream3d.toybox.render import render
 from dream3d.types import Cameras, Render
 
 LOW, HIGH = math.sin(math.radians(-10)), math.sin(math.radians(75))  # Orbit's elevations, uniform in area
-SIZE_STD, LIGHT_STD = 0.02, 0.035  # what toybox.world varies between instances: how far an object fills its box, its colour's value
+SIZE_STD, LIGHT_STD = (
+    0.02,
+    0.035,
+)  # what toybox.world varies between instances: how far an object fills its box, its colour's value
 CAMERA_STD = math.radians(2.5)  # beyond this a picture is no longer linear in its camera
 TANGENTS = ("azimuth", "elevation", "size", "brightness")
 
@@ -30,7 +34,8 @@ def spread(count: int, dimensions: int) -> Float[Tensor, "count n"]:
 
 
 def orbit(points: Float[Tensor, "B n"], size: int, subjects: int) -> Cameras:
-    """Cameras as Orbit draws them, from points of the unit cube: azimuth, elevation and, as the third, whom they look at."""
+    """Cameras as Orbit draws them, from points of the unit cube: azimuth, elevation and, as the third, whom they look
+    at."""
     azimuth = (2 * points[:, 0] - 1) * math.pi
     elevation = torch.asin(LOW + (HIGH - LOW) * points[:, 1])
     return look_at(azimuth.float(), elevation.float(), size=size, subject=(points[:, 2] * subjects).long())
@@ -42,9 +47,13 @@ def wished(wish: Wish, *, size: int, instances: int, renders: int, tangents: int
     words = view_index(cameras)
     chosen = torch.cat([(words == i).nonzero()[:renders, 0] for i in range(len(VIEW_WORDS))])
     share = torch.bincount(words, minlength=len(VIEW_WORDS)) / len(words)
-    area = 2 * math.pi * (HIGH - LOW) * share[words[chosen]] / renders * instances  # that one picture of one instance stands for
+    area = (
+        2 * math.pi * (HIGH - LOW) * share[words[chosen]] / renders * instances
+    )  # that one picture of one instance stands for
     soups = [world.build(wish, world.instance_seed("prior", i)) for i in range(instances)]
-    return _components(soups, cameras.at(chosen), len(VIEW_WORDS) * share[words[chosen]], area.sqrt() / 12**0.5, tangents)
+    return _components(
+        soups, cameras.at(chosen), len(VIEW_WORDS) * share[words[chosen]], area.sqrt() / 12**0.5, tangents
+    )
 
 
 def anything(*, size: int, renders: int, tangents: int) -> Components:
@@ -91,5 +100,10 @@ def _moved(name: str, soups, cameras: Cameras, angle: Float[Tensor, " B"], sign:
         case "size":
             distance = distance / (1 + sign * SIZE_STD)
         case "brightness":
-            soups = [dataclasses.replace(s, colour=s.colour * (1 + sign * LIGHT_STD), second=s.second * (1 + sign * LIGHT_STD)) for s in soups]
+            soups = [
+                dataclasses.replace(
+                    s, colour=s.colour * (1 + sign * LIGHT_STD), second=s.second * (1 + sign * LIGHT_STD)
+                )
+                for s in soups
+            ]
     return _pictures(soups, look_at(azimuth, elevation, distance, size=cameras.height, subject=cameras.subject))

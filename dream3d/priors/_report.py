@@ -1,4 +1,5 @@
-"""What one may expect of the exact prior, measured: `python -m dream3d.priors.exact "a red car" [setting=value ...]`."""
+"""What one may expect of the exact prior, measured: `python -m dream3d.priors.exact "a red car" [setting=value
+...]`."""
 
 import argparse
 import dataclasses
@@ -28,8 +29,9 @@ def held_out(prompt: str, size: int, count: int = 16) -> tuple[Render, Cameras]:
 
 
 def measure(prior, prompt: str, *, times: tuple[float, ...] = TIMES, seed: int = 0) -> list[dict[str, float]]:
-    """Per t, at noisy held-out renders over white: effective renders 1 / sum rho^2 of the prompt, of the prompt with its view word and
-    of "" (median); root mean square error of x0_hat under the view word; milliseconds for 4 views x 2 rows."""
+    """Per t, at noisy held-out renders over white: effective renders 1 / sum rho^2 of the prompt, of the prompt with
+    its view word and of "" (median); root mean square error of x0_hat under the view word; milliseconds for 4 views x 2
+    rows."""
     shown, cameras = held_out(prompt, prior.spec.size)
     x = prior.encode(shown.rgb + 1 - shown.alpha)
     named = [f"{prompt}, {VIEW_WORDS[i]} view" for i in view_index(cameras).tolist()]
@@ -47,7 +49,14 @@ def measure(prior, prompt: str, *, times: tuple[float, ...] = TIMES, seed: int =
         started = time.perf_counter()
         prior.eps(z[some], t[some], both, cameras.at(some))
         spent = 1000 * (time.perf_counter() - started)
-        table.append({"t": value, **{k: v.median().item() for k, v in found.items()}, "error": (x0 - x).square().mean().sqrt().item(), "ms": spent})
+        table.append(
+            {
+                "t": value,
+                **{k: v.median().item() for k, v in found.items()},
+                "error": (x0 - x).square().mean().sqrt().item(),
+                "ms": spent,
+            }
+        )
     return table
 
 
@@ -75,7 +84,8 @@ def _print(prompt: str, settings: dict[str, str]) -> None:
     print(f"prepared in {time.perf_counter() - started:.1f} s")
     for wish, parts in prior.libraries.items():
         name = " ".join(map(str, wish.things)) or "(anything)"
-        print(f"{name}: {len(parts)} renders, h = {parts.std[0]:.4f}, {(parts.rgb.nbytes + parts.gap.nbytes) / 2**20:.0f} MiB")
+        size = (parts.rgb.nbytes + parts.gap.nbytes) / 2**20
+        print(f"{name}: {len(parts)} renders, h = {parts.std[0]:.4f}, {size:.0f} MiB")
     print("    t | effective renders: text  bare  empty | error of x0 | ms")
     for row in measure(prior, prompt):
         print("{t:5.2f} | {text:23.1f} {bare:5.1f} {empty:6.1f} | {error:11.4f} | {ms:.0f}".format(**row))

@@ -10,7 +10,8 @@ from dream3d.types import Cameras, Embedding, Render
 
 
 class Residual(nn.Module):
-    """base.eps + three convolutions, told the time, and the camera where it is known. The base is shared and stays frozen."""
+    """base.eps + three convolutions, told the time, and the camera where it is known. The base is shared and stays
+    frozen."""
 
     def __init__(self, base: Prior, *, channels: int):
         super().__init__()

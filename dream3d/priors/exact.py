@@ -1,8 +1,10 @@
-"""The exact score of a smoothed empirical mixture of toybox renders: a diffusion model without training, pixels in [-1, 1].
+"""The exact score of a smoothed empirical mixture of toybox renders: a diffusion model without training, pixels in [-1,
+1].
 
-eps = sigma sum_k rho_k (z - alpha x_k) / V_k^2 over all renders x_k that a text row means (Gaussian kernels; Parzen 1962, and for
-diffusion Karras et al. 2022, arXiv:2206.00364, app. B.3), with the noise table of Stable Diffusion. It is an oracle and a toy:
-see docs/exact-prior.md for what it can and cannot show. `python -m dream3d.priors.exact "a red car"` prints its measures.
+eps = sigma sum_k rho_k (z - alpha x_k) / V_k^2 over all renders x_k that a text row means (Gaussian kernels; Parzen
+1962, and for diffusion Karras et al. 2022, arXiv:2206.00364, app. B.3), with the noise table of Stable Diffusion. It is
+an oracle and a toy: see docs/exact-prior.md for what it can and cannot show. `python -m dream3d.priors.exact "a red
+car"` prints its measures.
 """
 
 from dataclasses import dataclass
@@ -27,7 +29,8 @@ ROWS = 32  # evaluated together: bounds memory
 
 @dataclass(frozen=True)
 class _Noisy:
-    """Q rows of a batch in the precision their distances need: y = (z + alpha) / 2 and its square, noise level, background."""
+    """Q rows of a batch in the precision their distances need: y = (z + alpha) / 2 and its square, noise level,
+    background."""
 
     y: Float[Tensor, "Q 3 d"]
     square: Float[Tensor, " Q"]
@@ -37,14 +40,16 @@ class _Noisy:
 
 
 class Exact(Prior):
-    """Text chooses renders: "a red car, side view" those from the side, "a red car" all of them by how often each side is due, and
-    "" everything that this prior was asked for and a broad sample of the world besides, each render equally likely.
+    """Text chooses renders: "a red car, side view" those from the side, "a red car" all of them by how often each side
+    is due, and "" everything that this prior was asked for and a broad sample of the world besides, each render equally
+    likely.
 
-    size: pixels; instances, renders: objects behind one prompt, pictures of them per view word; others: the broad sample; bandwidth: h
-    in units of x (None: by leave-one-out likelihood, per prompt); tangents: directions in which kernels are wider, of azimuth,
-    elevation, size, brightness; camera: width in degrees of a kernel around each view's own direction (None: views know only their
-    words; cameras that are not given count as unknown); unknown: what to do with words outside the vocabulary.
-    The background is render.extras["background"], else white. Objects are rendered at the first evaluation.
+    size: pixels; instances, renders: objects behind one prompt, pictures of them per view word; others: the broad
+    sample; bandwidth: h in units of x (None: by leave-one-out likelihood, per prompt); tangents: directions in which
+    kernels are wider, of azimuth, elevation, size, brightness; camera: width in degrees of a kernel around each view's
+    own direction (None: views know only their words; cameras that are not given count as unknown); unknown: what to do
+    with words outside the vocabulary. The background is render.extras["background"], else white. Objects are rendered
+    at the first evaluation.
     """
 
     vocabulary: ClassVar[str] = "dream3d.toybox.language"
@@ -65,17 +70,22 @@ class Exact(Prior):
         counts = {"size": size, "instances": instances, "renders": renders, "others": others}
         _check_positive(counts | {"bandwidth": bandwidth, "camera": camera, "tangents": tangents + 1})
         if tangents > len(_renders.TANGENTS):
-            raise Mistake(f"tangents: there are {len(_renders.TANGENTS)}, {', '.join(_renders.TANGENTS)}, not {tangents}")
+            raise Mistake(
+                f"tangents: there are {len(_renders.TANGENTS)}, {', '.join(_renders.TANGENTS)}, not {tangents}"
+            )
         self.instances, self.renders, self.others = instances, renders, others
         self.bandwidth, self.tangents, self.camera, self.unknown = bandwidth, tangents, camera, unknown
         self.spec = Spec(size, capabilities=frozenset({"student"} | ({"camera"} if camera else set())))
         self.register_buffer("table", scaled_linear(), persistent=False)
         self.rows: list[Wish] = []
-        self.libraries: dict[Wish, Components | None] = {Wish(): None}  # by what is wished, seen from anywhere; None: not yet drawn
+        self.libraries: dict[Wish, Components | None] = {
+            Wish(): None
+        }  # by what is wished, seen from anywhere; None: not yet drawn
         freeze(self)
 
     def text(self, prompts: list[str]) -> Embedding:
-        """Rows whose token is an index into what was asked for so far. Raises Mistake for words the toybox does not know."""
+        """Rows whose token is an index into what was asked for so far. Raises Mistake for words the toybox does not
+        know."""
         wishes = [parse(prompt, unknown=self.unknown) for prompt in prompts]
         for wish in wishes:
             if wish not in self.rows:
@@ -90,8 +100,7 @@ class Exact(Prior):
     def prepare(self) -> None:
         """Draw what was asked for and is not there yet. Called by `eps`; by hand where its seconds should not count."""
         for wish, parts in self.libraries.items():
-            if parts is None:
-                self.libraries[wish] = self._draw(wish)
+            self.libraries[wish] = (self._draw(wish) if parts is None else parts).to(self.table.device)
 
     def _draw(self, wish: Wish) -> Components:
         sized = {"size": self.spec.size, "tangents": self.tangents}
@@ -99,7 +108,7 @@ class Exact(Prior):
             parts = _renders.wished(wish, instances=self.instances, renders=self.renders, **sized)
         else:
             parts = _renders.anything(renders=self.others, **sized)
-        return _renders.with_bandwidth(parts.to(self.table.device), self.bandwidth)
+        return _renders.with_bandwidth(parts, self.bandwidth)
 
     @torch.no_grad()
     def eps(
@@ -128,8 +137,9 @@ class Exact(Prior):
     ) -> Float[Tensor, "B K"]:
         """rho: how probable each render is behind a noisy x; libraries in the order of `libraries`."""
         _, logits, _ = self._weigh(x, t, text, cameras, render)
-        absent = [torch.full((len(x), len(parts)), -torch.inf) for parts in self.libraries.values()]
-        return torch.softmax(torch.cat([logits.get(wish, none) for wish, none in zip(self.libraries, absent, strict=True)], 1), 1)
+        absent = [torch.full((len(x), len(parts)), -torch.inf, device=x.device) for parts in self.libraries.values()]
+        rows = [logits.get(wish, none) for wish, none in zip(self.libraries, absent, strict=True)]
+        return torch.softmax(torch.cat(rows, 1), 1)
 
     def _weigh(self, x, t, text: Embedding, cameras: Cameras | None, render: Render | None):
         """Per library in use: unnormalised log rho (Q K) and the tangents' coefficients (Q K R)."""
@@ -142,10 +152,9 @@ class Exact(Prior):
             if prior.isfinite().any():
                 if self.camera is not None and cameras is not None:
                     prior = prior + _kernel(parts, cameras, self.camera)
-                density, shifts[wish] = parts.log_density(
-                    parts.inner(noisy.y, noisy.colour), parts.over(noisy.colour), noisy.square, x[0].numel(), noisy.alpha,
-                    _variance(parts, noisy),
-                )  # fmt: skip
+                inner, gram = parts.inner(noisy.y, noisy.colour), parts.over(noisy.colour)
+                scale = (noisy.alpha, _variance(parts, noisy))
+                density, shifts[wish] = parts.log_density(inner, gram, noisy.square, x[0].numel(), *scale)
                 logits[wish] = density + prior
         return noisy, logits, shifts
 
@@ -157,7 +166,8 @@ class Exact(Prior):
         return _Noisy(y, y.double().square().sum((1, 2)), alpha, sigma, colour)
 
     def _answer(self, noisy: _Noisy, logits, shifts) -> Float[Tensor, "Q 3 d"]:
-        """sigma sum_k rho_k (z - alpha x_k - alpha^2 U_k c_k) / V_k^2: nothing is divided by sigma, so small t is harmless."""
+        """sigma sum_k rho_k (z - alpha x_k - alpha^2 U_k c_k) / V_k^2: nothing is divided by sigma, so small t is
+        harmless."""
         norm = torch.logsumexp(torch.cat(list(logits.values()), 1), 1, keepdim=True)
         alpha = noisy.alpha.double()[:, None]
         total, mass = torch.zeros_like(noisy.y), torch.zeros_like(alpha)
@@ -165,12 +175,14 @@ class Exact(Prior):
             parts = self.libraries[wish]
             inverse = (logit - norm).exp() / _variance(parts, noisy)
             mass += inverse.sum(1, keepdim=True)
-            coefficients = torch.cat([alpha[..., None].expand(*inverse.shape, 1), alpha[..., None] ** 2 * shifts[wish]], -1)
+            a = alpha[..., None].expand(*inverse.shape, 1)
+            coefficients = torch.cat([a, a**2 * shifts[wish]], -1)
             total += parts.combine(inverse[..., None] * coefficients, noisy.colour)
         return 2 * noisy.sigma[:, None, None] * (mass.float()[..., None] * noisy.y - total)
 
     def student(self, *, rank: int = 4) -> nn.Module:
-        """The exact eps plus a small network that knows time and camera and answers zero at first; 8 rank channels wide."""
+        """The exact eps plus a small network that knows time and camera and answers zero at first; 8 rank channels
+        wide."""
         return Residual(self, channels=8 * rank)
 
 

@@ -1,8 +1,10 @@
-"""A mixture of Gaussians as a prior: every quantity of diffusion is known in closed form, in any precision and parametrisation.
+"""A mixture of Gaussians as a prior: every quantity of diffusion is known in closed form, in any precision and
+parametrisation.
 
-Data sum_k pi_k N(mu_k, S_k^2 I). With V_k^2 = alpha^2 S_k^2 + sigma^2 and responsibilities rho_k of the noisy components
-N(alpha mu_k, V_k^2 I): E[eps | z] = sigma sum_k rho_k (z - alpha mu_k) / V_k^2, E[x0 | z] = sum_k rho_k (mu_k + alpha S_k^2
-(z - alpha mu_k) / V_k^2). Meant for tests of formulas and for two-minute experiments, not for pictures.
+Data sum_k pi_k N(mu_k, S_k^2 I). With V_k^2 = alpha^2 S_k^2 + sigma^2 and responsibilities rho_k of the noisy
+components N(alpha mu_k, V_k^2 I): E[eps | z] = sigma sum_k rho_k (z - alpha mu_k) / V_k^2, E[x0 | z] = sum_k rho_k
+(mu_k + alpha S_k^2 (z - alpha mu_k) / V_k^2). Meant for tests of formulas and for two-minute experiments, not for
+pictures.
 """
 
 import re
@@ -21,10 +23,11 @@ from dream3d.types import Cameras, Embedding, Render
 class Mixture(Prior):
     """Gaussian mixture over x of any size. A prompt names its components by number ("0", "1 and 3"); "" is all of them.
 
-    components, spread: how many means, drawn from N(0, spread^2) by `seed`; std: of every component; form: the parametrisation in
-    which the closed form is evaluated, as a foreign network would, before it is turned into eps (flow: alpha = 1 - t, sigma = t;
-    else the noise table of Stable Diffusion); subjects: how many subjects a student tells apart. `Mixture.of` takes tensors.
-    A text row's tokens are the components' weights, so that rows may also be built by hand.
+    components, spread: how many means, drawn from N(0, spread^2) by `seed`; std: of every component; form: the
+    parametrisation in which the closed form is evaluated, as a foreign network would, before it is turned into eps
+    (flow: alpha = 1 - t, sigma = t; else the noise table of Stable Diffusion); subjects: how many subjects a student
+    tells apart. `Mixture.of` takes tensors. A text row's tokens are the components' weights, so that rows may also be
+    built by hand.
     """
 
     def __init__(
@@ -53,7 +56,8 @@ class Mixture(Prior):
         form: Literal["eps", "v", "flow"] = "eps",
         subjects: int = 1,
     ) -> "Mixture":
-        """A mixture with these means, standard deviations and (unnormalised) weights, computing in the means' precision."""
+        """A mixture with these means, standard deviations and (unnormalised) weights, computing in the means'
+        precision."""
         prior = cls(size=1, channels=1, components=1)
         weights = means.new_ones(len(means)) if weights is None else weights
         prior._set(means, torch.as_tensor(std, dtype=means.dtype).expand(len(means)).clone(), weights, form, subjects)
@@ -109,7 +113,9 @@ class Mixture(Prior):
         off = z[:, None] - alpha * means
         data = std[..., None, None, None] ** 2
         variance = alpha**2 * data + sigma**2
-        exponent = off.square().sum((2, 3, 4)) / variance[:, :, 0, 0, 0] + means[0, 0].numel() * variance[:, :, 0, 0, 0].log()
+        exponent = (
+            off.square().sum((2, 3, 4)) / variance[:, :, 0, 0, 0] + means[0, 0].numel() * variance[:, :, 0, 0, 0].log()
+        )
         rho = torch.softmax(weights.to(z.dtype).log() - exponent / 2, 1)[..., None, None, None]
         noise = (rho * sigma * off / variance).sum(1)
         clean = (rho * (means + alpha * data * off / variance)).sum(1)
@@ -118,8 +124,8 @@ class Mixture(Prior):
         return to_eps(self.form, out, z, alpha, sigma)
 
     def student(self, *, rank: int = 4) -> nn.Module:
-        """A mixture per subject with learnable means and standard deviations, at first this one: under a text row with one
-        component, a learnable Gaussian. Closed forms have no rank; it is not used."""
+        """A mixture per subject with learnable means and standard deviations, at first this one: under a text row with
+        one component, a learnable Gaussian. Closed forms have no rank; it is not used."""
         return Student(self)
 
 

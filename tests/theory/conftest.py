@@ -18,12 +18,17 @@ def seen_from(count: int, size: int = 8, **more) -> Cameras:
     return look_at(azimuth, torch.full((count,), math.radians(15.0)), size=size, **more)
 
 
-def view_of(prior: Prior, x: Tensor, cameras: Cameras | None = None, background: Tensor | None = None, **rows: str) -> View:
-    """A View of x with one prompt per named row, the same for every view; "text" and "negative" default to everything."""
+def view_of(
+    prior: Prior, x: Tensor, cameras: Cameras | None = None, background: Tensor | None = None, **rows: str
+) -> View:
+    """A View of x with one prompt per named row, the same for every view; "text" and "negative" default to
+    everything."""
     count, size = len(x), x.shape[-1]
     cameras = seen_from(count, size) if cameras is None else cameras
     rows = {"text": "", "negative": ""} | rows
-    text = Condition({name: prior.text([prompt]).at(torch.zeros(count, dtype=torch.long)) for name, prompt in rows.items()})
+    text = Condition(
+        {name: prior.text([prompt]).at(torch.zeros(count, dtype=torch.long)) for name, prompt in rows.items()}
+    )
     blank = torch.zeros(count, size, size, 1)
     extras = {} if background is None else {"background": background}
     return View(x, Render(blank.expand(-1, -1, -1, 3), blank, blank, extras=extras), cameras, text)

@@ -47,14 +47,17 @@ def brute_force(prior, z, t, colour, weights):
             if weight[k] > 0:
                 data = parts.std[k].double() ** 2 * torch.eye(len(z), dtype=torch.float64) + x[1:].T @ x[1:]
                 covariance = alpha**2 * data + sigma**2 * torch.eye(len(z), dtype=torch.float64)
-                terms.append(weight[k].log() + torch.distributions.MultivariateNormal(alpha * x[0], covariance).log_prob(z))
+                terms.append(
+                    weight[k].log() + torch.distributions.MultivariateNormal(alpha * x[0], covariance).log_prob(z)
+                )
     return -sigma * torch.autograd.grad(torch.logsumexp(torch.stack(terms), 0), z)[0]
 
 
 @pytest.mark.parametrize("tangents", [0, 1, 4])
 @pytest.mark.parametrize("camera", [None, 40.0])
 def test_equals_brute_force(kit, tangents, camera):
-    """Mixed rows, a background per view, noise levels from 0.02 to 0.98, kernels over cameras, tangents by explicit covariance."""
+    """Mixed rows, a background per view, noise levels from 0.02 to 0.98, kernels over cameras, tangents by explicit
+    covariance."""
     prior = tiny(size=8, tangents=tangents, camera=camera, renders=4, others=5)
     prompts = ["a red car", "a red car, side view", "", "a blue cube", ", back view"]
     text = prior.text(prompts)
@@ -62,19 +65,25 @@ def test_equals_brute_force(kit, tangents, camera):
     t = torch.tensor([0.02, 0.15, 0.5, 0.8, 0.98])
     colour = torch.tensor([[1.0, 1, 1], [0, 0, 0], [0.2, 0.7, 0.4], [1, 0, 0], [0.5, 0.5, 0.5]])
     cameras = kit.seen_from(5, 8)
-    start = torch.stack([composites(prior.libraries[CAR], c)[3 * i, 0].view(3, 8, 8) for i, c in enumerate(colour)]).float()
+    start = torch.stack(
+        [composites(prior.libraries[CAR], c)[3 * i, 0].view(3, 8, 8) for i, c in enumerate(colour)]
+    ).float()
     alpha, sigma = (per_view(v, start) for v in prior.alpha_sigma(t))
     z = alpha * (start + 0.1 * draw(5, 3, 8, 8)) + sigma * draw(5, 3, 8, 8, seed=1)
     view = kit.view_of(prior, z, cameras, colour)
     eps = prior.eps(z, t, text, cameras, view.render)
     assert eps.dtype == torch.float32
-    for i, (things, word) in enumerate([(CAR, None), (CAR, "side"), (None, None), (Wish((Thing("cube", "blue"),)), None), (None, "back")]):
+    for i, (things, word) in enumerate(
+        [(CAR, None), (CAR, "side"), (None, None), (Wish((Thing("cube", "blue"),)), None), (None, "back")]
+    ):
         weights = {}
         for wish in prior.libraries if things is None else [things]:
             parts = prior.libraries[wish]
             weight = parts.weight.double() * (1 if word is None else (parts.word == VIEW_WORDS.index(word)))
             if camera is not None:
-                cosine = (parts.outward.double() @ torch.nn.functional.normalize(cameras.centre[i].double(), dim=0)).clamp(-1, 1)
+                cosine = (
+                    parts.outward.double() @ torch.nn.functional.normalize(cameras.centre[i].double(), dim=0)
+                ).clamp(-1, 1)
                 weight = weight * torch.exp(-0.5 * (torch.rad2deg(cosine.acos()) / camera) ** 2)
             weights[wish] = weight
         expected = brute_force(prior, z[i], t[i], colour[i], weights)
@@ -117,7 +126,9 @@ def test_unconditional_contains_conditional():
     assert car[:, :first].eq(0).all() and torch.allclose(inside, car[:, first:], atol=1e-6)
     seen = prior.libraries[CAR].word == VIEW_WORDS.index("side")
     assert side[:, first:][:, ~seen].eq(0).all()
-    assert torch.allclose(side[:, first:][:, seen], car[:, first:][:, seen] / car[:, first:][:, seen].sum(1, keepdim=True), atol=1e-6)
+    assert torch.allclose(
+        side[:, first:][:, seen], car[:, first:][:, seen] / car[:, first:][:, seen].sum(1, keepdim=True), atol=1e-6
+    )
 
 
 def test_bare_prompt_weighs_view_words_by_their_area():
@@ -137,7 +148,9 @@ def test_bandwidth_maximises_the_likelihood_of_what_was_left_out(tangents):
     likelihood = _components.loo_likelihood(parts, queries)
     found = _components.golden(likelihood, 0.005, 1.0)
     assert found == pytest.approx(h, rel=1e-3)
-    assert likelihood(found) > max(likelihood(found * 0.97), likelihood(found * 1.03), likelihood(found / 3), likelihood(found * 3))
+    assert likelihood(found) > max(
+        likelihood(found * 0.97), likelihood(found * 1.03), likelihood(found / 3), likelihood(found * 3)
+    )
 
 
 def test_leave_one_out_likelihood_by_brute_force():
@@ -161,15 +174,17 @@ def test_tangents_follow_the_camera():
 
 
 def test_samples_are_red_cars(kit):
-    """DDIM with guidance ends on renders of the prompt, from noise alone, over the background that was asked for; each sample is
-    a render with grain of deviation h, as its smoothed data are."""
+    """DDIM with guidance ends on renders of the prompt, from noise alone, over the background that was asked for; each
+    sample is a render with grain of deviation h, as its smoothed data are."""
     prior = Exact(size=32, renders=60, others=300)
     z, colour = draw(6, 3, 32, 32, seed=3), torch.tensor([[0.2, 0.4, 0.9]]).expand(6, 3)
     view = kit.view_of(prior, z, background=colour, text="a red car", negative="")
     out = kit.ddim(prior, z, view, torch.linspace(0.9995, 0.0005, 40), scale=3.0)
     image, h = prior.decode(out), prior.libraries[CAR].std[0]
     assert (image[:, :6, :6].mean((1, 2)) - colour).abs().max() < 4 * h / 2 / 6
-    nearest = torch.cdist(out.flatten(1).double(), composites(prior.libraries[CAR], colour[0])[:, 0]).amin(1) / math.sqrt(out[0].numel())
+    nearest = torch.cdist(out.flatten(1).double(), composites(prior.libraries[CAR], colour[0])[:, 0]).amin(
+        1
+    ) / math.sqrt(out[0].numel())
     assert ((nearest / h > 0.7) & (nearest / h < 1.02)).all()  # forty Euler steps lose a fifth of the grain
     centre = image[:, 12:20, 12:20].mean((1, 2))
     assert (centre[:, 0] > centre[:, 1:].amax(1) + 0.15).all()
@@ -208,13 +223,21 @@ def test_same_bytes_whatever_the_global_generator():
     two.student(rank=1)
     assert torch.equal(torch.random.get_rng_state(), before)
     for wish in one.libraries:
-        assert torch.equal(one.libraries[wish].rgb, two.libraries[wish].rgb) and torch.equal(one.libraries[wish].std, two.libraries[wish].std)
+        assert torch.equal(one.libraries[wish].rgb, two.libraries[wish].rgb) and torch.equal(
+            one.libraries[wish].std, two.libraries[wish].std
+        )
 
 
 def test_large_batches_are_cut_into_rows(kit):
     prior = tiny()
-    z, t, cameras = draw(70, 3, 12, 12), torch.rand(70, generator=torch.Generator().manual_seed(1)) * 0.9 + 0.05, kit.seen_from(70, 12)
-    view = kit.view_of(prior, z, cameras, torch.rand(70, 3, generator=torch.Generator().manual_seed(2)), text="a red car")
+    z, t, cameras = (
+        draw(70, 3, 12, 12),
+        torch.rand(70, generator=torch.Generator().manual_seed(1)) * 0.9 + 0.05,
+        kit.seen_from(70, 12),
+    )
+    view = kit.view_of(
+        prior, z, cameras, torch.rand(70, 3, generator=torch.Generator().manual_seed(2)), text="a red car"
+    )
     whole = predict(prior, z, t, view, "text")[0]
     some = torch.tensor([3, 40, 69])
     assert torch.allclose(whole[some], predict(prior, z[some], t[some], view.at(some), "text")[0], atol=1e-5)

@@ -25,7 +25,9 @@ def log_density(prior, z, t, rows):
     scale = (alpha[:, None] ** 2 * prior.std**2 + sigma[:, None] ** 2).sqrt()
     normal = torch.distributions.Normal(per_view(alpha, z)[:, None] * prior.means, scale[..., None, None, None])
     weights = prior.text(rows).tokens[:, 0]
-    return torch.logsumexp((weights / weights.sum(1, keepdim=True)).log() + normal.log_prob(z[:, None]).sum((2, 3, 4)), 1)
+    return torch.logsumexp(
+        (weights / weights.sum(1, keepdim=True)).log() + normal.log_prob(z[:, None]).sum((2, 3, 4)), 1
+    )
 
 
 @pytest.mark.parametrize("form", ["eps", "v", "flow"])
@@ -52,9 +54,14 @@ def test_score_by_finite_differences():
 
 
 def test_forms_agree_where_their_noise_levels_agree():
-    """eps and v share a table. The flow's z is a rescaling of the same noisy x: z / (alpha + sigma) at sigma / (alpha + sigma)."""
+    """eps and v share a table. The flow's z is a rescaling of the same noisy x: z / (alpha + sigma) at sigma / (alpha +
+    sigma)."""
     eps, v, flow = (some(form) for form in ("eps", "v", "flow"))
-    t, z, text = torch.rand(5, dtype=DOUBLE, generator=torch.Generator().manual_seed(3)), draw(5, 2, 3, 3, seed=4), [""] * 5
+    t, z, text = (
+        torch.rand(5, dtype=DOUBLE, generator=torch.Generator().manual_seed(3)),
+        draw(5, 2, 3, 3, seed=4),
+        [""] * 5,
+    )
     expected = eps.eps(z, t, eps.text(text))
     assert torch.allclose(v.eps(z, t, v.text(text)), expected, rtol=0, atol=1e-10)
     alpha, sigma = eps.alpha_sigma(t)
@@ -99,7 +106,11 @@ def test_ddim_recovers_the_weights_of_the_modes(kit):
 
 def test_a_prompt_names_components():
     prior = Mixture(components=3)
-    assert prior.text(["", "0 and 2", "component 1, front view"]).tokens[:, 0].tolist() == [[1, 1, 1], [1, 0, 1], [0, 1, 0]]
+    assert prior.text(["", "0 and 2", "component 1, front view"]).tokens[:, 0].tolist() == [
+        [1, 1, 1],
+        [1, 0, 1],
+        [0, 1, 0],
+    ]
     for wrong in ("a red car", "3"):
         with pytest.raises(Mistake, match="0 to 2"):
             prior.text([wrong])
@@ -127,13 +138,17 @@ def test_student_starts_as_the_prior_and_leaves_it_alone(kit):
 
 
 def test_student_learns_the_moments_of_what_it_sees(kit):
-    """Trained on N(m, v^2) alone its denoiser becomes the Gaussian's: the mean within 0.05 and the deviation within ten per cent."""
+    """Trained on N(m, v^2) alone its denoiser becomes the Gaussian's: the mean within 0.05 and the deviation within ten
+    per cent."""
     prior = Mixture.of(torch.zeros(1, 1, 2, 2), 1.0, subjects=2)
     student, generator = prior.student(rank=4), torch.Generator().manual_seed(9)
     optimizer = torch.optim.Adam(student.parameters(), lr=0.03)
     subject = torch.arange(256) % 2
     cameras, text = kit.seen_from(256, subject=subject), prior.text(["0"] * 256)
-    mean, spread = torch.tensor([0.7, -0.4])[subject].view(-1, 1, 1, 1), torch.tensor([0.4, 0.8])[subject].view(-1, 1, 1, 1)
+    mean, spread = (
+        torch.tensor([0.7, -0.4])[subject].view(-1, 1, 1, 1),
+        torch.tensor([0.4, 0.8])[subject].view(-1, 1, 1, 1),
+    )
     for _ in range(300):
         x, noise = (torch.randn(256, 1, 2, 2, generator=generator) for _ in range(2))
         t = torch.rand(256, generator=generator) * 0.9 + 0.05

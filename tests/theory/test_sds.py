@@ -1,11 +1,13 @@
-"""SDS against closed forms on Gaussian data: moments, identities, the fixed point of guidance, mode seeking, noise levels."""
+"""SDS against closed forms on Gaussian data: moments, identities, the fixed point of guidance, mode seeking, noise
+levels."""
 
 import pytest
 import torch
 import torch.nn.functional as F
+from dream3d.guidance.sds import SDS
 
 from dream3d.diffusion import add_noise, cfg, draw_t, per_view, predict, weight, x0_from_eps
-from dream3d.guidance.sds import SDS
+from dream3d.priors.exact import Exact
 from dream3d.priors.mixture import Mixture
 from dream3d.schedule import Ramp, Times
 from dream3d.types import Step
@@ -36,6 +38,11 @@ def replay(guidance, view, now):
     return t, noise, add_noise(guidance.prior, view.x, t, noise)
 
 
+def rounding(view):
+    """What a few operations on numbers of order ten may lose in the precision of x."""
+    return 100 * torch.finfo(view.x.dtype).eps
+
+
 class Quiet(Step):
     """A step whose noise is its own mean. Where eps is affine in z this gives the expectation of a gradient."""
 
@@ -50,8 +57,9 @@ def quiet():
 @pytest.mark.parametrize("form", ["eps", "v", "flow"])
 @pytest.mark.parametrize("t", [0.1, 0.5, 0.9])
 def test_mean_and_deviation(kit, form, t):
-    """E[g] = w sigma alpha (x - mu) / V^2, std w alpha^2 S^2 / V^2. A correct SDS fails for one seed in 10 000; also |z| < 4.
-    2 moments x 4 coordinates x 9 cases are 72 tests, for which the bound is 4.8: 4 is the stricter of the two."""
+    """E[g] = w sigma alpha (x - mu) / V^2, std w alpha^2 S^2 / V^2. A correct SDS fails for one seed in 10 000; also
+    |z| < 4. 2 moments x 4 coordinates x 9 cases are 72 tests, for which the bound is 4.8: 4 is the stricter of the
+    two."""
     mean, std, n = 0.3, 0.5, 4000
     prior, x = gaussian(mean, std, form), torch.tensor([[-1.0, 0.0], [0.5, 2.0]], dtype=DOUBLE)
     view = kit.view_of(prior, x.expand(n, 1, 2, 2), text="0", negative="0")
@@ -63,18 +71,29 @@ def test_mean_and_deviation(kit, form, t):
         assert scores.abs().max() < min(4.0, kit.bound(72))
 
 
-@pytest.mark.parametrize("form", ["eps", "v", "flow"])
+@pytest.fixture(params=["eps", "v", "flow", "exact"])
+def prior(request):
+    """Identities that need no closed form hold on every prior: Gaussian mixtures and renders."""
+    return Exact(size=8, instances=1, renders=5, others=5) if request.param == "exact" else three(request.param)
+
+
+def seen(kit, prior, **rows):
+    """Three noisy views of a prior's own size and precision; "1" is its conditional prompt."""
+    rows = {name: "a red car" if isinstance(prior, Exact) else text for name, text in rows.items()}
+    x = draw(3, prior.spec.channels, prior.spec.size, prior.spec.size, seed=1)
+    return kit.view_of(prior, x.float() if isinstance(prior, Exact) else x, **rows)
+
+
 @pytest.mark.parametrize("w", ["sds", "uniform", "fantasia3d"])
-def test_sds_is_x0_regression(kit, form, w):
+def test_sds_is_x0_regression(kit, prior, w):
     """(a) g is the gradient of c/2 |x - sg(x0_hat)|^2 with c = w alpha / sigma."""
-    prior = three(form)
-    guidance, view = sds(prior, 7.5, w=w), kit.view_of(prior, draw(4, 2, 3, 3, seed=1), text="1")
+    guidance, view = sds(prior, 7.5, w=w), seen(kit, prior, text="1")
     t, _, z = replay(guidance, view, kit.step())
     x0 = x0_from_eps(prior, z, t, cfg(*predict(prior, z, t, view, "text", "negative"), 7.5))
     alpha, sigma = prior.alpha_sigma(t)
     x = view.x.clone().requires_grad_()
     (per_view(weight(prior, t, w) * alpha / sigma, x) * (x - x0).square() / 2).sum().backward()
-    assert torch.allclose(guidance.gradient(view, kit.step()), x.grad, rtol=1e-5, atol=1e-6)  # t is single precision
+    assert torch.allclose(guidance.gradient(view, kit.step()), x.grad, rtol=1e-4, atol=1e-5)  # t is single precision
 
 
 def test_dreamfusions_scale_is_ours_minus_one(kit):
@@ -83,26 +102,25 @@ def test_dreamfusions_scale_is_ours_minus_one(kit):
     assert torch.allclose(cond + 100 * (cond - uncond), cfg(cond, uncond, 101.0), rtol=0, atol=1e-12)
 
 
-def test_scale_is_irrelevant_where_the_rows_agree(kit):
+def test_scale_is_irrelevant_where_the_rows_agree(kit, prior):
     """(c)"""
-    prior = three()
-    view = kit.view_of(prior, draw(3, 2, 3, 3, seed=1), text="1", negative="1")
+    view = seen(kit, prior, text="1", negative="1")
     a, b = (sds(prior, scale).gradient(view, kit.step()) for scale in (1.0, 100.0))
-    assert torch.allclose(a, b, rtol=0, atol=1e-10)
+    assert torch.allclose(a, b, rtol=0, atol=100 * rounding(view))
 
 
-def test_coefficients_and_the_limit_of_guidance(kit):
-    """(d) g = w (s cond + (1 - s) uncond - noise); its direction tends to the classifier's, cond - uncond, as s grows."""
-    prior = three()
-    view = kit.view_of(prior, draw(3, 2, 3, 3, seed=1), text="1")
+def test_coefficients_and_the_limit_of_guidance(kit, prior):
+    """(d) g = w (s cond + (1 - s) uncond - noise); its direction tends to the classifier's, cond - uncond, as s
+    grows."""
+    view = seen(kit, prior, text="1")
     t, noise, z = replay(sds(prior), view, kit.step())
     cond, uncond = predict(prior, z, t, view, "text", "negative")
     cosines = []
     for s in (1.0, 7.5, 100.0, 1e6):
         g = sds(prior, s, w="uniform").gradient(view, kit.step())
-        assert torch.allclose(g, s * cond + (1 - s) * uncond - noise, rtol=1e-12, atol=1e-12)
+        assert torch.allclose(g, s * cond + (1 - s) * uncond - noise, rtol=0, atol=s * rounding(view))
         cosines.append(F.cosine_similarity(g.flatten(), (cond - uncond).flatten(), 0).item())
-    assert cosines == sorted(cosines) and cosines[-1] > 1 - 1e-9
+    assert cosines == sorted(cosines) and cosines[-1] > 1 - 1e-6
 
 
 def test_a_point_mass_has_no_gradient(kit):
@@ -128,12 +146,15 @@ def test_three_ways_of_injecting_a_gradient(kit):
         theta = view.x.clone().requires_grad_()
         inject(theta.sin())
         grads.append(theta.grad)
-    assert torch.allclose(grads[0], grads[1], rtol=0, atol=1e-12) and torch.allclose(grads[1], grads[2], rtol=0, atol=1e-12)
+    assert torch.allclose(grads[0], grads[1], rtol=0, atol=1e-12) and torch.allclose(
+        grads[1], grads[2], rtol=0, atol=1e-12
+    )
 
 
 @pytest.mark.parametrize("scale, expected", [(1.0, 1.0), (7.5, 3.195), (100.0, 4.647), (1e9, 4.825)])
 def test_guidance_overshoots(kit, scale, expected):
-    """The fixed point between cond N(1, 0.5^2) and uncond N(0, 1) at table entry 500: a one-number model of over-saturation."""
+    """The fixed point between cond N(1, 0.5^2) and uncond N(0, 1) at table entry 500: a one-number model of
+    over-saturation."""
     means = torch.tensor([1.0, 0.0], dtype=DOUBLE).view(2, 1, 1, 1)
     prior = Mixture.of(means, torch.tensor([0.5, 1.0], dtype=DOUBLE))
     drift = []
@@ -144,7 +165,8 @@ def test_guidance_overshoots(kit, scale, expected):
 
 
 def test_mode_seeking(kit):
-    """Particles of a two-mode mixture all end on a mode: their variance around it vanishes, although the data's is 0.25."""
+    """Particles of a two-mode mixture all end on a mode: their variance around it vanishes, although the data's is
+    0.25."""
     modes = torch.tensor([-3.0, 3.0], dtype=DOUBLE).view(2, 1, 1, 1)
     prior, x = Mixture.of(modes, 0.5), 3 * draw(64, 1, 1, 1, seed=2)
     guidance = sds(prior, t=(0.1, 0.4), w="uniform")
@@ -164,12 +186,13 @@ def test_weights():
 
 
 def test_one_noise_level_per_group_uniform_in_its_window(kit):
-    """Means and extremes of 2000 groups: fails for a correct sampler once in 10 000 seeds (mean), never (window, groups)."""
+    """Means and extremes of 2000 groups: fails for a correct sampler once in 10 000 seeds (mean), never (window,
+    groups)."""
     cameras, times = kit.seen_from(8000, views=2, frames=2), Times(Ramp(0.02), Ramp(0.98, 0.5))
     for index, high in ((0, 0.98), (50, 0.74), (100, 0.5)):
         t = draw_t(times, cameras, kit.step(index, 101)).view(-1, 4)
         assert torch.equal(t, t[:, :1].expand(-1, 4))
-        assert 0.02 <= t.min() and t.max() <= high and len(t[:, 0].unique()) > 1900
+        assert t.min() >= 0.02 and t.max() <= high and len(t[:, 0].unique()) > 1900
         score = (t[:, 0].mean() - (0.02 + high) / 2) / ((high - 0.02) / (12 * 2000) ** 0.5)
         assert score.abs() < kit.bound(3)
 
