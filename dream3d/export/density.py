@@ -19,7 +19,7 @@ EXTENT = 3.0  # standard deviations that count
 
 
 def surface_of(points: Points, *, resolution: int = 128, bound: float = 0.8) -> Mesh:
-    """A watertight mesh around Gaussians (with scale, rotation and opacity) inside [-bound, bound]^3. Raises Mistake where
+    """A watertight mesh around Gaussians (with scale, rotation, opacity) inside [-bound, bound]^3. Raises Mistake where
     their opacity nowhere reaches the level."""
     field = _field(points, resolution, bound)
     if not field.max() > LEVEL:

@@ -9,10 +9,11 @@ from torch import Tensor
 from dream3d.export.decimate import decimate
 from dream3d.export.views import renders, sphere
 from dream3d.interfaces import Representation
-from dream3d.types import Cameras, Mesh
+from dream3d.types import Mesh
 
 SHARPNESS = 6  # power of the cosine: the most frontal views decide, the others only close gaps
 COARSE = 2  # pixels of a render per pixel of the mesh's depth
+BLOCK = 1 << 15  # texels at a time, so that they stay in the cache
 PADDING = 4  # texels between islands while packing
 DILATION = 16  # texels of colour around islands, for mip-maps
 SHARE = 0.03  # of the mesh's radius: how far behind the nearest surface a texel may lie and still be seen
@@ -94,41 +95,54 @@ def _project_views(
 ) -> Float[Tensor, "T 3"]:
     """The colour of each texel: mean over the views that see it, by how frontally they do."""
     radius = float(position.norm(dim=-1).max())
+    height = (normal * position).sum(-1)  # of each texel's plane over the origin: cameras below it see its back
     total, weight = torch.zeros(len(position), 3), torch.zeros(len(position), 1)
     for cameras, render in renders(scene, sphere(views, radius=1.05 * radius, size=size)):
-        for row in range(len(cameras)):
+        for row, to_pixel in enumerate(cameras.intrinsics @ cameras.to_camera[:, :3]):
+            centre = cameras.centre[row]
+            front = (normal @ centre > height).nonzero()[:, 0]
             seen = torch.cat([render.rgb[row], render.alpha[row]], -1)
-            colour, trust = _see(cameras, row, seen, position, normal, SHARE * radius)
-            total += trust * colour
-            weight += trust
+            hidden = _depths(*_pixels(to_pixel, position[front]), cameras.width)
+            for part in front.split(BLOCK):
+                colour, trust = _see(to_pixel, centre, seen, hidden, position[part], normal[part], SHARE * radius)
+                total[part] += trust * colour
+                weight[part] += trust
     return _fill(position, total / weight.clamp(min=1e-12), weight[:, 0] > 1e-9)
 
 
 def _see(
-    cameras: Cameras,
-    row: int,
+    to_pixel: Float[Tensor, "3 4"],
+    centre: Float[Tensor, "3"],
     seen: Float[Tensor, "H W 4"],
+    hidden: Float[Tensor, "2 s s"],
     position: Float[Tensor, "T 3"],
     normal: Float[Tensor, "T 3"],
     tolerance: float,
 ) -> tuple[Float[Tensor, "T 3"], Float[Tensor, "T 1"]]:
     """The colour one view has for each texel, and how far to trust it: not where the mesh hides it, not near edges."""
-    local = position @ cameras.to_camera[row, :3, :3].T + cameras.to_camera[row, :3, 3]
-    pixel = (local @ cameras.intrinsics[row].T)[:, :2] / local[:, 2:]
-    place = 2 * pixel / torch.tensor([cameras.width, cameras.height]) - 1
+    pixel, depth = _pixels(to_pixel, position)
+    place = 2 * pixel / seen.shape[0] - 1
     colour, alpha = _sample(seen.movedim(-1, 0), place, "bilinear").split([3, 1], -1)
-    toward = F.normalize(cameras.centre[row] - position, dim=-1)
+    toward = F.normalize(centre - position, dim=-1)
     cosine = (toward * normal).sum(-1, keepdim=True).clamp(min=0)
-    between = _sample(_depths(pixel / COARSE, local[:, 2], cameras.width // COARSE), place, "nearest") - local[:, 2:]
-    off = between * cosine.clamp(min=0.2) / tolerance
+    off = (_sample(hidden, place, "nearest") - depth[:, None]) * cosine.clamp(min=0.2) / tolerance
     visible = (off.abs() < 1).all(-1, keepdim=True) * torch.exp(-(off.mean(-1, keepdim=True) ** 2))
     return (colour / alpha.clamp(min=1e-3)).clamp(0, 1), visible * alpha * cosine**SHARPNESS
 
 
-def _depths(pixel: Float[Tensor, "T 2"], depth: Float[Tensor, " T"], size: int) -> Float[Tensor, "2 s s"]:
+def _pixels(
+    to_pixel: Float[Tensor, "3 4"], position: Float[Tensor, "T 3"]
+) -> tuple[Float[Tensor, "T 2"], Float[Tensor, " T"]]:
+    """Where a view sees places of the world, and at what depth."""
+    local = torch.addmm(to_pixel[:, 3], position, to_pixel[:, :3].T)
+    return local[:, :2] / local[:, 2:], local[:, 2]
+
+
+def _depths(pixel: Float[Tensor, "T 2"], depth: Float[Tensor, " T"], width: int) -> Float[Tensor, "2 s s"]:
     """The mesh's own least and greatest depth among a pixel and its neighbours, from its texels, which are denser than
     coarse pixels. The scene's depth would not do: soft scenes are vague about it."""
-    column, row = pixel.long().clamp(0, size - 1).unbind(-1)
+    size = width // COARSE
+    column, row = (pixel / COARSE).long().clamp(0, size - 1).unbind(-1)
     empty = torch.full((size * size,), torch.inf)
     least = empty.scatter_reduce(0, row * size + column, depth, "amin").view(1, size, size)
     greatest = torch.where(least.isfinite(), least, -torch.inf)

@@ -33,7 +33,7 @@ def renders(scene: Representation, cameras: Cameras) -> Iterator[tuple[Cameras, 
     for rows in torch.arange(len(cameras)).split(CHUNK):
         part = cameras.at(rows)
         render = scene.render(part.to(device)).map(lambda buffer: buffer.float().cpu())
-        if not all(bool(buffer.isfinite().all()) for buffer in (render.rgb, render.alpha, render.depth)):
+        if not all(bool(buffer.sum().isfinite()) for buffer in (render.rgb, render.alpha, render.depth)):
             raise Mistake("the scene renders values that are not finite: the run has diverged", code=5)
         yield part, render
 
