@@ -1,7 +1,8 @@
-"""3D Gaussians, splatted (Kerbl et al. 2023, arXiv:2308.04079): positions, scales, rotations, opacities, spherical harmonics.
+"""3D Gaussians, splatted (Kerbl et al. 2023, arXiv:2308.04079), with spherical harmonics up to degree 3.
 
-Compositing runs in numba on the CPU and in torch elsewhere (`_backends/splat_*`, same signature, same numbers). The starting ball is
-DreamGaussian's (Tang et al., arXiv:2309.16653). Densification is relative, see `_backends/surgery.py`.
+Compositing runs in numba on the CPU and in torch elsewhere (`_backends/splat_*`, same signature, same numbers). The
+starting ball is DreamGaussian's (Tang et al., arXiv:2309.16653). Densification is relative, see
+`_backends/surgery.py`.
 """
 
 from typing import Literal
@@ -26,13 +27,15 @@ NAMES = ("position", "log_scale", "rotation", "logit", "colour", "harmonics")
 class Gaussians(Representation):
     """`count` Gaussians in a ball of `radius` metres, grey, with the given starting `opacity` (in (0, 1)).
 
-    Learning rates are per Adam step: lr_position in metres, lr_scale in log metres, lr_rotation of the quaternion, lr_opacity of the
-    logit, lr_colour of rgb (a twentieth of it for the view-dependent harmonics of degree 1 to `sh_degree`).
+    Learning rates are per Adam step: lr_position in metres, lr_scale in log metres, lr_rotation of the quaternion,
+    lr_opacity of the logit, lr_colour of rgb (a twentieth of it for the view-dependent harmonics of degree 1 to
+    `sh_degree`).
 
-    Between progress `densify_from` and `densify_until`, after every `densify_every` of the run (fractions): the `densify_share` with
-    the largest mean screen-space gradient become two each, up to `max_count`: those above `split_scale` metres split, smaller ones
-    are cloned; what is below `prune_opacity` or above `prune_scale` metres goes. `reset_every` (a fraction; 0: never) lowers all
-    opacities to `reset_opacity`. backend "auto": numba for float32 on the CPU, else torch.
+    Between progress `densify_from` and `densify_until`, after every `densify_every` of the run (fractions): the
+    `densify_share` with the largest mean screen-space gradient become two each, up to `max_count`: those above
+    `split_scale` metres split, smaller ones are cloned; what is below `prune_opacity` or above `prune_scale` metres
+    goes. `reset_every` (a fraction; 0: never) lowers all opacities to `reset_opacity`. backend "auto": numba for
+    float32 on the CPU, else torch.
     """
 
     def __init__(
@@ -69,7 +72,7 @@ class Gaussians(Representation):
         self.prune_opacity, self.prune_scale = prune_opacity, prune_scale
         self.reset_every, self.reset_opacity = reset_every, reset_opacity
         self.register_buffer("label", None)
-        self.register_buffer("objects", torch.tensor(0))  # how many labels there are, also when one has no Gaussian left
+        self.register_buffer("objects", torch.tensor(0))  # labels, also those with no Gaussian left
         self._start(ball(count, radius, rng))
 
     def __len__(self) -> int:
@@ -79,16 +82,17 @@ class Gaussians(Representation):
     def about(self) -> str:
         return f"{len(self)} gaussians on {self._backend()}"
 
-    # --- drawing -------------------------------------------------------------------------------------------------------------------
+    # --- drawing ----------------------------------------------------------------------------------------------------
 
     def render(self, cameras: Cameras, now: Step | None = None) -> Render:
-        """All buffers. The normal is the shortest axis, facing the camera. extras: means2d (B N 2, pixels, keeps its gradient), radii
-        (B N, pixels, 0 where not seen), opacity (N), scale (N 3, metres)."""
+        """All buffers. The normal is the shortest axis, facing the camera. extras: means2d (B N 2, pixels, keeps its
+        gradient), radii (B N, pixels, 0 where not seen), opacity (N), scale (N 3, metres)."""
         scale, opacity, turn = self.log_scale.exp(), self.logit.sigmoid(), matrix(self.rotation)
         splats = project(self.position, turn * scale[:, None], opacity, cameras)
         if splats.means2d.requires_grad:
             splats.means2d.retain_grad()
-        features = torch.cat([self._colours(cameras), splats.depths[..., None], self._normals(turn, cameras), *self._labels(cameras)], -1)
+        colours, normals, labels = self._colours(cameras), self._normals(turn, cameras), self._labels(cameras)
+        features = torch.cat([colours, splats.depths[..., None], normals, *labels], -1)
         weight = torch.where(splats.visible, opacity, 0)
         composite = splat_numba.composite if self._backend() == "numba" else splat_torch.composite
         size = cameras.height, cameras.width
@@ -126,7 +130,7 @@ class Gaussians(Representation):
         one_hot = nn.functional.one_hot(self.label, int(self.objects)).to(self.position.dtype)
         return [one_hot.expand(len(cameras), -1, -1)]
 
-    # --- optimising ----------------------------------------------------------------------------------------------------------------
+    # --- optimising -------------------------------------------------------------------------------------------------
 
     def groups(self, now: Step) -> list[Group]:
         rates = at(self.rates, now)
@@ -169,18 +173,20 @@ class Gaussians(Representation):
         for name in ("pull", "seen"):
             self.register_buffer(name, torch.zeros_like(values["logit"]))
 
-    # --- handing over --------------------------------------------------------------------------------------------------------------
+    # --- handing over -----------------------------------------------------------------------------------------------
 
     def handover(self) -> Points:
         """Gaussians in world units, with everything an export needs."""
         with torch.no_grad():
             sh = torch.cat([(self.colour[:, None] - 0.5) / C0, self.harmonics], 1)
             rotation = nn.functional.normalize(self.rotation, dim=-1)
-            return Points(self.position.clone(), self.colour.clamp(0, 1), self.log_scale.exp(), rotation, self.logit.sigmoid(),
-                          sh, None if self.label is None else self.label.clone())  # fmt: skip
+            label = None if self.label is None else self.label.clone()
+            rgb, scale, opacity = self.colour.clamp(0, 1), self.log_scale.exp(), self.logit.sigmoid()
+            return Points(self.position.clone(), rgb, scale, rotation, opacity, sh, label)
 
     def init_from(self, data: Points | Mesh | Field) -> None:
-        """Gaussians are taken as they are; plain points, mesh surfaces and volumes become round ones at their own spacing."""
+        """Gaussians are taken as they are; plain points, mesh surfaces and volumes become round ones at their own
+        spacing."""
         self._start(start(data, self.count))
 
     def _start(self, points: Points) -> None:

@@ -1,7 +1,8 @@
 """An image as parameters: the two-dimensional playground of guidance, where the renderer is the identity map.
 
-Pixels are stored as they are, not through a sigmoid, so that a gradient on the image is the gradient on the parameters and closed forms
-hold; outside [0, 1] they are clamped for showing, with a gradient that always leads back inside (`_backends/unit.py`).
+Pixels are stored as they are, not through a sigmoid, so that a gradient on the image is the gradient on the
+parameters and closed forms hold; outside [0, 1] they are clamped for showing, with a gradient that always leads back
+inside (`_backends/unit.py`).
 """
 
 import torch
@@ -17,8 +18,9 @@ from dream3d.types import Cameras, Mesh, Render, Step
 
 
 class Plane(Representation):
-    """`particles` images of `size` x `size` pixels, grey with Gaussian noise of standard deviation `noise`. Every camera sees the image
-    of its `subject` (the first without one), whatever its pose. `lr` is per Adam step, in colour units."""
+    """`particles` images of `size` x `size` pixels, grey with Gaussian noise of standard deviation `noise`. Every
+    camera sees the image of its `subject` (the first without one), whatever its pose. `lr` is per Adam step, in
+    colour units."""
 
     about = "an image"
 
@@ -36,7 +38,8 @@ class Plane(Representation):
         self.lr = lr
 
     def render(self, cameras: Cameras, now: Step | None = None) -> Render:
-        """The image, resized where the cameras ask for another resolution; alpha 1, depth the camera's distance to the origin."""
+        """The image, resized where the cameras ask for another resolution; alpha 1, depth the camera's distance to
+        the origin."""
         rgb = self._sized(unit(self.pixels), cameras)[self._subject(cameras)]
         alpha = torch.ones_like(rgb[..., :1])
         return Render(rgb, alpha, alpha * cameras.centre.norm(dim=-1)[:, None, None, None])
@@ -44,9 +47,9 @@ class Plane(Representation):
     def _subject(self, cameras: Cameras) -> Tensor:
         if cameras.subject is None:
             return torch.zeros(len(cameras), dtype=torch.long, device=self.pixels.device)
-        if int(cameras.subject.max()) >= len(self.pixels):
-            raise Mistake(f"cameras look at subject {int(cameras.subject.max())}, but there are {len(self.pixels)} images",
-                          where="renderer.particles")  # fmt: skip
+        if (last := int(cameras.subject.max())) >= len(self.pixels):
+            problem = f"cameras look at subject {last}, but there are {len(self.pixels)} images"
+            raise Mistake(problem, where="renderer.particles")
         return cameras.subject
 
     @staticmethod
@@ -64,4 +67,5 @@ class Plane(Representation):
         corner = torch.tensor([[-0.5, 0.0, -0.5], [0.5, 0.0, -0.5], [0.5, 0.0, 0.5], [-0.5, 0.0, 0.5]])
         faces = torch.tensor([[0, 1, 2], [0, 2, 3]])
         texture = self.pixels[0].detach().clamp(0, 1).clone()
-        return Mesh(corner.to(texture), faces.to(texture.device), uv=(corner[:, [0, 2]] + 0.5)[faces].to(texture), texture=texture)
+        uv = (corner[:, [0, 2]] + 0.5)[faces].to(texture)
+        return Mesh(corner.to(texture), faces.to(texture.device), uv=uv, texture=texture)

@@ -1,4 +1,5 @@
-"""The Gaussian representation: projection, harmonics, buffers, surgery, state, handing over, and a fit to a known object."""
+"""The Gaussian representation: projection, harmonics, buffers, surgery, state, handing over, and a fit to a known
+object."""
 
 import math
 
@@ -41,7 +42,7 @@ def cotangents(render: Render) -> dict:
     return {name: torch.randn(b.shape, generator=g, dtype=torch.float64).to(b) for name, b in render.buffers().items()}
 
 
-# --- projection and colour ---------------------------------------------------------------------------------------------------------
+# --- projection and colour ------------------------------------------------------------------------------------------
 
 
 def test_projection_is_the_pinhole_and_its_jacobian():
@@ -113,7 +114,7 @@ def test_view_dependent_colour():
     torch.testing.assert_close(colour, torch.tensor([[0.5 + 0.5 * c1], [0.5 - 0.5 * c1]]).expand(2, 3))
 
 
-# --- buffers -----------------------------------------------------------------------------------------------------------------------
+# --- buffers --------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("degree", [0, 2])
@@ -190,14 +191,14 @@ def test_numba_refuses_what_it_cannot_do():
     assert scene(3).about == "3 gaussians on numba" and scene(3).double()._backend() == "torch"
 
 
-# --- surgery -----------------------------------------------------------------------------------------------------------------------
+# --- surgery --------------------------------------------------------------------------------------------------------
 
 
 def _double(cameras: Cameras) -> Cameras:
     from dataclasses import fields, replace
 
     values = {f.name: getattr(cameras, f.name) for f in fields(cameras)}
-    return replace(cameras, **{k: v.double() for k, v in values.items() if isinstance(v, torch.Tensor) and v.is_floating_point()})
+    return replace(cameras, **{k: v.double() for k, v in values.items() if isinstance(v, torch.Tensor)})
 
 
 def _move(made: Gaussians, adam: Adam, now: Step) -> Render:
@@ -291,7 +292,7 @@ def test_labels_follow_their_gaussians():
     assert made.render(ring(1, size=8)).labels.shape[-1] == 4
 
 
-# --- state and handing over --------------------------------------------------------------------------------------------------------
+# --- state and handing over -----------------------------------------------------------------------------------------
 
 
 def test_resume_is_bit_exact_across_a_changed_count():
@@ -345,7 +346,8 @@ def test_init_from_mesh_covers_the_surface_evenly():
     made = scene(1200)
     made.init_from(cube())
     on_face = (made.position.detach().abs() - 0.5).abs() < 1e-5
-    sides = [(on_face[:, axis] & (made.position[:, axis] * sign > 0)).sum().item() for axis in range(3) for sign in (-1, 1)]
+    outward = made.position.detach()[..., None] * torch.tensor([-1.0, 1.0]) > 0
+    sides = (on_face[..., None] & outward).sum(0).flatten().tolist()
     assert on_face.any(1).all() and all(abs(side - 200) <= 4 for side in sides)
     torch.testing.assert_close(made.colour, made.position + 0.5)
     assert made.label.tolist().count(0) == 600
@@ -383,7 +385,7 @@ def test_empty_data_is_a_mistake():
         scene(3).init_from(Points(torch.zeros(0, 3), torch.zeros(0, 3)))
 
 
-# --- a known object ----------------------------------------------------------------------------------------------------------------
+# --- a known object -------------------------------------------------------------------------------------------------
 
 
 def sphere(cameras: Cameras, radius: float = 0.5) -> tuple:

@@ -1,8 +1,9 @@
-"""From Gaussians in the world to splats on the image: EWA projection (Zwicker et al. 2001) by gsplat's rules, in plain torch.
+"""From Gaussians in the world to splats on the image: EWA projection (Zwicker et al. 2001) by gsplat's rules, in
+plain torch.
 
-eps2d 0.3 is added to the screen covariance (no compensation of opacity), the near plane is 0.01, and the Jacobian is taken at a point
-clamped to 1.3 times the field of view (Ye et al., arXiv:2409.06765). One difference: the determinant is summed from squares
-(Lagrange's identity), so that long thin splats keep a positive definite conic.
+eps2d 0.3 is added to the screen covariance (no compensation of opacity), the near plane is 0.01, and the Jacobian is
+taken at a point clamped to 1.3 times the field of view (Ye et al., arXiv:2409.06765). One difference: the determinant
+is summed from squares (Lagrange's identity), so that long thin splats keep a positive definite conic.
 """
 
 import math
@@ -20,8 +21,8 @@ EPS2D, NEAR, MARGIN = 0.3, 0.01, 0.3
 
 @dataclass(frozen=True)
 class Splats:
-    """means2d in pixels, conics (xx, xy, yy) in 1 / pixel^2, camera z in metres, half the extent in pixels at alpha = 1/255
-    (`radii`, 0 where a splat does not touch the image), and which splats do."""
+    """means2d in pixels, conics (xx, xy, yy) in 1 / pixel^2, camera z in metres, half the extent in pixels at alpha =
+    1/255 (`radii`, 0 where a splat does not touch the image), and which splats do."""
 
     means2d: Float[Tensor, "B N 2"]
     conics: Float[Tensor, "B N 3"]
@@ -42,8 +43,8 @@ def matrix(rotation: Float[Tensor, "N 4"]) -> Float[Tensor, "N 3 3"]:
 def project(
     position: Float[Tensor, "N 3"], axes: Float[Tensor, "N 3 3"], opacity: Float[Tensor, " N"], cameras: Cameras
 ) -> Splats:
-    """`axes` columns are the principal axes times their standard deviations: covariance = axes axes^T. Differentiable in
-    position and axes."""
+    """`axes` columns are the principal axes times their standard deviations: covariance = axes axes^T. Differentiable
+    in position and axes."""
     view = cameras.to_camera
     turn = view[:, :3, :3]
     x, y, z = (position @ turn.mT + view[:, None, :3, 3]).unbind(-1)
@@ -90,7 +91,8 @@ C3 = tuple(math.sqrt(k / math.pi) for k in (35 / 32, 105 / 4, 21 / 32, 7 / 16, 1
 
 
 def harmonics(direction: Float[Tensor, "*B 3"], degree: int) -> Float[Tensor, "*B K"]:
-    """The (degree + 1)^2 real spherical harmonics at unit directions, in the order and with the signs of 3D Gaussian Splatting."""
+    """The (degree + 1)^2 real spherical harmonics at unit directions, in the order and with the signs of 3D Gaussian
+    Splatting."""
     x, y, z = direction.unbind(-1)
     basis = [torch.full_like(x, C0)]
     if degree > 0:
@@ -98,6 +100,7 @@ def harmonics(direction: Float[Tensor, "*B 3"], degree: int) -> Float[Tensor, "*
     if degree > 1:
         basis += [C2[0] * x * y, -C2[0] * y * z, C2[1] * (3 * z * z - 1), -C2[0] * x * z, C2[2] * (x * x - y * y)]
     if degree > 2:
-        basis += [-C3[0] * y * (3 * x * x - y * y), C3[1] * x * y * z, -C3[2] * y * (5 * z * z - 1), C3[3] * z * (5 * z * z - 3),
-                  -C3[2] * x * (5 * z * z - 1), C3[4] * z * (x * x - y * y), -C3[0] * x * (x * x - 3 * y * y)]  # fmt: skip
+        xx, yy, zz = x * x, y * y, z * z
+        basis += [-C3[0] * y * (3 * xx - yy), C3[1] * x * y * z, -C3[2] * y * (5 * zz - 1), C3[3] * z * (5 * zz - 3),
+                  -C3[2] * x * (5 * zz - 1), C3[4] * z * (xx - yy), -C3[0] * x * (xx - 3 * yy)]  # fmt: skip
     return torch.stack(basis, -1)

@@ -1,4 +1,5 @@
-"""Where Gaussians start: a ball, points of an earlier stage, a mesh's surface, a volume. Everything ends as Points with scales."""
+"""Where Gaussians start: a ball, points of an earlier stage, a mesh's surface, a volume. Everything ends as Points
+with scales."""
 
 import torch
 import torch.nn.functional as F
@@ -46,14 +47,16 @@ def from_mesh(mesh: Mesh, count: int) -> Points:
     face, u = _spread(area, count), _sequence(count, 2).to(corners)
     root = u[:, :1].sqrt()
     weight = torch.cat([1 - root, root * (1 - u[:, 1:]), root * u[:, 1:]], 1)[..., None]
-    return Points((corners[face] * weight).sum(1), _colour(mesh, face, weight), label=None if mesh.label is None else mesh.label[face])
+    label = None if mesh.label is None else mesh.label[face]
+    return Points((corners[face] * weight).sum(1), _colour(mesh, face, weight), label=label)
 
 
 def _colour(mesh: Mesh, face: Int[Tensor, " n"], weight: Float[Tensor, "n 3 1"]) -> Float[Tensor, "n 3"]:
     if mesh.texture is not None and mesh.uv is not None:
         uv = (mesh.uv[face] * weight).sum(1) * 2 - 1
-        grid = torch.stack([uv[:, 0], -uv[:, 1]], -1)[None, None]  # uv counts from the lower left, an image from the upper
-        return F.grid_sample(mesh.texture.movedim(-1, 0)[None], grid, padding_mode="border", align_corners=False)[0, :, 0].T
+        grid = torch.stack([uv[:, 0], -uv[:, 1]], -1)[None, None]  # uv starts at the lower left, an image at the upper
+        image = mesh.texture.movedim(-1, 0)[None]
+        return F.grid_sample(image, grid, padding_mode="border", align_corners=False)[0, :, 0].T
     if mesh.rgb is not None:
         return (mesh.rgb[mesh.faces[face]] * weight).sum(1)
     return torch.full_like(weight[:, :, 0], GREY)
@@ -66,7 +69,10 @@ def from_field(field: Field, count: int) -> Points:
     volume = field.density if field.density is not None else field.distance
     cell = 2 * field.bound / (torch.tensor(volume.shape, device=volume.device) - 1).clamp(min=1).to(volume)
     width = cell.mean()
-    mass = 1 - torch.exp(-volume.clamp(min=0) * width) if field.density is not None else (width - volume.abs()).clamp(min=0)
+    if field.density is not None:
+        mass = 1 - torch.exp(-volume.clamp(min=0) * width)
+    else:
+        mass = (width - volume.abs()).clamp(min=0)
     if not bool(mass.sum() > 0):
         raise Mistake("gaussians cannot start from an empty field")
     pick = _spread(mass.flatten(), count)

@@ -1,10 +1,10 @@
 """The two walks of splat_numba over bands of 8 rows: forward, and backward. numba and LLVM only, no torch.
 
-On each row the interval where alpha >= 1/255 is exact; its pixels are handled in blocks of 8, one vector each. A block is a run of
-such vectors in one array, at constant distances, so that LLVM sees that they cannot overlap. The backward walks front to back
-too: what a pixel still has to receive is its final value minus what it got, so nothing is stored per pixel and splat.
-numba's cache does not notice changes in another file, so nothing here is called by kernels elsewhere. `no_type_check` keeps the
-tests' shape checker, which knows tensors only, out of kernels.
+On each row the interval where alpha >= 1/255 is exact; its pixels are handled in blocks of 8, one vector each. A
+block is a run of such vectors in one array, at constant distances, so that LLVM sees that they cannot overlap. The
+backward walks front to back too: what a pixel still has to receive is its final value minus what it got, so nothing
+is stored per pixel and splat. numba's cache does not notice changes in another file, so nothing here is called by
+kernels elsewhere. `no_type_check` keeps the tests' shape checker, which knows tensors only, out of kernels.
 """
 
 import math
@@ -20,7 +20,7 @@ ZERO, HALF, ONE, SIXTEENTH = F32(0), F32(0.5), F32(1), F32(1 / 16)
 MOST, STOP = F32(0.999), F32(1e-4)  # largest alpha; a pixel takes no splat that would leave it less light than STOP
 E0, E1, E2, E3, E4, E5, E6, E7 = (F32((-1) ** k / math.factorial(k)) for k in range(8))  # exp(-u), u <= 0.35, to 6e-9
 ROWS, LANES, RETIRE = 8, U64(8), 32  # band height; pixels per block; splats between two looks for finished blocks
-LIGHT, X, WEIGHT, ALPHA, PULL, REST, VALUES = (U64(8 * k) for k in range(7))  # the vectors of a block; VALUES to its end
+LIGHT, X, WEIGHT, ALPHA, PULL, REST, VALUES = (U64(8 * k) for k in range(7))  # vectors of a block; VALUES: the rest
 MOMENTS = 6  # sums of q, q dx, q dx^2, q dy, q dy^2, q dx dy with q = d loss / d exponent
 FAST = {"contract", "reassoc", "nsz", "arcp"}
 
@@ -43,7 +43,8 @@ def _span(splat, y, blocks):
 @njit(cache=True, inline="always", fastmath=FAST)
 @no_type_check
 def _alpha(sigma, opacity, limit):
-    """min(0.999, opacity exp(-sigma)) where 0 <= sigma <= limit, else 0; exp is a polynomial of sigma / 16, raised to 16."""
+    """min(0.999, opacity exp(-sigma)) where 0 <= sigma <= limit, else 0; exp is a polynomial of sigma / 16, raised to
+    16."""
     u = (sigma if sigma < limit else limit) * SIXTEENTH
     e = E0 + u * (E1 + u * (E2 + u * (E3 + u * (E4 + u * (E5 + u * (E6 + u * E7))))))
     e = e * e
@@ -56,8 +57,8 @@ def _alpha(sigma, opacity, limit):
 
 
 def _vector(context, builder, array_type, array, index):
-    """A pointer to the 8 floats from array[index] on. LLVM unrolls loops this short before it looks for vectors, and then, not
-    knowing what overlaps, leaves them scalar; so the two loops over channels say what they mean."""
+    """A pointer to the 8 floats from array[index] on. LLVM unrolls loops this short before it looks for vectors, and
+    then, not knowing what overlaps, leaves them scalar; so the two loops over channels say what they mean."""
     data = context.make_array(array_type)(context, builder, array).data
     return builder.bitcast(builder.gep(data, [index]), ir.VectorType(ir.FloatType(), 8).as_pointer())
 
@@ -90,7 +91,8 @@ def _dot(typing, state, p, q):
         p, q = (_vector(context, builder, signature.args[0], array, k) for k in (p, q))
         total = builder.fmul(builder.load(p, align=4), builder.load(q, align=4))
         for width in (4, 2, 1):
-            low, high = (ir.Constant(ir.VectorType(ir.IntType(32), width), list(range(k, k + width))) for k in (0, width))
+            kind = ir.VectorType(ir.IntType(32), width)
+            low, high = (ir.Constant(kind, list(range(k, k + width))) for k in (0, width))
             total = builder.fadd(builder.shuffle_vector(total, total, low), builder.shuffle_vector(total, total, high))
         return builder.extract_element(total, ir.IntType(32)(0))
 
@@ -127,8 +129,8 @@ def _blocks(rows, blocks, size):
 @njit(cache=True, inline="always", fastmath=FAST)
 @no_type_check
 def _take(state, o, splat, dy):
-    """Let one splat take its light from one block: fills ALPHA (0 where it takes none) and WEIGHT, lowers LIGHT. Light above 0 is
-    open; at or below it a pixel is closed, with minus the light that is left."""
+    """Let one splat take its light from one block: fills ALPHA (0 where it takes none) and WEIGHT, lowers LIGHT.
+    Light above 0 is open; at or below it a pixel is closed, with minus the light that is left."""
     x, a, opacity, limit = splat[0], HALF * splat[2], splat[5], splat[6]
     b, c = splat[3] * dy, HALF * splat[4] * dy * dy
     for i in range(LANES):
@@ -232,8 +234,8 @@ def backward(splats, colours, bands, starts, out, alpha, pull, pull_alpha, slots
     per_view, count = (height + ROWS - 1) // ROWS, splats.shape[1]
     for job in prange(views * per_view):
         view, band = job // per_view, job % per_view
-        _backward_band(splats[view], colours[view], bands[view], band, out[view], alpha[view], pull[view], pull_alpha[view],
-                       starts[view * count :], slots)  # fmt: skip
+        _backward_band(splats[view], colours[view], bands[view], band, out[view], alpha[view],
+                       pull[view], pull_alpha[view], starts[view * count :], slots)  # fmt: skip
 
 
 @njit(cache=True)

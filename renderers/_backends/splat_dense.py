@@ -1,8 +1,10 @@
-"""The definition of compositing projected Gaussians, written densely: every splat at every pixel. The oracle of the twins.
+"""The definition of compositing projected Gaussians, written densely: every splat at every pixel. The oracle of the
+twins.
 
-gsplat's rules (Ye et al., arXiv:2409.06765): at a pixel centre, alpha_n = min(0.999, o_n exp(-sigma_n)) with
-sigma = (A dx^2 + C dy^2) / 2 + B dx dy; splats with alpha < 1/255 or sigma < 0 are skipped; front to back, a pixel takes no
-further splat once the light behind it would be 1e-4 or less. Memory grows with splats times pixels: for tests, in float64.
+gsplat's rules (Ye et al., arXiv:2409.06765): at a pixel centre, alpha_n = min(0.999, o_n exp(-sigma_n)) with sigma =
+(A dx^2 + C dy^2) / 2 + B dx dy; splats with alpha < 1/255 or sigma < 0 are skipped; front to back, a pixel takes no
+further splat once the light behind it would be 1e-4 or less. Memory grows with splats times pixels: for tests, in
+float64.
 """
 
 import torch
@@ -19,10 +21,10 @@ def composite(
     height: int,
     width: int,
 ) -> tuple[Float[Tensor, "B H W C"], Float[Tensor, "B H W 1"]]:
-    """Features weighted by alpha and light, and alpha itself. `means2d` in pixels (centres at +0.5); `conics` the entries
-    (xx, xy, yy) of the inverse covariance in 1 / pixel^2, a splat whose conic is not positive definite is not drawn;
-    `opacities` in [0, 1], 0 for what the camera does not see; `depths` only order (ties: lower index first). Differentiable
-    in all but depths."""
+    """Features weighted by alpha and light, and alpha itself. `means2d` in pixels (centres at +0.5); `conics` the
+    entries (xx, xy, yy) of the inverse covariance in 1 / pixel^2, a splat whose conic is not positive definite is not
+    drawn; `opacities` in [0, 1], 0 for what the camera does not see; `depths` only order (ties: lower index first).
+    Differentiable in all but depths."""
     order = depths.detach().argsort(dim=1, stable=True)
     means2d, conics, features = (v.gather(1, order[..., None].expand_as(v)) for v in (means2d, conics, features))
     alpha = _alphas(means2d, conics, opacities.gather(1, order), height, width)
@@ -33,7 +35,11 @@ def composite(
 
 
 def _alphas(
-    means2d: Float[Tensor, "B N 2"], conics: Float[Tensor, "B N 3"], opacities: Float[Tensor, "B N"], height: int, width: int
+    means2d: Float[Tensor, "B N 2"],
+    conics: Float[Tensor, "B N 3"],
+    opacities: Float[Tensor, "B N"],
+    height: int,
+    width: int,
 ) -> Float[Tensor, "B N H W"]:
     make = {"dtype": means2d.dtype, "device": means2d.device}
     dx = means2d[..., 0, None, None] - (torch.arange(width, **make) + 0.5)

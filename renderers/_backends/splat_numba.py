@@ -1,8 +1,8 @@
 """Composite projected Gaussians on the CPU: SIMD inside rows, threads over bands of rows, bitwise repeatable (numba).
 
-One depth sort, then every band of 8 rows walks all splats front to back (splat_bands). Gradients go to one slot per splat and
-band and are summed in order: no atomics, the same bytes for any number of threads. Rules and constants are gsplat's (Ye et
-al., arXiv:2409.06765). Twins: splat_torch (tiles), splat_dense (the definition).
+One depth sort, then every band of 8 rows walks all splats front to back (splat_bands). Gradients go to one slot per
+splat and band and are summed in order: no atomics, the same bytes for any number of threads. Rules and constants are
+gsplat's (Ye et al., arXiv:2409.06765). Twins: splat_torch (tiles), splat_dense (the definition).
 """
 
 import math

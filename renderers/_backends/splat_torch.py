@@ -1,8 +1,9 @@
 """Composite projected Gaussians in plain torch, on any device and in any precision: the portable twin of splat_numba.
 
-The image is cut into tiles of 4x4 pixels; every tile has the depth-ordered list of splats whose extent touches it. Tiles are sorted by
-the length of their lists and handled in chunks of bounded size, as dense (tile, splat, pixel) arrays. The backward is our own: it
-recomputes each chunk, so that nothing is stored per pixel and splat. Rules and arguments as in splat_dense.
+The image is cut into tiles of 4x4 pixels; every tile has the depth-ordered list of splats whose extent touches it.
+Tiles are sorted by the length of their lists and handled in chunks of bounded size, as dense (tile, splat, pixel)
+arrays. The backward is our own: it recomputes each chunk, so that nothing is stored per pixel and splat. Rules and
+arguments as in splat_dense.
 """
 
 import torch
@@ -136,7 +137,7 @@ class _Weights:
         free = self.taken & (self.alpha > 0) & (self.full <= 0.999)
         q = torch.where(free, -self.alpha * slope, 0)  # d loss / d sigma
         qx, qy = q * self.dx, q * self.dy
-        parts = [self.a * qx + self.b * qy, self.b * qx + self.c * qy, 0.5 * qx * self.dx, qx * self.dy, 0.5 * qy * self.dy,
-                 -q / self.opacity]  # fmt: skip
+        parts = [self.a * qx + self.b * qy, self.b * qx + self.c * qy,
+                 0.5 * qx * self.dx, qx * self.dy, 0.5 * qy * self.dy, -q / self.opacity]  # fmt: skip
         own = torch.stack([part.sum(-1) for part in parts], -1)
         return torch.cat([own, self.weight @ pull], -1)

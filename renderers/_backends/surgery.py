@@ -1,9 +1,9 @@
 """Which Gaussians divide, and into what.
 
-3D Gaussian Splatting (arXiv:2308.04079) divides where the screen-space gradient exceeds a threshold. Under score distillation that
-gradient's size depends on the formula, its scale and the prior, by orders of magnitude; so here the threshold is a quantile: a given
-share of the Gaussians with the largest gradient. A clone keeps the pair's joint opacity, 1 - (1 - o')^2 = o (Rota Bulo et al.,
-arXiv:2404.06109), so that cloning does not change the picture.
+3D Gaussian Splatting (arXiv:2308.04079) divides where the screen-space gradient exceeds a threshold. Under score
+distillation that gradient's size depends on the formula, its scale and the prior, by orders of magnitude; so here the
+threshold is a quantile: a given share of the Gaussians with the largest gradient. A clone keeps the pair's joint
+opacity, 1 - (1 - o')^2 = o (Rota Bulo et al., arXiv:2404.06109), so that cloning does not change the picture.
 """
 
 import math
@@ -21,8 +21,8 @@ SHRINK = 1.6  # a split half's scale is its parent's divided by this (3D Gaussia
 def choose(
     alive: Bool[Tensor, " N"], score: Float[Tensor, " N"], share: float, limit: int
 ) -> tuple[Int[Tensor, " kept"], Int[Tensor, " parents"]]:
-    """Who stays as it is, and who divides: the `share` of the living with the largest positive score, as far as the count stays
-    within `limit`. Ties go to the lower index."""
+    """Who stays as it is, and who divides: the `share` of the living with the largest positive score, as far as the
+    count stays within `limit`. Ties go to the lower index."""
     living = int(alive.sum())
     room = max(0, min(int(share * living), limit - living))
     ranked = torch.where(alive, score, 0).argsort(descending=True, stable=True)[:room]
@@ -34,8 +34,8 @@ def choose(
 
 
 def divide(rows: dict[str, Tensor], split_scale: float, now: Step) -> dict[str, Tensor]:
-    """Two children of every row, first all first ones. Parents whose largest scale exceeds `split_scale` metres split: children are
-    drawn from the parent and smaller. Others are cloned in place."""
+    """Two children of every row, first all first ones. Parents whose largest scale exceeds `split_scale` metres
+    split: children are drawn from the parent and smaller. Others are cloned in place."""
     twice = {name: torch.cat([value, value]) for name, value in rows.items()}
     scale = twice["log_scale"].exp()
     split = scale.amax(-1, keepdim=True) > split_scale

@@ -19,6 +19,6 @@ class _Unit(torch.autograd.Function):
 
 
 def unit(x: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
-    """clamp(x, 0, 1) whose gradient still passes where a descent step leads back inside. A plain clamp freezes a saturated colour
-    for ever, a sigmoid makes it slow to reach and to leave; inside (0, 1) this is the identity."""
+    """clamp(x, 0, 1) whose gradient still passes where a descent step leads back inside. A plain clamp freezes a
+    saturated colour for ever, a sigmoid makes it slow to reach and to leave; inside (0, 1) this is the identity."""
     return _Unit.apply(x)
