@@ -1,5 +1,4 @@
-"""Speed and memory of the splat compositors, side by side: python -m dream3d.bench.splats [--out splats.json]
-[--threads 2]
+"""Speed and memory of the splat compositors: python -m dream3d.bench.splats [--out splats.json] [--threads 2]
 
 Times are the best of several interleaved rounds of forward and backward. Exponents are least squares of log cost on
 log Gaussians and log pixels over the whole grid. The scene is a ball that fills most of the frame, of Gaussians of

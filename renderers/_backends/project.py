@@ -1,5 +1,4 @@
-"""From Gaussians in the world to splats on the image: EWA projection (Zwicker et al. 2001) by gsplat's rules, in
-plain torch.
+"""Gaussians in the world to splats on the image: EWA projection (Zwicker et al. 2001) by gsplat's rules, in torch.
 
 eps2d 0.3 is added to the screen covariance (no compensation of opacity), the near plane is 0.01, and the Jacobian is
 taken at a point clamped to 1.3 times the field of view (Ye et al., arXiv:2409.06765). One difference: the determinant

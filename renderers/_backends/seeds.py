@@ -1,5 +1,4 @@
-"""Where Gaussians start: a ball, points of an earlier stage, a mesh's surface, a volume. Everything ends as Points
-with scales."""
+"""Where Gaussians start: a ball, points of an earlier stage, a mesh's surface, a volume. Everything ends as Points."""
 
 import torch
 import torch.nn.functional as F

@@ -1,5 +1,4 @@
-"""The definition of compositing projected Gaussians, written densely: every splat at every pixel. The oracle of the
-twins.
+"""The definition of compositing projected Gaussians: every splat at every pixel. The oracle of the twins.
 
 gsplat's rules (Ye et al., arXiv:2409.06765): at a pixel centre, alpha_n = min(0.999, o_n exp(-sigma_n)) with sigma =
 (A dx^2 + C dy^2) / 2 + B dx dy; splats with alpha < 1/255 or sigma < 0 are skipped; front to back, a pixel takes no
