@@ -2,6 +2,7 @@
 
 import argparse
 import os
+import signal
 import sys
 from pathlib import Path
 
@@ -98,13 +99,23 @@ def _run(found: config.Config, *, quiet: bool, path: Path | None = None) -> int:
         print(f"already done: {folder.path}")
         return 0
 
+    def leave(number: int, frame=None) -> int:
+        print(f"continue with: python launch.py resume {folder.path}", file=sys.stderr, flush=True)
+        return 128 + number
+
+    def at_once(number, frame):  # nothing may be raised into a half-done import of torch
+        folder.report("interrupted", folder.status().get("step", 0), "stopped while starting; the last checkpoint continues")
+        os._exit(leave(number))
+
+    for number in (signal.SIGINT, signal.SIGTERM):  # until the run puts its own in place, which saves first
+        signal.signal(number, at_once)
+
     from dream3d.run import Interrupted, execute
 
     try:
         result = execute(folder, quiet=quiet)
     except Interrupted as stop:
-        print(f"saved; continue with: python launch.py resume {folder.path}", file=sys.stderr)
-        return stop.code
+        return leave(stop.number)
     for file in result.exports.values():
         print(file)
     return 0

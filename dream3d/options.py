@@ -25,8 +25,9 @@ class Keep:
 
 @dataclass(frozen=True)
 class Export:
-    """The `export` section. faces: triangles of the mesh; texture: side of its texture in pixels; resolution: grid of the surface
-    reconstruction; frames: of the turntable; size: side of its pictures. mesh: false leaves the mesh out."""
+    """The `export` section. mesh: false leaves the mesh out; faces: its triangles; texture: side of its texture in pixels;
+    resolution: grid of the surface reconstruction; frames: of the turntable; size: side of pictures, and of the views that surface
+    and (twice that) colour are taken from."""
 
     mesh: bool = True
     faces: int = 10000

@@ -29,11 +29,11 @@ PACKAGES = ("torch", "numpy", "numba", "safetensors", "omegaconf", "trimesh", "s
 
 
 class Interrupted(Exception):
-    """SIGINT or SIGTERM arrived; the run has been saved. `code` is 130 or 143."""
+    """SIGINT or SIGTERM (`number`) arrived; the run has been saved."""
 
     def __init__(self, number: int):
         super().__init__(signal.Signals(number).name)
-        self.code = 128 + number
+        self.number = number
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ class Result:
     path: Path
     exports: dict[str, Path]
     scene: Representation
-    metrics: dict[str, float]
+    metrics: dict[str, int | float]
 
 
 class Run:
@@ -194,8 +194,7 @@ class Run:
 
         facts = {"prompt": self.config.values["prompt"], "seed": self.seed, "recipe": self.config.name}
         with torch.no_grad():
-            return export(scene, self.folder.path / "export", extras=facts, faces=settings.faces, texture=settings.texture,
-                          frames=settings.frames, progress=progress)  # fmt: skip
+            return export(scene, self.folder.path / "export", settings, extras=facts, progress=progress)
 
     def _tell(self, text: str) -> None:
         self.show.line(text)
@@ -257,7 +256,7 @@ def execute(folder: Folder, *, quiet: bool = False) -> Result:
         folder.report("interrupted", run.step, f"{stop}: saved; the same command, or resume, continues")
         raise
     except KeyboardInterrupt:
-        folder.report("interrupted", folder.status().get("step", 0), "stopped at once; the last checkpoint continues")
+        folder.report("interrupted", run.step, "stopped at once; the last checkpoint continues")
         raise
     except torch.OutOfMemoryError as error:
         raise _failed(folder, Mistake(f"out of memory: {str(error).splitlines()[0]}", fix="lower cameras.batch", code=4)) from error

@@ -279,7 +279,7 @@ class Points:
 @dataclass(frozen=True)
 class Mesh:
     """A triangle mesh, outward faces counter-clockwise. Colour per vertex, or per texel with one uv per face corner
-    (uv origin at the texture's lower left)."""
+    (uv (0, 0) is the texture's lower left corner, its row 0 the top)."""
 
     vertices: Float[Tensor, "V 3"]
     faces: Int[Tensor, "F 3"]

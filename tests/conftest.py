@@ -1,5 +1,9 @@
 """Toys for contract tests: a scene with every buffer and a prior with a real encoder, both small enough to differentiate jointly."""
 
+import os
+
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # before torch, as in the package
+
 import pytest
 import torch
 import torch.nn.functional as F

@@ -24,6 +24,7 @@ from dream3d.export.density import LEVEL, surface_of
 from dream3d.export.glb import write_glb
 from dream3d.export.surface import march, solid, surface
 from dream3d.export.texture import bake
+from dream3d.options import Export
 from dream3d.types import Mesh, Points
 
 QUICK = {"resolution": 64, "views": 32, "size": 128}
@@ -225,11 +226,9 @@ def test_khronos_finds_nothing(glb, rough, tmp_path):
 
 
 @pytest.fixture
-def quick(monkeypatch):
+def quick():
     """The whole export at a size for tests."""
-    monkeypatch.setattr(asset, "surface", lambda scene: surface(scene, **QUICK))
-    monkeypatch.setattr(asset, "bake", lambda mesh, scene, **sizes: bake(mesh, scene, views=12, size=128, **sizes))
-    return {"extras": EXTRAS, "faces": 1000, "texture": 128, "frames": 4}
+    return {"extras": EXTRAS, "settings": Export(faces=1000, texture=128, frames=4, size=64, resolution=64)}
 
 
 def test_the_same_scene_gives_the_same_bytes(quick, tmp_path):
@@ -258,7 +257,7 @@ def test_gaussians_come_as_splats_and_finished_files_stay(quick, tmp_path):
 
 
 def test_a_closed_mesh_is_exported_as_it_is(quick, tmp_path, rough):
-    made = asset.export(Blocks(handed=rough), tmp_path, **(quick | {"faces": len(rough.faces)}))
+    made = asset.export(Blocks(handed=rough), tmp_path, **(quick | {"settings": Export(faces=len(rough.faces), texture=128, frames=4, size=64)}))
     (mesh,) = trimesh.load(made["mesh"]).geometry.values()
     assert len(mesh.faces) == len(rough.faces)
 

@@ -24,7 +24,7 @@ from dream3d.systems.text_to_3d import TextTo3D
 
 ROOT = Path(dream3d.__file__).parent.parent
 QUICK = ["prompt=0", "prior={type: mixture, size: 32}", "renderer.count=60", "cameras.batch=2", "keep={preview: 0, steps: 4, seconds: 0}",
-         "export={mesh: true, faces: 300, texture: 64, resolution: 24, frames: 2, size: 32}", "penalties={}"]  # fmt: skip
+         "export={faces: 300, texture: 64, resolution: 24, frames: 2, size: 32}", "penalties={}"]  # fmt: skip
 TWO = "stages=[{share: 1}, {share: 1, guidance: {scale: 3}, renderer: {sh_degree: 1}}]"
 
 

@@ -14,35 +14,34 @@ from dream3d.export.surface import surface
 from dream3d.export.texture import bake
 from dream3d.export.video import contact_sheet, thumbnail, turntable
 from dream3d.interfaces import Representation
+from dream3d.options import Export
 from dream3d.types import Field, Mesh, Points
 
 
 def export(
     scene: Representation,
     folder: Path,
+    settings: Export = Export(),
     *,
     extras: dict,
-    faces: int = 10000,
-    texture: int = 1024,
-    frames: int = 60,
     progress: Callable[[str, float], None] | None = None,
     keep: bool = False,
 ) -> dict[str, Path]:
     """Writes the asset into `folder` and returns the files by kind: thumbnail, contact, splats (where the scene is made
-    of Gaussians), turntable, mesh. `extras` describe it inside the mesh file (prompt, seed, recipe; lighting is
+    of Gaussians), turntable, mesh (where `settings` want it). `extras` describe it inside the mesh file (prompt, seed, recipe; lighting is
     "baked"). `progress` hears the file's name and the share done before it. With `keep`, files that are there are not
     made again. Raises Mistake for a scene with nothing in it and for a full disk; files finished before stay."""
-    extras = {"lighting": "baked"} | extras
+    extras, size = {"lighting": "baked"} | extras, settings.size
     folder, handed = Path(folder), _settled(scene.handover())
     steps = {
-        "thumbnail": ("thumbnail.png", lambda path: thumbnail(scene, path)),
-        "contact": ("contact.png", lambda path: contact_sheet(scene, path)),
+        "thumbnail": ("thumbnail.png", lambda path: thumbnail(scene, path, size)),
+        "contact": ("contact.png", lambda path: contact_sheet(scene, path, size=size)),
         "splats": ("splats.ply", lambda path: write_ply(handed, path)),
-        "turntable": ("turntable.mp4", lambda path: turntable(scene, path, frames=frames)),
-        "mesh": ("mesh.glb", lambda path: write_glb(_mesh(scene, handed, faces, texture), path, extras)),
+        "turntable": ("turntable.mp4", lambda path: turntable(scene, path, frames=settings.frames, size=size)),
+        "mesh": ("mesh.glb", lambda path: write_glb(_mesh(scene, handed, settings), path, extras)),
     }
-    if not _splats(handed):
-        del steps["splats"]
+    missing = [kind for kind, there in (("splats", _splats(handed)), ("mesh", settings.mesh)) if not there]
+    steps = {kind: step for kind, step in steps.items() if kind not in missing}
     for number, (name, write) in enumerate(steps.values()):
         if progress is not None:
             progress(name, number / len(steps))
@@ -57,13 +56,14 @@ def _settled(data: Points | Mesh | Field) -> Points | Mesh | Field:
     return dataclasses.replace(data, **{k: v.detach().cpu() for k, v in values.items() if isinstance(v, Tensor)})
 
 
-def _mesh(scene: Representation, handed: Points | Mesh | Field, faces: int, texture: int) -> Mesh:
+def _mesh(scene: Representation, handed: Points | Mesh | Field, settings: Export) -> Mesh:
     """The scene's own mesh where that is closed, the surface of its Gaussians, or what renders show; with colour."""
     if isinstance(handed, Mesh) and closed(handed.faces):
         mesh = handed
     else:
-        mesh = surface_of(handed) if _splats(handed) else surface(scene)
-    return bake(mesh, scene, faces=faces, texture=texture)
+        fine = {"resolution": settings.resolution}
+        mesh = surface_of(handed, **fine) if _splats(handed) else surface(scene, **fine, size=settings.size)
+    return bake(mesh, scene, faces=settings.faces, texture=settings.texture, size=2 * settings.size)
 
 
 def _splats(data: Points | Mesh | Field) -> bool:
