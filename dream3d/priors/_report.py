@@ -16,7 +16,7 @@ from dream3d.priors._renders import orbit, spread
 from dream3d.toybox import world
 from dream3d.toybox.language import parse
 from dream3d.toybox.render import render
-from dream3d.types import Cameras, Render
+from dream3d.types import Cameras, Embedding, Render
 
 TIMES = (0.02, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.98)
 
@@ -29,35 +29,32 @@ def held_out(prompt: str, size: int, count: int = 16) -> tuple[Render, Cameras]:
 
 
 def measure(prior, prompt: str, *, times: tuple[float, ...] = TIMES, seed: int = 0) -> list[dict[str, float]]:
-    """Per t, at noisy held-out renders over white: effective renders 1 / sum rho^2 of the prompt, of the prompt with
-    its view word and of "" (median); root mean square error of x0_hat under the view word; milliseconds for 4 views x 2
-    rows."""
+    """Per t, at noisy held-out renders over white: effective renders 1 / sum rho^2 (median) under the prompt with its
+    view word ("text"), the prompt alone ("bare") and "" ("empty"); root mean square error of x0_hat under "text";
+    milliseconds for 4 views x 2 rows.
+    """
     shown, cameras = held_out(prompt, prior.spec.size)
     x = prior.encode(shown.rgb + 1 - shown.alpha)
     named = [f"{prompt}, {VIEW_WORDS[i]} view" for i in view_index(cameras).tolist()]
-    rows = {"bare": prior.text([prompt] * len(x)), "text": prior.text(named), "empty": prior.text([""] * len(x))}
+    texts = {"text": named, "bare": [prompt] * len(x), "empty": [""] * len(x)}
+    rows = {name: prior.text(prompts) for name, prompts in texts.items()}
     prior.prepare()
-    noise, table = torch.randn(x.shape, generator=torch.Generator().manual_seed(seed)), []
-    for value in times:
-        t = torch.full((len(x),), value)
-        alpha, sigma = (per_view(v, x) for v in prior.alpha_sigma(t))
-        z = alpha * x + sigma * noise
-        found = {name: 1 / prior.responsibilities(z, t, text, cameras).square().sum(1) for name, text in rows.items()}
-        x0 = x0_from_eps(prior, z, t, prior.eps(z, t, rows["text"], cameras))
-        some = torch.arange(4).repeat(2)
-        both = rows["text"].cat([rows["text"].at(some[:4]), rows["empty"].at(some[:4])])
-        started = time.perf_counter()
-        prior.eps(z[some], t[some], both, cameras.at(some))
-        spent = 1000 * (time.perf_counter() - started)
-        table.append(
-            {
-                "t": value,
-                **{k: v.median().item() for k, v in found.items()},
-                "error": (x0 - x).square().mean().sqrt().item(),
-                "ms": spent,
-            }
-        )
-    return table
+    noise = torch.randn(x.shape, generator=torch.Generator().manual_seed(seed))
+    return [_measure(prior, x, noise, torch.full((len(x),), t), rows, cameras) for t in times]
+
+
+def _measure(prior, x, noise, t, rows: dict[str, Embedding], cameras: Cameras) -> dict[str, float]:
+    alpha, sigma = (per_view(v, x) for v in prior.alpha_sigma(t))
+    z = alpha * x + sigma * noise
+    rho = {name: prior.responsibilities(z, t, text, cameras) for name, text in rows.items()}
+    found = {name: (1 / r.square().sum(1)).median().item() for name, r in rho.items()}
+    x0 = x0_from_eps(prior, z, t, prior.eps(z, t, rows["text"], cameras))
+    four = torch.arange(4).repeat(2)
+    both = Embedding.cat([rows["text"].at(four[:4]), rows["empty"].at(four[:4])])
+    started = time.perf_counter()
+    prior.eps(z[four], t[four], both, cameras.at(four))
+    spent = 1000 * (time.perf_counter() - started)
+    return {"t": t[0].item(), **found, "error": (x0 - x).square().mean().sqrt().item(), "ms": spent}
 
 
 def main() -> None:
@@ -67,9 +64,9 @@ def main() -> None:
     parser.add_argument("settings", nargs="*", help="for example tangents=4 renders=1600")
     arguments = parser.parse_args()
     try:
-        _print(arguments.prompt, dict(item.split("=", 1) for item in arguments.settings))
-    except (Mistake, ValueError) as error:
-        parser.exit(2, f"{error}\n")
+        _print(arguments.prompt, dict(item.partition("=")[::2] for item in arguments.settings))
+    except Mistake as error:
+        parser.exit(error.code, f"error: {error}\n")
 
 
 def _print(prompt: str, settings: dict[str, str]) -> None:

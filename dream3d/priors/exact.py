@@ -147,9 +147,9 @@ class Exact(Prior):
         wishes = [self.rows[i] for i in text.tokens[:, 0, 0].long().tolist()]
         noisy = self._noisy(x, t, render)
         logits, shifts = {}, {}
-        for wish, parts in self.libraries.items():
-            prior = torch.stack([_log_weights(parts, wish, row) for row in wishes])
+        for wish, prior in self._chosen(wishes).items():
             if prior.isfinite().any():
+                parts = self.libraries[wish]
                 if self.camera is not None and cameras is not None:
                     prior = prior + _kernel(parts, cameras, self.camera)
                 inner, gram = parts.inner(noisy.y, noisy.colour), parts.over(noisy.colour)
@@ -157,6 +157,16 @@ class Exact(Prior):
                 density, shifts[wish] = parts.log_density(inner, gram, noisy.square, x[0].numel(), *scale)
                 logits[wish] = density + prior
         return noisy, logits, shifts
+
+    def _chosen(self, wishes: list[Wish]) -> dict[Wish, Float[Tensor, "Q _"]]:
+        """log pi per library and row."""
+        each = {
+            wish: torch.stack([_log_weights(parts, wish, row) for row in wishes])
+            for wish, parts in self.libraries.items()
+        }
+        if not torch.cat(list(each.values()), 1).isfinite().any(1).all():
+            raise Mistake(f"among {self.others} other renders none is seen from that side", fix="raise prior.others")
+        return each
 
     def _noisy(self, x: Tensor, t: Tensor, render: Render | None) -> _Noisy:
         alpha, sigma = self.alpha_sigma(t.float())

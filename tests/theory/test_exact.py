@@ -215,6 +215,12 @@ def test_words():
             Exact(**wrong)
 
 
+def test_a_row_without_renders_is_a_mistake():
+    prior = Exact(size=8, others=1)
+    with pytest.raises(Mistake, match="others"):
+        prior.eps(draw(2, 3, 8, 8), torch.full((2,), 0.5), prior.text([", front view", ", back view"]))
+
+
 def test_same_bytes_whatever_the_global_generator():
     one = tiny()
     torch.manual_seed(5)
