@@ -34,8 +34,9 @@ class Gaussians(Representation):
     Between progress `densify_from` and `densify_until`, after every `densify_every` of the run (fractions): the
     `densify_share` with the largest mean screen-space gradient become two each, up to `max_count`: those above
     `split_scale` metres split, smaller ones are cloned; what is below `prune_opacity` or above `prune_scale` metres
-    goes. `reset_every` (a fraction; 0: never) lowers all opacities to `reset_opacity`. backend "auto": numba for
-    float32 on the CPU, else torch.
+    goes. `reset_every` (a fraction; 0: never) lowers all opacities to `reset_opacity`. antialias: a scene fitted at 64
+    pixels looks the same at 512 (off: the reference code's rule, where small splats grow as pixels do). backend "auto":
+    numba for float32 on the CPU, else torch.
     """
 
     def __init__(
@@ -46,6 +47,7 @@ class Gaussians(Representation):
         radius: float = 0.6,
         opacity: float = 0.1,
         sh_degree: Literal[0, 1, 2, 3] = 0,
+        antialias: bool = True,
         backend: Literal["auto", "numba", "torch"] = "auto",
         lr_position: Ramp = Ramp(5e-3, 2e-4, shape="exp"),
         lr_scale: Ramp = Ramp(1e-2, 2e-3, shape="exp"),
@@ -64,7 +66,8 @@ class Gaussians(Representation):
         reset_opacity: float = 0.05,
     ):
         super().__init__()
-        self.count, self.opacity, self.sh_degree, self.backend = count, opacity, sh_degree, backend
+        self.count, self.opacity, self.sh_degree = count, opacity, sh_degree
+        self.antialias, self.backend = antialias, backend
         self.rates = {"position": lr_position, "log_scale": lr_scale, "rotation": lr_rotation, "logit": lr_opacity,
                       "colour": lr_colour, "harmonics": lr_colour}  # fmt: skip
         self.densify_from, self.densify_until, self.densify_every = densify_from, densify_until, densify_every
@@ -93,7 +96,7 @@ class Gaussians(Representation):
             splats.means2d.retain_grad()
         colours, normals, labels = self._colours(cameras), self._normals(turn, cameras), self._labels(cameras)
         features = torch.cat([colours, splats.depths[..., None], normals, *labels], -1)
-        weight = torch.where(splats.visible, opacity, 0)
+        weight = torch.where(splats.visible, opacity * splats.fade if self.antialias else opacity, 0)
         composite = splat_numba.composite if self._backend() == "numba" else splat_torch.composite
         size = cameras.height, cameras.width
         image, alpha = composite(splats.means2d, splats.conics, weight, features, splats.depths, *size)

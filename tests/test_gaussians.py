@@ -66,6 +66,17 @@ def test_projection_is_the_pinhole_and_its_jacobian():
             torch.testing.assert_close(splats.means2d[view, n], pinhole(made.position[n]))
 
 
+@pytest.mark.parametrize("antialias", [True, False])
+def test_a_small_splat_keeps_its_light_at_every_resolution(antialias):
+    """The share of the picture that a splat far under a pixel covers: the same at 32 and 256 pixels, unless told otherwise."""
+    made = scene(1, antialias=antialias)
+    made.position.data.zero_()
+    made.log_scale.data.fill_(math.log(0.012))
+    made.logit.data.fill_(-1.0)
+    small, large = (made.render(ring(1, size=size)).alpha.mean().item() for size in (32, 256))
+    assert (small == pytest.approx(large, rel=0.15)) if antialias else small > 5 * large
+
+
 def test_nothing_behind_the_camera_and_no_nan_from_it():
     made = varied(50)
     made.position.data[:25] = torch.tensor([0.0, -4.0, 0.0])  # behind the front camera at y = -3

@@ -1,6 +1,7 @@
 """Gaussians in the world to splats on the image: EWA projection (Zwicker et al. 2001) by gsplat's rules, in torch.
 
-eps2d 0.3 is added to the screen covariance (no compensation of opacity), the near plane is 0.01, and the Jacobian is
+eps2d 0.3 is added to the screen covariance, and `fade` is by how much that made a splat brighter (Mip-Splatting, Yu et al.,
+arXiv:2311.16493; gsplat's "antialiased"), the near plane is 0.01, and the Jacobian is
 taken at a point clamped to 1.3 times the field of view (Ye et al., arXiv:2409.06765). One difference: the determinant
 is summed from squares (Lagrange's identity), so that long thin splats keep a positive definite conic.
 """
@@ -16,15 +17,17 @@ from torch import Tensor
 from dream3d.types import Cameras
 
 EPS2D, NEAR, MARGIN = 0.3, 0.01, 0.3
+FLAT = 1e-6  # pixel^4: a splat seen edge-on has no area, but a gradient
 
 
 @dataclass(frozen=True)
 class Splats:
-    """means2d in pixels, conics (xx, xy, yy) in 1 / pixel^2, camera z in metres, half the extent in pixels at alpha =
+    """means2d in pixels, conics (xx, xy, yy) in 1 / pixel^2, the factor (0, 1] on opacity that keeps a splat's light, camera z in metres, half the extent in pixels at alpha =
     1/255 (`radii`, 0 where a splat does not touch the image), and which splats do."""
 
     means2d: Float[Tensor, "B N 2"]
     conics: Float[Tensor, "B N 3"]
+    fade: Float[Tensor, "B N"]
     depths: Float[Tensor, "B N"]
     radii: Float[Tensor, "B N"]
     visible: Bool[Tensor, "B N"]
@@ -56,12 +59,12 @@ def project(
     spread = (turn @ axes.movedim(1, 0).flatten(1)).unflatten(-1, (-1, 3))  # B 3 N 3: the axes in each camera
     u = (fx / z)[..., None] * spread[:, 0] - (fx * tx / (z * z))[..., None] * spread[:, 2]
     v = (fy / z)[..., None] * spread[:, 1] - (fy * ty / (z * z))[..., None] * spread[:, 2]
-    conics, reach = _conics(u, v, opacity.detach())
+    conics, fade, reach = _conics(u, v, opacity.detach())
     means2d = torch.stack([fx * x / z + cx, fy * y / z + cy], -1)
     size = means2d.new_tensor([cameras.width, cameras.height])
     inside = ((means2d + reach > 0) & (means2d - reach < size)).all(-1)
     visible = front & inside & (opacity * 255 > 1)
-    return Splats(means2d, conics, z, torch.where(visible, reach.amax(-1), 0).detach(), visible)
+    return Splats(means2d, conics, fade, z, torch.where(visible, reach.amax(-1), 0).detach(), visible)
 
 
 def _limits(focal: Float[Tensor, "B 1"], centre: Float[Tensor, "B 1"], size: int) -> tuple[Tensor, Tensor]:
@@ -71,16 +74,18 @@ def _limits(focal: Float[Tensor, "B 1"], centre: Float[Tensor, "B 1"], size: int
 
 def _conics(
     u: Float[Tensor, "B N 3"], v: Float[Tensor, "B N 3"], opacity: Float[Tensor, " N"]
-) -> tuple[Float[Tensor, "B N 3"], Float[Tensor, "B N 2"]]:
-    """The inverse of [u v]^T [u v] + eps2d, and how far alpha >= 1/255 reaches along x and y."""
+) -> tuple[Float[Tensor, "B N 3"], Float[Tensor, "B N"], Float[Tensor, "B N 2"]]:
+    """The inverse of [u v]^T [u v] + eps2d, the root of the ratio of determinants without and with eps2d, and how far
+    alpha >= 1/255 reaches along x and y."""
     uu, uv, vv = (u * u).sum(-1), (u * v).sum(-1), (v * v).sum(-1)
     cross = torch.linalg.cross(u, v)
-    det = (cross * cross).sum(-1) + EPS2D * (uu + vv) + EPS2D**2
+    area = (cross * cross).sum(-1)
+    det = area + EPS2D * (uu + vv) + EPS2D**2
     conics = torch.stack([vv + EPS2D, -uv, uu + EPS2D], -1) / det[..., None]
     scale = (2 * (255 * opacity).clamp(min=1).log()).sqrt()
     with torch.no_grad():
         reach = scale[:, None] * torch.stack([uu + EPS2D, vv + EPS2D], -1).sqrt()
-    return conics, reach
+    return conics, ((area + FLAT) / (det + FLAT)).sqrt(), reach
 
 
 C0 = math.sqrt(1 / (4 * math.pi))
