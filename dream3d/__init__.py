@@ -16,6 +16,6 @@ def __getattr__(name: str):
     """`generate` and `load` import torch, so they are looked up only when they are used."""
     if name not in ("generate", "load"):
         raise AttributeError(f"module 'dream3d' has no attribute {name!r}")
-    from dream3d import run
+    from dream3d import api
 
-    return getattr(run, name)
+    return getattr(api, name)

@@ -51,7 +51,9 @@ def available(catalogue: str) -> list[str]:
 def signature(catalogue: str, name: str, *, where: str = "") -> Signature:
     """The class called `name`, read from its source. Raises Mistake with the nearest names."""
     if name not in available(catalogue):
-        raise Mistake(f"there is no {catalogue} {name!r}", where=where, near=", ".join(nearest(name, available(catalogue))))
+        raise Mistake(
+            f"there is no {catalogue} {name!r}", where=where, near=", ".join(nearest(name, available(catalogue)))
+        )
     module = plugins.get((catalogue, name)) or f"dream3d.{catalogue}" + ("" if catalogue in MODULES else f".{name}")
     path = Path(importlib.util.find_spec(module).origin)
     node = _class(ast.parse(path.read_text(encoding="utf-8")), catalogue, name, path)
@@ -66,7 +68,9 @@ def load(found: Signature) -> type:
 def make(catalogue: str, settings: dict, *positional):
     """An instance from validated settings ({type: name, ...}) and what only the builder knows."""
     found = signature(catalogue, settings["type"])
-    own = {key: typed(value, found.parameters[key][0], key) for key, value in settings.items() if key in found.parameters}
+    own = {
+        key: typed(value, found.parameters[key][0], key) for key, value in settings.items() if key in found.parameters
+    }
     return load(found)(*positional, **own)
 
 
@@ -103,7 +107,9 @@ def penalties() -> list[str]:
 
 def sees() -> list[str]:
     """What a term may look at: the keys of SEES in dream3d/sees.py."""
-    table = next(n for n in _tree("dream3d.sees").body if isinstance(n, ast.AnnAssign) and ast.unparse(n.target) == "SEES")
+    table = next(
+        n for n in _tree("dream3d.sees").body if isinstance(n, ast.AnnAssign) and ast.unparse(n.target) == "SEES"
+    )
     return [ast.literal_eval(key) for key in table.value.keys]
 
 
@@ -122,7 +128,9 @@ def _class(tree: ast.Module, catalogue: str, name: str, path: Path) -> ast.Class
         case [only]:
             return only
         case found:
-            raise Mistake(f"{name} must hold exactly one class that derives from {base}, but has {len(found)}", where=str(path))
+            raise Mistake(
+                f"{name} must hold exactly one class that derives from {base}, but has {len(found)}", where=str(path)
+            )
 
 
 def _parameters(node: ast.ClassDef):
@@ -247,7 +255,11 @@ def _check_needs(name: str, guidance, prior) -> None:
     """What a formula needs of its prior is known before any work."""
     if missing := sorted(guidance.needs - prior.spec.capabilities):
         offers = ", ".join(sorted(prior.spec.capabilities)) or "nothing special"
-        raise Mistake(f"guidance {name!r} needs a prior with: {', '.join(missing)}", where="prior", near=f"this prior offers {offers}")
+        raise Mistake(
+            f"guidance {name!r} needs a prior with: {', '.join(missing)}",
+            where="prior",
+            near=f"this prior offers {offers}",
+        )
 
 
 def _clip(value):

@@ -24,7 +24,9 @@ def look_at(
     """Cameras on a sphere looking at the origin, z up in the image (straight down, +y is up). Angles in radians; `size` is
     the image's side or (height, width); `more` goes to Cameras."""
     height, width = (size, size) if isinstance(size, int) else size
-    distance, fovy = (torch.as_tensor(v, dtype=azimuth.dtype, device=azimuth.device).expand_as(azimuth) for v in (distance, fovy))
+    distance, fovy = (
+        torch.as_tensor(v, dtype=azimuth.dtype, device=azimuth.device).expand_as(azimuth) for v in (distance, fovy)
+    )
     sa, ca, se, ce = azimuth.sin(), azimuth.cos(), elevation.sin(), elevation.cos()
     outward = torch.stack([sa * ce, -ca * ce, se], -1)
     right = torch.stack([ca, sa, torch.zeros_like(sa)], -1)  # d outward / d azimuth: defined at the poles too
@@ -74,14 +76,20 @@ class Orbit:
         low, high = (math.sin(math.radians(e)) for e in self.elevation)
         elevation = torch.asin(low + (high - low) * v)
         return look_at(
-            torch.deg2rad(azimuth), elevation, _between(self.distance, d), torch.deg2rad(_between(self.fovy, f)), size=self.size
+            torch.deg2rad(azimuth),
+            elevation,
+            _between(self.distance, d),
+            torch.deg2rad(_between(self.fovy, f)),
+            size=self.size,
         )
 
 
 class Front:
     """The same frontal view for every row: the playground of images (renderer: plane)."""
 
-    def __init__(self, size: int, *, batch: int = 1, azimuth: float = 0.0, elevation: float = 15.0, resolution: int | None = None):
+    def __init__(
+        self, size: int, *, batch: int = 1, azimuth: float = 0.0, elevation: float = 15.0, resolution: int | None = None
+    ):
         self.batch, self.size, self.azimuth, self.elevation = batch, resolution or size, azimuth, elevation
 
     def __call__(self, now: Step) -> Cameras:

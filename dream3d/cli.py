@@ -39,10 +39,14 @@ def generate(words: list[str]) -> int:
                                      formatter_class=argparse.RawDescriptionHelpFormatter)  # fmt: skip
     parser.add_argument("--config", metavar="NAME", help="a YAML file, or the name of a bundled recipe")
     parser.add_argument("--dry-run", action="store_true", help="check and print the complete configuration, and stop")
-    parser.add_argument("--plugin", action="append", default=[], metavar="MODULE", help="a dotted module with one new class in it")
+    parser.add_argument(
+        "--plugin", action="append", default=[], metavar="MODULE", help="a dotted module with one new class in it"
+    )
     parser.add_argument("--quiet", action="store_true")
     parser.add_argument("--version", action="version", version=f"dream3d {__version__}")
-    parser.add_argument("overrides", nargs="*", metavar="key=value", help='prompt="a red car", seed, steps, out, device, section.key')
+    parser.add_argument(
+        "overrides", nargs="*", metavar="key=value", help='prompt="a red car", seed, steps, out, device, section.key'
+    )
     options = parser.parse_intermixed_args(words)
     if options.config is None:
         parser.print_help()
@@ -68,18 +72,24 @@ def resume(words: list[str]) -> int:
 
 def export(words: list[str]) -> int:
     """Write the files of a run again, from its newest checkpoint."""
-    parser = argparse.ArgumentParser("dream3d export", description="Write a run's files again, from its newest checkpoint.")
+    parser = argparse.ArgumentParser(
+        "dream3d export", description="Write a run's files again, from its newest checkpoint."
+    )
     parser.add_argument("run", type=Path)
-    parser.add_argument("overrides", nargs="*", metavar="key=value", help="of the export section: faces=5000 texture=512")
+    parser.add_argument(
+        "overrides", nargs="*", metavar="key=value", help="of the export section: faces=5000 texture=512"
+    )
     options = parser.parse_args(words)
     found = _stored(options.run, [f"export.{text}" for text in options.overrides])
 
+    from dream3d.api import load
     from dream3d.export.asset import export as write
     from dream3d.options import Export
-    from dream3d.run import load
 
-    facts = {"prompt": found.values["prompt"], "seed": found.values["seed"], "recipe": found.name}
-    for path in write(load(options.run).scene, options.run / "export", Export(**found.values["export"]), extras=facts).values():
+    facts = {"prompt": found.values["prompt"], "seed": found.values["seed"], "recipe": found.values["name"]}
+    for path in write(
+        load(options.run).scene, options.run / "export", Export(**found.values["export"]), extras=facts
+    ).values():
         print(path)
     return 0
 
@@ -104,13 +114,16 @@ def _run(found: config.Config, *, quiet: bool, path: Path | None = None) -> int:
         return 128 + number
 
     def at_once(number, frame):  # nothing may be raised into a half-done import of torch
-        folder.report("interrupted", folder.status().get("step", 0), "stopped while starting; the last checkpoint continues")
+        folder.report(
+            "interrupted", folder.status().get("step", 0), "stopped while starting; the last checkpoint continues"
+        )
         os._exit(leave(number))
 
     for number in (signal.SIGINT, signal.SIGTERM):  # until the run puts its own in place, which saves first
         signal.signal(number, at_once)
 
-    from dream3d.run import Interrupted, execute
+    from dream3d.api import execute
+    from dream3d.run import Interrupted
 
     try:
         result = execute(folder, quiet=quiet)

@@ -23,19 +23,18 @@ from dream3d.schedule import Ramp, Times
 
 PLUGINS = {"prior": "priors", "renderer": "renderers", "cameras": "cameras", "background": "background",
            "optimizer": "optim", "system": "systems", "guidance": "guidance"}  # fmt: skip
-DEFAULTS = {"prompt": "", "negative": "", "prior": {"type": "exact"}, "guidance": {"type": "sds"}, "renderer": {"type": "gaussians"},
-            "cameras": {"type": "orbit"}, "background": {"type": "random"}, "optimizer": {"type": "adam"}, "penalties": {},
-            "clip": None, "steps": 600, "stages": [], "seed": 0, "device": "auto", "system": {"type": "text_to_3d"},
-            "text": {}, "keep": {}, "export": {}, "out": None}  # fmt: skip
-PER_RUN = ("seed", "device", "out", "stages", "steps", "keep", "export")  # what a stage cannot change
-PLAIN = {"negative": str, "seed": int, "steps": int, "device": str, "out": str | None}
+DEFAULTS = {"name": "", "prompt": "", "negative": "", "prior": {"type": "exact"}, "guidance": {"type": "sds"},
+            "renderer": {"type": "gaussians"}, "cameras": {"type": "orbit"}, "background": {"type": "random"},
+            "optimizer": {"type": "adam"}, "penalties": {}, "clip": None, "steps": 600, "stages": [], "seed": 0,
+            "device": "auto", "system": {"type": "text_to_3d"}, "text": {}, "keep": {}, "export": {}, "out": None}  # fmt: skip
+PER_RUN = ("name", "seed", "device", "out", "stages", "steps", "keep", "export")  # what a stage cannot change
+PLAIN = {"name": str, "negative": str, "seed": int, "steps": int, "device": str, "out": str | None}
 
 
 @dataclass(frozen=True)
 class Config:
     """A checked configuration. `values` is complete (defaults filled in) and plain; `origins` says where each path was set."""
 
-    name: str
     values: dict[str, Any]
     origins: dict[str, str] = field(default_factory=dict)
 
@@ -84,7 +83,8 @@ def load(name: str, overrides: list[str] | tuple[str, ...] = ()) -> Config:
         values, origins = _extend(str(base), path, values, origins)
     for text in overrides:
         override(values, origins, text)
-    found = Config(path.stem, values, origins)
+    values.setdefault("name", path.stem)
+    found = Config(values, origins)
     return dataclasses.replace(found, values=_check(found))
 
 
@@ -98,7 +98,9 @@ def _extend(base: str, path: Path, values: dict, origins: dict) -> tuple[dict, d
 
 def _merge(below: Any, above: Any) -> Any:
     """Mappings merge key by key; a mapping with another `type` replaces the whole section, as everything else does."""
-    if not (isinstance(below, dict) and isinstance(above, dict)) or above.get("type", below.get("type")) != below.get("type"):
+    if not (isinstance(below, dict) and isinstance(above, dict)) or above.get("type", below.get("type")) != below.get(
+        "type"
+    ):
         return copy.deepcopy(above)
     merged = {key: _merge(below[key], above[key]) if key in below and key in above else (above | below)[key]
               for key in {**below, **above}}  # fmt: skip
@@ -132,24 +134,32 @@ def _check_stage(config: Config, full: dict, stage: Any, i: int) -> None:
     if build.typed(stage.get("share", 1.0), float, f"stages.{i}.share", config.where(f"stages.{i}")) <= 0:
         raise Mistake(f"stages.{i}.share must be above 0", where=config.where(f"stages.{i}.share"))
     shifted = {k.removeprefix(f"stages.{i}."): v for k, v in config.origins.items() if k.startswith(f"stages.{i}.")}
-    _fill(_merge(full, {k: v for k, v in stage.items() if k != "share"}), Config(config.name, full, config.origins | shifted))
+    _fill(
+        _merge(full, {k: v for k, v in stage.items() if k != "share"}),
+        Config(full, config.origins | shifted),
+    )
 
 
 def _fill(values: dict[str, Any], config: Config | None = None) -> dict[str, Any]:
     """The same settings with every default written out; each is checked on the way."""
-    config = config or Config("", values)
+    config = config or Config(values)
     out = {key: plain(build.typed(values[key], kind, key, config.where(key))) for key, kind in PLAIN.items()}
     out["prompt"] = _prompt(values["prompt"], config)
     for key in ("prior", "renderer", "cameras", "background", "optimizer", "system"):
         out[key] = _plugin(config, key, values[key])
     terms = values["guidance"] if isinstance(values["guidance"], list) else [values["guidance"]]
-    filled = [_plugin(config, f"guidance.{i}" if isinstance(values["guidance"], list) else "guidance", t) for i, t in enumerate(terms)]
+    filled = [
+        _plugin(config, f"guidance.{i}" if isinstance(values["guidance"], list) else "guidance", t)
+        for i, t in enumerate(terms)
+    ]
     out["guidance"] = filled if isinstance(values["guidance"], list) else filled[0]
     for key, cls in build.OPTIONS.items():
         out[key] = _settings(config, key, _mapping(config, key, values[key]), build.option_parameters(cls))
     out["penalties"] = _named_ramps(config, "penalties", values["penalties"], build.penalties())
     clip = values["clip"]
-    out["clip"] = _named_ramps(config, "clip", clip, None) if isinstance(clip, dict) else _optional_ramp(config, "clip", clip)
+    out["clip"] = (
+        _named_ramps(config, "clip", clip, None) if isinstance(clip, dict) else _optional_ramp(config, "clip", clip)
+    )
     if out["steps"] < 1:
         raise Mistake(f"steps must be at least 1, but it is {out['steps']}", where=config.where("steps"))
     out["stages"] = copy.deepcopy(values["stages"])
@@ -172,7 +182,10 @@ def _plugin(config: Config, path: str, settings: Any) -> dict[str, Any]:
     if catalogue == "guidance":
         known = {**known, **build.term_parameters()}
     filled = _settings(config, path, {k: v for k, v in settings.items() if k != "type"}, known)
-    return {"type": name, **{k: v for k, v in filled.items() if k not in VERBATIM or v is not None}}  # a written null is a word
+    return {
+        "type": name,
+        **{k: v for k, v in filled.items() if k not in VERBATIM or v is not None},
+    }  # a written null is a word
 
 
 def _mapping(config: Config, path: str, value: Any) -> dict[str, Any]:
@@ -213,7 +226,10 @@ def _named_ramps(config: Config, path: str, given: Any, known: list[str] | None)
     for key in given:
         if known is not None and key not in known:
             raise _unknown(config, key, path, known)
-    return {key: plain(build.typed(value, Ramp, f"{path}.{key}", config.where(f"{path}.{key}"))) for key, value in given.items()}
+    return {
+        key: plain(build.typed(value, Ramp, f"{path}.{key}", config.where(f"{path}.{key}")))
+        for key, value in given.items()
+    }
 
 
 def _optional_ramp(config: Config, path: str, value: Any) -> Any:
@@ -247,7 +263,11 @@ def plain(value: Any) -> Any:
         return plain(value.low) if value.low == value.high else [plain(value.low), plain(value.high)]
     if isinstance(value, Ramp):
         fields = {f.name: getattr(value, f.name) for f in dataclasses.fields(value)}
-        return value.start if value.end is None else {k: v for k, v in fields.items() if v != Ramp.__dataclass_fields__[k].default}
+        return (
+            value.start
+            if value.end is None
+            else {k: v for k, v in fields.items() if v != Ramp.__dataclass_fields__[k].default}
+        )
     if isinstance(value, tuple | list):
         return [plain(v) for v in value]
     return {k: plain(v) for k, v in value.items()} if isinstance(value, dict) else value

@@ -36,9 +36,7 @@ def x0_from_eps(
     return (z - per_view(sigma, z) * eps) / per_view(alpha, z)
 
 
-def cfg(
-    cond: Float[Tensor, "B C h w"], uncond: Float[Tensor, "B C h w"], scale: float
-) -> Float[Tensor, "B C h w"]:
+def cfg(cond: Float[Tensor, "B C h w"], uncond: Float[Tensor, "B C h w"], scale: float) -> Float[Tensor, "B C h w"]:
     """Classifier-free guidance, uncond + scale (cond - uncond): 1 is no guidance. Codes that write cond + s (cond - uncond)
     (DreamFusion's form) mean scale = s + 1 here."""
     return uncond + scale * (cond - uncond)

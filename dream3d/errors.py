@@ -8,7 +8,9 @@ class Mistake(Exception):
 
     def __init__(self, problem: str, *, where: str = "", near: str = "", fix: str = "", code: int = 2):
         super().__init__(problem)
-        self.lines = [problem] + [f"  {label}: {text}" for label, text in (("at", where), ("try", near), ("fix", fix)) if text]
+        self.lines = [problem] + [
+            f"  {label}: {text}" for label, text in (("at", where), ("try", near), ("fix", fix)) if text
+        ]
         self.code = code
 
     def __str__(self) -> str:

@@ -36,7 +36,7 @@ class Folder:
         """Where this configuration runs: `out`, else the newest folder it has run in, else a new one."""
         if config.values["out"]:
             return Path(config.values["out"])
-        base, tail = Path("runs") / config.name, f"-{slug(config.values['prompt'])}-{config.hash}"
+        base, tail = Path("runs") / slug(config.values["name"]), f"-{slug(config.values['prompt'])}-{config.hash}"
         earlier = sorted(p for p in base.glob(f"*{tail}") if (p / "config.yaml").is_file())
         return earlier[-1] if earlier else base / (time.strftime("%Y%m%d-%H%M%S") + tail)
 
@@ -47,9 +47,13 @@ class Folder:
             self.lock.acquire(timeout=0)
         except Timeout:
             pid = self.status().get("pid", "another process")
-            raise Mistake(f"this run is already going on (process {pid})", where=str(self.path), fix="wait, or give out=ANOTHER") from None
+            raise Mistake(
+                f"this run is already going on (process {pid})", where=str(self.path), fix="wait, or give out=ANOTHER"
+            ) from None
         except OSError as error:
-            raise Mistake(f"the run folder cannot be made: {error.strerror}", where=str(self.path), fix="give out=SOMEWHERE") from None
+            raise Mistake(
+                f"the run folder cannot be made: {error.strerror}", where=str(self.path), fix="give out=SOMEWHERE"
+            ) from None
 
     def _claim(self, resume: bool) -> None:
         """A folder that holds another configuration is left alone."""
@@ -64,7 +68,11 @@ class Folder:
             self.report("running", 0, "preparing")
         elif not resume and self.stored_hash() != self.config.hash:
             self.close()
-            raise Mistake("this folder holds a run of another configuration", where=str(stored), fix="give another out=, or delete it")
+            raise Mistake(
+                "this folder holds a run of another configuration",
+                where=str(stored),
+                fix="give another out=, or delete it",
+            )
 
     def stored_hash(self) -> str:
         from dream3d.config import load
@@ -82,7 +90,14 @@ class Folder:
         """Write status.json: state is running, done, failed or interrupted."""
         old = self.status()
         started = old.get("started", time.time())
-        status = {"state": state, "step": step, "reason": reason, "pid": os.getpid(), "started": started, "updated": time.time()}
+        status = {
+            "state": state,
+            "step": step,
+            "reason": reason,
+            "pid": os.getpid(),
+            "started": started,
+            "updated": time.time(),
+        }
         files.write_json(self.path / "status.json", {**status, "version": __version__, **more})
 
     def tell(self, line: str) -> None:

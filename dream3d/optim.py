@@ -30,7 +30,9 @@ def _largest(gradient: Float[Tensor, "B H W C"]) -> Float[Tensor, "B H W 1"]:
 def _clip(gradient: Float[Tensor, "B H W C"], limit: float | None) -> Float[Tensor, "B H W C"]:
     if limit is None:
         return gradient
-    return gradient * (limit / _largest(gradient)).clamp(max=1)  # 0 / 0 cannot happen: limit > 0, so 0 gives inf, clamped
+    return gradient * (limit / _largest(gradient)).clamp(
+        max=1
+    )  # 0 / 0 cannot happen: limit > 0, so 0 gives inf, clamped
 
 
 class Adam:

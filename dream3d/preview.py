@@ -42,9 +42,15 @@ def _wanted(term, render, cameras, now: Step) -> Float[Tensor, "B H W C"]:
 
 def _centred(gradient: Float[Tensor, "B H W 3"]) -> Float[Tensor, "B H W 3"]:
     """Minus the gradient around grey: brighter where the render should become brighter."""
-    largest = gradient.abs().flatten().float().quantile(0.99).clamp(min=1e-12) if gradient.numel() < 1 << 24 else gradient.abs().max()
+    largest = (
+        gradient.abs().flatten().float().quantile(0.99).clamp(min=1e-12)
+        if gradient.numel() < 1 << 24
+        else gradient.abs().max()
+    )
     return 0.5 - gradient / (2 * largest)
 
 
 def _resize(image: Float[Tensor, "B H W 3"], side: int) -> Float[Tensor, "B h w 3"]:
-    return F.interpolate(image.movedim(-1, 1), (side, side * image.shape[2] // image.shape[1]), mode="nearest").movedim(1, -1)
+    return F.interpolate(image.movedim(-1, 1), (side, side * image.shape[2] // image.shape[1]), mode="nearest").movedim(
+        1, -1
+    )

@@ -29,7 +29,9 @@ class Prompt:
         picks = {"text": bare + 1 + view if self.words.views else bare, "bare": bare}
         picks |= {"negative": self._constant(n, -2), "empty": self._constant(n, -1)}
         picks |= {word: bare + 1 + i for i, word in enumerate(VIEW_WORDS)}
-        return Condition({name: self.embedding.at(index.to(self.embedding.tokens.device)) for name, index in picks.items()})
+        return Condition(
+            {name: self.embedding.at(index.to(self.embedding.tokens.device)) for name, index in picks.items()}
+        )
 
     def _constant(self, n: int, row: int) -> Int[Tensor, " n"]:
         return torch.full((n,), len(self.strings) + row)

@@ -16,7 +16,9 @@ def read(path: Path) -> tuple[dict[str, Any], dict[str, str]]:
     try:
         if path.stat().st_size > LIMITS["bytes"]:
             raise Mistake("this configuration is larger than 1 MiB", where=str(path))
-        node = yaml.compose(path.read_text(encoding="utf-8"), Loader=yaml.CSafeLoader if yaml.__with_libyaml__ else yaml.SafeLoader)
+        node = yaml.compose(
+            path.read_text(encoding="utf-8"), Loader=yaml.CSafeLoader if yaml.__with_libyaml__ else yaml.SafeLoader
+        )
     except (yaml.YAMLError, RecursionError) as error:
         mark = getattr(error, "problem_mark", None)
         at = f"{path}:{mark.line + 1}" if mark else str(path)
@@ -84,7 +86,9 @@ def override(values: dict, origins: dict[str, str], text: str) -> None:
     """Apply one `section.key=value`."""
     path, equals, raw = text.partition("=")
     if not equals or not path:
-        raise Mistake(f"{text!r} is not an override", where="command line", fix='write key=value, for example prompt="a red car"')
+        raise Mistake(
+            f"{text!r} is not an override", where="command line", fix='write key=value, for example prompt="a red car"'
+        )
     *parents, last = path.split(".")
     holder: Any = values
     for i, key in enumerate(parents):

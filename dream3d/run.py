@@ -1,6 +1,5 @@
 """A run: stages in a folder, with progress, previews, checkpoints, resume and the export at the end."""
 
-import json
 import platform
 import signal
 import sys
@@ -15,8 +14,6 @@ import torch
 from PIL import Image
 
 from dream3d import build, checkpoint, files
-from dream3d.config import Config, check_vocabulary
-from dream3d.config import load as load_config
 from dream3d.errors import Mistake
 from dream3d.folder import Folder
 from dream3d.interfaces import Log, Representation, System
@@ -25,7 +22,17 @@ from dream3d.preview import strip
 from dream3d.progress import Display, shares
 
 STREAK, RETRIES = 10, 3  # non-finite steps in a row that roll back, and how often before a run has diverged
-PACKAGES = ("torch", "numpy", "numba", "safetensors", "omegaconf", "trimesh", "scikit-image", "xatlas", "imageio-ffmpeg")
+PACKAGES = (
+    "torch",
+    "numpy",
+    "numba",
+    "safetensors",
+    "omegaconf",
+    "trimesh",
+    "scikit-image",
+    "xatlas",
+    "imageio-ffmpeg",
+)
 
 
 class Interrupted(Exception):
@@ -77,7 +84,9 @@ class Run:
                 system = self._enter(self.stage + 1, system.scene.handover())
             self._save(system)
             exports = self._export(system.scene)
-        self.folder.report("done", self.step, exports={k: str(v.relative_to(self.folder.path)) for k, v in exports.items()})
+        self.folder.report(
+            "done", self.step, exports={k: str(v.relative_to(self.folder.path)) for k, v in exports.items()}
+        )
         return Result(self.folder.path, exports, system.scene, log.scalars)
 
     # --- stages ---------------------------------------------------------------------------------------------------------------
@@ -91,7 +100,9 @@ class Run:
         system = self._build()
         if handed is not None:
             system.scene.init_from(handed)
-        self._tell(f"stage {stage + 1} of {len(self.stages)}: {build.describe(self.stages[stage], system, self.device)}")
+        self._tell(
+            f"stage {stage + 1} of {len(self.stages)}: {build.describe(self.stages[stage], system, self.device)}"
+        )
         self._save(system)
         return system
 
@@ -192,7 +203,7 @@ class Run:
             self.show.step(round(100 * share), what)
             self._check_stop()
 
-        facts = {"prompt": self.config.values["prompt"], "seed": self.seed, "recipe": self.config.name}
+        facts = {"prompt": self.config.values["prompt"], "seed": self.seed, "recipe": self.config.values["name"]}
         with torch.no_grad():
             return export(scene, self.folder.path / "export", settings, extras=facts, progress=progress)
 
@@ -227,7 +238,9 @@ def _device(name: str) -> str:
     try:
         torch.zeros(1, device=name)
     except (RuntimeError, AssertionError) as error:
-        raise Mistake(f"device {name!r} cannot be used: {str(error).splitlines()[0]}", where="device", fix="device=cpu") from None
+        raise Mistake(
+            f"device {name!r} cannot be used: {str(error).splitlines()[0]}", where="device", fix="device=cpu"
+        ) from None
     return name
 
 
@@ -241,68 +254,3 @@ def _environment(device: str) -> dict:
     hardware = torch.cuda.get_device_name() if device.startswith("cuda") else platform.processor() or platform.machine()
     return {"python": sys.version.split()[0], "platform": platform.platform(), "device": device, "hardware": hardware,
             "threads": torch.get_num_threads(), "packages": found}  # fmt: skip
-
-
-# --- from Python --------------------------------------------------------------------------------------------------------------------
-
-
-def execute(folder: Folder, *, quiet: bool = False) -> Result:
-    """Run a claimed folder to its end; status.json says how it ended, whatever happens."""
-    try:
-        with Display(quiet=quiet) as show:
-            run = Run(folder, show)
-            return run.go()
-    except Interrupted as stop:
-        folder.report("interrupted", run.step, f"{stop}: saved; the same command, or resume, continues")
-        raise
-    except KeyboardInterrupt:
-        folder.report("interrupted", run.step, "stopped at once; the last checkpoint continues")
-        raise
-    except torch.OutOfMemoryError as error:
-        raise _failed(folder, Mistake(f"out of memory: {str(error).splitlines()[0]}", fix="lower cameras.batch", code=4)) from error
-    except Exception as error:
-        raise _failed(folder, error)
-    finally:
-        folder.close()
-
-
-def _failed(folder: Folder, error: Exception) -> Exception:
-    try:
-        folder.report("failed", folder.status().get("step", 0), str(error) or type(error).__name__)
-    except (OSError, Mistake):  # a full disk must not hide the first error
-        pass
-    return error
-
-
-def generate(prompt: str, config: str = "sds-gaussian", *, quiet: bool = True, **overrides) -> Result:
-    """Make an asset: generate("a red car", seed=1, out="car", **{"guidance.scale": 10}). A finished run is read, not repeated."""
-    settings = [f"prompt={prompt}", *(f"{key}={_yaml(value)}" for key, value in overrides.items())]
-    found = load_config(config, settings)
-    check_vocabulary(found)
-    folder = Folder(Folder.place(found), found)
-    if folder.status().get("state") == "done":
-        folder.close()
-        return load(folder.path)
-    return execute(folder, quiet=quiet)
-
-
-def load(path: str | Path) -> Result:
-    """A run, finished or not, as it was at its newest checkpoint: its scene renders."""
-    path = Path(path)
-    if not (path / "config.yaml").is_file():
-        raise Mistake("this is not a run folder: it has no config.yaml", where=str(path))
-    config = load_config(str(path / "config.yaml"))
-    found = checkpoint.newest(path / "checkpoints", lambda text: print(text, file=sys.stderr))
-    if found is None:
-        raise Mistake("this run has no checkpoint yet", where=str(path), fix=f"python launch.py resume {path}")
-    about, state = found
-    scene = build.scene(config.stages[about["stage"]], config.values["seed"], about["stage"])
-    scene.restore(state["scene"])
-    status = json.loads((path / "status.json").read_text(encoding="utf-8"))
-    lines = (path / "metrics.jsonl").read_text(encoding="utf-8").splitlines() if (path / "metrics.jsonl").is_file() else []
-    exports = {name: path / file for name, file in status.get("exports", {}).items()}
-    return Result(path, exports, scene, json.loads(lines[-1]) if lines else {})
-
-
-def _yaml(value) -> str:
-    return value if isinstance(value, str) else json.dumps(value)

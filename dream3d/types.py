@@ -127,7 +127,9 @@ class Render:
         """The views that serve `role` (None: every view)."""
         if role is None or cameras.role is None:
             return self, cameras
-        index = torch.tensor([i for i, r in enumerate(cameras.role) if r == role], dtype=torch.long, device=cameras.device)
+        index = torch.tensor(
+            [i for i, r in enumerate(cameras.role) if r == role], dtype=torch.long, device=cameras.device
+        )
         return self.at(index), cameras.at(index)
 
     def at(self, index: Int[Tensor, " n"]) -> "Render":

@@ -8,16 +8,16 @@ starting ball is DreamGaussian's (Tang et al., arXiv:2309.16653). Densification 
 from typing import Literal
 
 import torch
-from jaxtyping import Float
-from torch import Tensor, nn
-
-from dream3d.errors import Mistake
-from dream3d.interfaces import Group, Representation
 from dream3d.renderers._backends import splat_numba, splat_torch
 from dream3d.renderers._backends.project import C0, harmonics, matrix, project
 from dream3d.renderers._backends.seeds import ball, spacing, start
 from dream3d.renderers._backends.surgery import choose, divide
 from dream3d.renderers._backends.unit import unit
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from dream3d.errors import Mistake
+from dream3d.interfaces import Group, Representation
 from dream3d.schedule import Ramp, at
 from dream3d.types import Cameras, Field, Mesh, Points, Render, Step
 

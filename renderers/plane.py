@@ -7,12 +7,12 @@ inside (`_backends/unit.py`).
 
 import torch
 import torch.nn.functional as F
+from dream3d.renderers._backends.unit import unit
 from jaxtyping import Float
 from torch import Tensor, nn
 
 from dream3d.errors import Mistake
 from dream3d.interfaces import Group, Representation
-from dream3d.renderers._backends.unit import unit
 from dream3d.schedule import Ramp, at
 from dream3d.types import Cameras, Mesh, Render, Step
 

@@ -30,7 +30,9 @@ class TextTo3D(System):
         clock, evaluations = Clock(), self._evaluations()
         now = Step.make(index, self.steps, self.seed, salt=self.salt)  # where we are; all randomness
         cameras = self.cameras(now)  # B views: whence, of what, for which term
-        render = self.background(self.scene.render(cameras, now), cameras, now)  # every buffer, composited, with its graph
+        render = self.background(
+            self.scene.render(cameras, now), cameras, now
+        )  # every buffer, composited, with its graph
         clock.lap("renderer")
 
         seen = render.cut()  # the waist: the same buffers as leaves

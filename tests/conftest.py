@@ -29,7 +29,10 @@ class ToyScene(Representation):
         turn = torch.cos(cameras.azimuth + torch.arange(13)[:, None])[..., None, None].movedim(0, 1)
         image = (self.theta[subject] * (1 + 0.3 * turn)).movedim(1, -1)
         rgb, alpha, depth, normal, features, _ = image.split([3, 1, 1, 3, 4, 1], -1)
-        extras = {"opacity": torch.sigmoid(self.theta[:, -1]).flatten(), "scale": self.theta.square().reshape(-1, 13)[:, :3]}
+        extras = {
+            "opacity": torch.sigmoid(self.theta[:, -1]).flatten(),
+            "scale": self.theta.square().reshape(-1, 13)[:, :3],
+        }
         alpha = torch.sigmoid(alpha)
         source = None
         if getattr(self, "edited", False):

@@ -70,7 +70,7 @@ def draw(path, cameras) -> np.ndarray:
     (mesh,) = trimesh.load(path).geometry.values()
     vertices = np.stack([mesh.vertices[:, 0], -mesh.vertices[:, 2], mesh.vertices[:, 1]], -1)
     texture = np.asarray(mesh.visual.material.baseColorTexture.convert("RGB")) / 255
-    views = zip(cameras.to_camera.numpy(), cameras.intrinsics.numpy())
+    views = zip(cameras.to_camera.numpy(), cameras.intrinsics.numpy(), strict=True)
     return np.stack([_view(vertices, mesh.faces, mesh.visual.uv, texture, m, k, cameras.height) for m, k in views])
 
 

@@ -13,8 +13,10 @@ from dream3d.errors import Mistake
 from dream3d.folder import slug
 from dream3d.schedule import Ramp, Times
 
-PROMPTS = ["a fox: cub", "1984", "no", "#1 hamster", "[red] fox", "'single' \"double\" quotes", "a 🦊 fox", "word " * 400, "${x}",
-           "null", "a=b", "- a\n- b", "{a: b}", "!!python/object:os.system", "1e3", "~", "%", "ends with backslash\\", "x" * 2000]  # fmt: skip
+PROMPTS = [
+    "a fox: cub", "1984", "no", "#1 hamster", "[red] fox", "'single' \"double\" quotes", "a 🦊 fox", "word " * 400,
+    "${x}", "null", "a=b", "- a\n- b", "{a: b}", "!!python/object:os.system", "1e3", "~", "%", "backslash\\", "x" * 2000,
+]  # fmt: skip
 
 
 @pytest.mark.parametrize("prompt", PROMPTS)
@@ -27,7 +29,9 @@ def test_prompts_arrive_unchanged_from_everywhere(prompt, tmp_path):
     assert slug(prompt).isascii() and 0 < len(slug(prompt)) <= 48 and "/" not in slug(prompt)
 
 
-@pytest.mark.parametrize("line, prompt", [("1984", "1984"), ("no", "no"), ("1e3", "1e3"), ("'#1 hamster'", "#1 hamster")])
+@pytest.mark.parametrize(
+    "line, prompt", [("1984", "1984"), ("no", "no"), ("1e3", "1e3"), ("'#1 hamster'", "#1 hamster")]
+)
 def test_prompts_in_yaml_are_never_values(line, prompt, tmp_path):
     (tmp_path / "c.yaml").write_text(f"prompt: {line}\nstages:\n- prompt: {line}\n- {{}}\n", encoding="utf-8")
     found = config.load(str(tmp_path / "c.yaml"))
@@ -35,7 +39,13 @@ def test_prompts_in_yaml_are_never_values(line, prompt, tmp_path):
 
 
 def test_the_resolved_configuration_reruns_itself(tmp_path):
-    overrides = ["guidance.scale={start: 10, end: 5, shape: cosine}", "guidance.t=[0.1, 0.9]", "seed=4", "clip={rgb: 0.1}", "penalties.scale=0.5"]
+    overrides = [
+        "guidance.scale={start: 10, end: 5, shape: cosine}",
+        "guidance.t=[0.1, 0.9]",
+        "seed=4",
+        "clip={rgb: 0.1}",
+        "penalties.scale=0.5",
+    ]
     first = config.load("sds-gaussian", overrides)
     (tmp_path / "config.yaml").write_text(first.text(), encoding="utf-8")
     again = config.load(str(tmp_path / "config.yaml"))
@@ -89,7 +99,9 @@ CASES = {
 @pytest.mark.parametrize("override", CASES)
 def test_mistakes_teach(override):
     text = mistake([override])
-    assert any(word in text for word in CASES[override].split("|")) or all(word in text for word in CASES[override].split())
+    assert any(word in text for word in CASES[override].split("|")) or all(
+        word in text for word in CASES[override].split()
+    )
     assert "Traceback" not in text
 
 
@@ -149,7 +161,10 @@ def test_lists_of_terms_and_their_overrides():
 def test_out_and_keep_do_not_change_what_a_run_is():
     base = config.load("sds-gaussian").hash
     assert config.load("sds-gaussian", ["out=x", "keep.preview=3"]).hash == base
-    assert config.load("sds-gaussian", ["seed=3"]).hash != base and config.load("sds-gaussian", ["export.faces=9"]).hash != base
+    assert (
+        config.load("sds-gaussian", ["seed=3"]).hash != base
+        and config.load("sds-gaussian", ["export.faces=9"]).hash != base
+    )
 
 
 @pytest.mark.parametrize("recipe", sorted(p.stem for p in build.place("configs").glob("*.yaml")))
@@ -185,8 +200,15 @@ def test_catalogues_import_only_the_core_and_their_siblings():
 
 
 def test_checking_needs_no_torch():
-    code = "import sys; from dream3d import cli; cli.main(['--config', 'sds-gaussian', '--dry-run', 'prompt=a red car']); print('torch' in sys.modules)"
-    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=Path(config.__file__).parent.parent)
+    words = ["--config", "sds-gaussian", "--dry-run", "prompt=a red car"]
+    code = f"import sys; from dream3d import cli; cli.main({words}); print('torch' in sys.modules)"
+    out = subprocess.run(
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        check=True,
+        cwd=Path(config.__file__).parent.parent,
+    )
     assert out.stdout.splitlines()[-1] == "False"
     assert yaml.safe_load("\n".join(out.stdout.splitlines()[:-1]))["prompt"] == "a red car"
 

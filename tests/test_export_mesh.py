@@ -257,7 +257,11 @@ def test_gaussians_come_as_splats_and_finished_files_stay(quick, tmp_path):
 
 
 def test_a_closed_mesh_is_exported_as_it_is(quick, tmp_path, rough):
-    made = asset.export(Blocks(handed=rough), tmp_path, **(quick | {"settings": Export(faces=len(rough.faces), texture=128, frames=4, size=64)}))
+    made = asset.export(
+        Blocks(handed=rough),
+        tmp_path,
+        **(quick | {"settings": Export(faces=len(rough.faces), texture=128, frames=4, size=64)}),
+    )
     (mesh,) = trimesh.load(made["mesh"]).geometry.values()
     assert len(mesh.faces) == len(rough.faces)
 

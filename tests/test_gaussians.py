@@ -6,14 +6,14 @@ import math
 import numpy as np
 import pytest
 import torch
+from dream3d.renderers._backends.project import harmonics, matrix, project
+from dream3d.renderers._backends.seeds import from_field, from_mesh, spacing
+from dream3d.renderers.gaussians import NAMES, Gaussians
 from scipy.special import sph_harm_y
 
 from dream3d.cameras import look_at, ring
 from dream3d.errors import Mistake
 from dream3d.optim import Adam
-from dream3d.renderers._backends.project import harmonics, matrix, project
-from dream3d.renderers._backends.seeds import from_field, from_mesh, spacing
-from dream3d.renderers.gaussians import NAMES, Gaussians
 from dream3d.types import Cameras, Field, Mesh, Points, Render, Step
 
 

@@ -4,12 +4,12 @@ import dataclasses
 
 import pytest
 import torch
+from dream3d.renderers._backends.unit import unit
+from dream3d.renderers.plane import Plane
 
 from dream3d.cameras import ring
 from dream3d.errors import Mistake
 from dream3d.optim import Adam
-from dream3d.renderers.plane import Plane
-from dream3d.renderers._backends.unit import unit
 from dream3d.types import Step
 
 NOW = Step.make(0, 10, 0)

@@ -16,7 +16,11 @@ SHORT = ["steps=3", "renderer.count=60", "keep.preview=0", "cameras.batch=2", "p
 
 
 def build_wheel(folder: Path) -> Path:
-    subprocess.run([sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", folder, ROOT], check=True, capture_output=True)
+    subprocess.run(
+        [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", folder, ROOT],
+        check=True,
+        capture_output=True,
+    )
     return next(folder.glob("*.whl"))
 
 
@@ -38,7 +42,9 @@ def test_the_wheel_runs_outside_the_checkout(tmp_path):
     command = [python.parent / "dream3d", "--config", "sds-gaussian.yaml", "prompt=0", "out=car", *SHORT]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    where = subprocess.run([python, "-c", "import dream3d; print(dream3d.__file__)"], cwd=tmp_path, capture_output=True, text=True)
+    where = subprocess.run(
+        [python, "-c", "import dream3d; print(dream3d.__file__)"], cwd=tmp_path, capture_output=True, text=True
+    )
     assert str(tmp_path) in where.stdout
     assert json.loads((tmp_path / "car" / "status.json").read_text())["state"] == "done"
     assert (tmp_path / "car" / "export" / "splats.ply").stat().st_size > 0

@@ -18,14 +18,14 @@ from multiprocessing import get_context
 from pathlib import Path
 
 import torch
+from dream3d.renderers._backends import splat_numba, splat_torch
+from dream3d.renderers._backends.project import project
+from dream3d.renderers.gaussians import Gaussians
 from torch import Tensor
 
 import dream3d
 from dream3d.cameras import ring
 from dream3d.files import write_json
-from dream3d.renderers._backends import splat_numba, splat_torch
-from dream3d.renderers._backends.project import project
-from dream3d.renderers.gaussians import Gaussians
 
 COUNTS, SIZES, CHANNELS = (2000, 10000, 50000), (64, 128, 256), 7
 BACKENDS = {"numba": splat_numba.composite, "torch": splat_torch.composite}
@@ -123,7 +123,9 @@ def report(result: dict) -> str:
         lines.append(f"{cost}: exponent {count:.2f} in Gaussians, {pixels:.2f} in pixels (goal: at most {EXPONENT})")
     peak = result["resident_mb"]
     lines.append(f"10000 Gaussians, 128 px: numba {result['ratio']:.1f} times as fast as torch (goal: {FASTER:g})")
-    lines.append(f"50000 Gaussians, 256 px: peak memory + {peak['numba']:.0f} MB (numba), + {peak['torch']:.0f} MB (torch)")
+    lines.append(
+        f"50000 Gaussians, 256 px: peak memory + {peak['numba']:.0f} MB (numba), + {peak['torch']:.0f} MB (torch)"
+    )
     lines.append(f"3000 Gaussians, 4 views of 64 px, whole render and backward: {result['main_job_ms']:.1f} ms")
     return "\n".join([*lines, f"{result['threads']} threads"])
 

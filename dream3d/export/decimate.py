@@ -65,7 +65,7 @@ def _mend(
     for a, b in _crowded(faces):
         along = [_turned(i, face, a, b) for i, face in enumerate(triangles) if a in face and b in face]
         forward, backward = ([(i, c) for i, c, same in along if same is wanted] for wanted in (True, False))
-        for (i, c), (j, d) in zip(forward, backward):
+        for (i, c), (j, d) in zip(forward, backward, strict=False):
             middle, m = (points[a] + points[b]) / 2, len(points)
             points.append(middle + APART * ((points[c] + points[d]) / 2 - middle))
             triangles[i], triangles[j] = (a, m, c), (b, m, d)

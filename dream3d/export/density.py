@@ -36,7 +36,7 @@ def _field(points: Points, resolution: int, bound: float) -> Float[ndarray, "X Y
     reach = EXTENT * np.sqrt((spread**2).sum(-1))
     low = np.ceil(centre - reach).clip(0, resolution).astype(int)
     high = (np.floor(centre + reach) + 1).clip(0, resolution).astype(int)
-    for c, m, a, b, opacity in zip(centre, np.linalg.inv(spread), low, high, points.opacity.numpy()):
+    for c, m, a, b, opacity in zip(centre, np.linalg.inv(spread), low, high, points.opacity.numpy(), strict=True):
         if (a >= b).any():
             continue
         x, y, z = (np.arange(a[i], b[i], dtype=np.float32) - c[i] for i in range(3))

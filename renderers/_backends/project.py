@@ -22,7 +22,8 @@ FLAT = 1e-6  # pixel^4: a splat seen edge-on has no area, but a gradient
 
 @dataclass(frozen=True)
 class Splats:
-    """means2d in pixels, conics (xx, xy, yy) in 1 / pixel^2, the factor (0, 1] on opacity that keeps a splat's light, camera z in metres, half the extent in pixels at alpha =
+    """means2d in pixels, conics (xx, xy, yy) in 1 / pixel^2, the factor in (0, 1] on opacity that keeps a splat's light,
+    camera z in metres, half the extent in pixels at alpha =
     1/255 (`radii`, 0 where a splat does not touch the image), and which splats do."""
 
     means2d: Float[Tensor, "B N 2"]

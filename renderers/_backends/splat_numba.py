@@ -11,11 +11,10 @@ from typing import no_type_check
 import numba
 import numpy as np
 import torch
+from dream3d.renderers._backends.splat_bands import MOMENTS, ROWS, backward, forward
 from jaxtyping import Float
 from numba import njit, prange
 from torch import Tensor
-
-from dream3d.renderers._backends.splat_bands import MOMENTS, ROWS, backward, forward
 
 F32, ZERO, HALF = np.float32, np.float32(0), np.float32(0.5)
 

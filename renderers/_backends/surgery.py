@@ -9,10 +9,10 @@ opacity, 1 - (1 - o')^2 = o (Rota Bulo et al., arXiv:2404.06109), so that clonin
 import math
 
 import torch
+from dream3d.renderers._backends.project import matrix
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from dream3d.renderers._backends.project import matrix
 from dream3d.types import Step
 
 SHRINK = 1.6  # a split half's scale is its parent's divided by this (3D Gaussian Splatting)

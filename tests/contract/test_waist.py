@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from dream3d.systems.text_to_3d import TextTo3D
 
 from dream3d.background import Solid
 from dream3d.cameras import look_at
@@ -11,7 +12,6 @@ from dream3d.penalties import Penalties
 from dream3d.prompt import Prompt
 from dream3d.schedule import Ramp
 from dream3d.sees import SEES
-from dream3d.systems.text_to_3d import TextTo3D
 from dream3d.term import Term
 from dream3d.types import Step
 
@@ -94,7 +94,9 @@ def test_source_render_is_seen_and_never_optimised(toy_scene, toy_prior, towards
     scene.edited = True
     twin = toy_scene()
     twin.edited = True
-    expected = joint(twin, lambda r, _: half_square(prior.encode(r.rgb), prior.encode(r.source.rgb).detach()) / B, rig())
+    expected = joint(
+        twin, lambda r, _: half_square(prior.encode(r.rgb), prior.encode(r.source.rgb).detach()) / B, rig()
+    )
     torch.testing.assert_close(pulled(scene, [term(towards(prior))], rig()), expected)
 
 
@@ -132,7 +134,9 @@ def test_particles_are_subjects(toy_scene, toy_prior, towards):
 
 def test_penalties_alone_move_the_scene(toy_scene):
     weights = {"opacity": Ramp(0.5), "scale": Ramp(2.0)}
-    expected = joint(toy_scene(), lambda r, _: 0.5 * r.extras["opacity"].mean() + 2 * r.extras["scale"].amax(-1).mean(), rig())
+    expected = joint(
+        toy_scene(), lambda r, _: 0.5 * r.extras["opacity"].sum() + 2 * r.extras["scale"].amax(-1).sum(), rig()
+    )
     torch.testing.assert_close(pulled(toy_scene(), [], rig(), penalties=weights), expected)
 
 

@@ -3,7 +3,6 @@ float64."""
 
 import pytest
 import torch
-
 from dream3d.renderers._backends import splat_dense, splat_numba, splat_torch
 
 BACKENDS = {
