@@ -10,7 +10,7 @@ from dream3d import build, checkpoint
 from dream3d.config import check_vocabulary
 from dream3d.config import load as load_config
 from dream3d.errors import Mistake
-from dream3d.folder import Folder
+from dream3d.folder import Folder, last_metrics
 from dream3d.progress import Display
 from dream3d.run import Interrupted, Result, Run
 
@@ -70,11 +70,8 @@ def load(path: str | Path) -> Result:
     scene = build.scene(config.stages[about["stage"]], config.values["seed"], about["stage"])
     scene.restore(state["scene"])
     status = json.loads((path / "status.json").read_text(encoding="utf-8"))
-    lines = (
-        (path / "metrics.jsonl").read_text(encoding="utf-8").splitlines() if (path / "metrics.jsonl").is_file() else []
-    )
     exports = {name: path / file for name, file in status.get("exports", {}).items()}
-    return Result(path, exports, scene, json.loads(lines[-1]) if lines else {})
+    return Result(path, exports, scene, last_metrics(path))
 
 
 def _yaml(value) -> str:

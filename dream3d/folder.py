@@ -125,3 +125,11 @@ def _step_of(line: str) -> int | float:
         return json.loads(line)["step"]
     except (ValueError, KeyError, TypeError):  # the last line of a killed run may be torn
         return float("inf")
+
+
+def last_metrics(run: Path) -> dict[str, int | float]:
+    """What the last step measured; empty before the first."""
+    path = run / "metrics.jsonl"
+    lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
+    whole = [line for line in lines if _step_of(line) < float("inf")]
+    return json.loads(whole[-1]) if whole else {}

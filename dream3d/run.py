@@ -15,8 +15,8 @@ from PIL import Image
 
 from dream3d import build, checkpoint, files
 from dream3d.errors import Mistake
-from dream3d.folder import Folder
-from dream3d.interfaces import Log, Representation, System
+from dream3d.folder import Folder, last_metrics
+from dream3d.interfaces import Representation, System
 from dream3d.options import Export, Keep
 from dream3d.preview import strip
 from dream3d.progress import Display, shares
@@ -78,7 +78,7 @@ class Run:
             self._start()
             system = self._resume() or self._enter(0, None)
             while True:
-                system, log = self._optimise(system)
+                system = self._optimise(system)
                 if self.stage + 1 == len(self.stages):
                     break
                 system = self._enter(self.stage + 1, system.scene.handover())
@@ -87,7 +87,7 @@ class Run:
         self.folder.report(
             "done", self.step, exports={k: str(v.relative_to(self.folder.path)) for k, v in exports.items()}
         )
-        return Result(self.folder.path, exports, system.scene, log.scalars)
+        return Result(self.folder.path, exports, system.scene, last_metrics(self.folder.path))
 
     # --- stages ---------------------------------------------------------------------------------------------------------------
 
@@ -135,9 +135,9 @@ class Run:
 
     # --- the loop ---------------------------------------------------------------------------------------------------------------
 
-    def _optimise(self, system: System) -> tuple[System, Log]:
+    def _optimise(self, system: System) -> System:
         """The steps of this stage."""
-        total, log, pending, seconds = self.stages[self.stage]["steps"], Log(), [], {}
+        total, pending, seconds = self.stages[self.stage]["steps"], [], {}
         saved = reported = time.monotonic()
         self.show.begin(f"stage {self.stage + 1}/{len(self.stages)}", total, self.index)
         while self.index < total:
@@ -161,7 +161,7 @@ class Run:
             self._check_stop()
         self._flush(pending)
         self._preview(system)
-        return system, log
+        return system
 
     def _due(self, saved: float) -> bool:
         by_step = self.keep.steps and self.index % self.keep.steps == 0
