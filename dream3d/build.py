@@ -216,9 +216,12 @@ def _forked(seed: int):
 
 def describe(settings: dict, system, device: str) -> str:
     """One line on what runs where, and why."""
-    parts = [f"{key} {settings[key]['type']}" for key in ("prior", "renderer")]
-    about = [getattr(system.scene, "about", ""), f"device {device}"]
-    return ", ".join([*parts, *filter(None, about)])
+    import torch
+
+    why = "" if torch.cuda.is_available() else ", no CUDA here"
+    threads = f", {torch.get_num_threads()} threads" if device == "cpu" else ""
+    scene = f"{settings['renderer']['type']} ({system.scene.about})"
+    return f"prior {settings['prior']['type']}, renderer {scene}, device {device} (float32{threads}{why})"
 
 
 def add_plugin(module: str) -> None:

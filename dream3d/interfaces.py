@@ -84,7 +84,9 @@ class Group:
 
 
 class Representation(nn.Module, ABC):
-    """What is optimised and how it is drawn."""
+    """What is optimised and how it is drawn. `about` says in a few words what draws it, for the start of a run."""
+
+    about: str = "torch"
 
     @abstractmethod
     def render(self, cameras: Cameras, now: Step | None = None) -> Render:
