@@ -11,7 +11,7 @@ import torch
 from dream3d.renderers._backends import splat_numba, splat_torch
 from dream3d.renderers._backends.project import C0, harmonics, matrix, project
 from dream3d.renderers._backends.seeds import ball, spacing, start
-from dream3d.renderers._backends.surgery import choose, divide
+from dream3d.renderers._backends.surgery import choose, divide, splits
 from dream3d.renderers._backends.unit import unit
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -164,7 +164,9 @@ class Gaussians(Representation):
         rows = {name: getattr(self, name).data for name in NAMES}
         children = divide({k: v[parents] for k, v in rows.items()}, self.split_scale, now)
         source = torch.cat([keep, parents, parents])
-        fresh = torch.arange(len(source), device=source.device) >= len(keep)
+        # of a pair of clones the first is its parent and keeps its moments: two that move alike would never part
+        halves = splits(rows["log_scale"][parents], self.split_scale)
+        fresh = torch.cat([keep.new_zeros(len(keep), dtype=torch.bool), halves, torch.ones_like(halves)])
         optimizer.remap(list(NAMES), source, fresh)
         self._replace({k: torch.cat([v[keep], children[k]]) for k, v in rows.items()})
         if self.label is not None:
@@ -179,9 +181,11 @@ class Gaussians(Representation):
     # --- handing over -----------------------------------------------------------------------------------------------
 
     def handover(self) -> Points:
-        """Gaussians in world units, with everything an export needs."""
+        """Gaussians in world units, with everything an export needs. Without harmonics the colours are those shown, in
+        [0, 1]: viewers of splats do not clamp them above. With harmonics only the sum is clamped, by whoever draws."""
         with torch.no_grad():
-            sh = torch.cat([(self.colour[:, None] - 0.5) / C0, self.harmonics], 1)
+            colour = self.colour.clamp(0, 1) if self.sh_degree == 0 else self.colour
+            sh = torch.cat([(colour[:, None] - 0.5) / C0, self.harmonics], 1)
             rotation = nn.functional.normalize(self.rotation, dim=-1)
             label = None if self.label is None else self.label.clone()
             rgb, scale, opacity = self.colour.clamp(0, 1), self.log_scale.exp(), self.logit.sigmoid()

@@ -50,6 +50,10 @@ class Exact(Prior):
     own direction (None: views know only their words; cameras that are not given count as unknown); unknown: what to do
     with words outside the vocabulary. The background is render.extras["background"], else white. Objects are rendered
     at the first evaluation.
+
+    What "" and a view word alone answer depends on which prompts were asked for before, as a set, and in its last bits
+    on the order in which each was first asked for; on nothing else: not how often, nor what was evaluated in between.
+    To continue a run bit for bit, ask a new instance for the same prompts in the same order before evaluating.
     """
 
     vocabulary: ClassVar[str] = "dream3d.toybox.language"

@@ -2,8 +2,14 @@
 
 3D Gaussian Splatting (arXiv:2308.04079) divides where the screen-space gradient exceeds a threshold. Under score
 distillation that gradient's size depends on the formula, its scale and the prior, by orders of magnitude; so here the
-threshold is a quantile: a given share of the Gaussians with the largest gradient. A clone keeps the pair's joint
-opacity, 1 - (1 - o')^2 = o (Rota Bulo et al., arXiv:2404.06109), so that cloning does not change the picture.
+threshold is a quantile: a given share of the Gaussians with the largest gradient.
+
+Two clones in one place show 1 - (1 - p G)^2 = 2 p G - p^2 G^2 where their parent showed o G. p keeps the centre,
+1 - (1 - p)^2 = o (Rota Bulo et al., arXiv:2404.06109), but elsewhere the pair is brighter by p^2 G (1 - G): 26 % more
+light at o = 0.9. Over the image G integrates to twice what G^2 does, so a pair smaller by k, k^2 (2 p - p^2 / 2) = o,
+has its parent's light too. (arXiv:2404.09591 does the same along a line, with sqrt(2) for 2.) What stays different is
+the profile, somewhat steeper, by up to 0.05 at o = 0.9 and 0.01 at o = 0.5; and splats narrower than a pixel, whose
+width on screen is not their own.
 """
 
 import math
@@ -33,17 +39,26 @@ def choose(
     return stays.nonzero()[:, 0], parents
 
 
+def splits(log_scale: Float[Tensor, "N 3"], split_scale: float) -> Bool[Tensor, " N"]:
+    """Whose largest scale exceeds `split_scale` metres; the others are cloned where they divide."""
+    return log_scale.exp().amax(-1) > split_scale
+
+
 def divide(rows: dict[str, Tensor], split_scale: float, now: Step) -> dict[str, Tensor]:
-    """Two children of every row, first all first ones. Parents whose largest scale exceeds `split_scale` metres
-    split: children are drawn from the parent and smaller. Others are cloned in place."""
+    """Two children of every row, first all first ones. Those who split are drawn from the parent and smaller, clones
+    stay in place."""
     twice = {name: torch.cat([value, value]) for name, value in rows.items()}
-    scale = twice["log_scale"].exp()
-    split = scale.amax(-1, keepdim=True) > split_scale
+    split, scale = splits(twice["log_scale"], split_scale), twice["log_scale"].exp()
     noise = now.normal(*scale.shape, device=scale.device)
     offset = (matrix(twice["rotation"]) @ (scale * noise)[..., None])[..., 0]
-    clone = torch.sigmoid(twice["logit"]).clamp(max=1 - 1e-6)
-    clone = torch.logit(1 - (1 - clone).sqrt(), eps=1e-6)
-    twice["position"] = twice["position"] + torch.where(split, offset, 0)
-    twice["log_scale"] = twice["log_scale"] - math.log(SHRINK) * split
-    twice["logit"] = torch.where(split[:, 0], twice["logit"], clone)
+    half, shrink = _halves(torch.sigmoid(twice["logit"]))
+    twice["position"] = twice["position"] + torch.where(split[:, None], offset, 0)
+    twice["log_scale"] = twice["log_scale"] - torch.where(split, math.log(SHRINK), shrink)[:, None]
+    twice["logit"] = torch.where(split, twice["logit"], half)
     return twice
+
+
+def _halves(opacity: Float[Tensor, " N"]) -> tuple[Float[Tensor, " N"], Float[Tensor, " N"]]:
+    """The logit of each of two clones and by how much their log scale is less than the parent's."""
+    p = 1 - (1 - opacity.clamp(max=1 - 1e-6)).sqrt()
+    return torch.logit(p, eps=1e-6), 0.5 * torch.log((2 - p / 2) / (2 - p))
