@@ -1,6 +1,5 @@
 """dream3d from Python: `generate` makes an asset, `load` reads a run back, `execute` takes a claimed folder to its end."""
 
-import json
 import sys
 from pathlib import Path
 
@@ -10,7 +9,7 @@ from dream3d import build, checkpoint
 from dream3d.config import check_vocabulary
 from dream3d.config import load as load_config
 from dream3d.errors import Mistake
-from dream3d.folder import Folder, last_metrics
+from dream3d.folder import Folder, check_untouched, last_metrics, read_status
 from dream3d.progress import Display
 from dream3d.run import Interrupted, Result, Run
 
@@ -27,8 +26,13 @@ def execute(folder: Folder, *, quiet: bool = False) -> Result:
     except KeyboardInterrupt:
         folder.report("interrupted", run.step, "stopped at once; the last checkpoint continues")
         raise
-    except torch.OutOfMemoryError as error:
-        problem = Mistake(f"out of memory: {str(error).splitlines()[0]}", fix="lower cameras.batch", code=4)
+    except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
+        if isinstance(error, RuntimeError) and "memory" not in str(error):
+            _fail(folder, error)
+            raise
+        problem = Mistake(
+            f"out of memory: {(str(error) or 'MemoryError').splitlines()[0]}", fix="lower cameras.batch", code=4
+        )
         _fail(folder, problem)
         raise problem from error
     except Exception as error:
@@ -45,10 +49,11 @@ def _fail(folder: Folder, error: Exception) -> None:
         pass
 
 
-def generate(prompt: str, config: str = "sds-gaussian", *, quiet: bool = True, **overrides) -> Result:
+def generate(
+    prompt: str | list[str], config: str | Path = "sds-gaussian", *, quiet: bool = True, **overrides
+) -> Result:
     """Make an asset: generate("a red car", seed=1, out="car", **{"guidance.scale": 10}). A finished run is read, not repeated."""
-    settings = [f"prompt={prompt}", *(f"{key}={_yaml(value)}" for key, value in overrides.items())]
-    found = load_config(config, settings)
+    found = load_config(str(config), settings={"prompt": prompt, **{key: _plain(v) for key, v in overrides.items()}})
     check_vocabulary(found)
     folder = Folder(Folder.place(found), found)
     if folder.status().get("state") == "done":
@@ -63,16 +68,19 @@ def load(path: str | Path) -> Result:
     if not (path / "config.yaml").is_file():
         raise Mistake("this is not a run folder: it has no config.yaml", where=str(path))
     config = load_config(str(path / "config.yaml"))
+    check_untouched(path, config)
     found = checkpoint.newest(path / "checkpoints", lambda text: print(text, file=sys.stderr))
     if found is None:
         raise Mistake("this run has no checkpoint yet", where=str(path), fix=f"python launch.py resume {path}")
     about, state = found
     scene = build.scene(config.stages[about["stage"]], config.values["seed"], about["stage"])
     scene.restore(state["scene"])
-    status = json.loads((path / "status.json").read_text(encoding="utf-8"))
-    exports = {name: path / file for name, file in status.get("exports", {}).items()}
+    exports = {name: path / file for name, file in read_status(path).get("exports", {}).items()}
     return Result(path, exports, scene, last_metrics(path))
 
 
-def _yaml(value) -> str:
-    return value if isinstance(value, str) else json.dumps(value)
+def _plain(value):
+    """What people pass from Python as the values a configuration holds: paths as text, numpy and torch numbers as numbers."""
+    if isinstance(value, Path):
+        return str(value)
+    return value.item() if hasattr(value, "item") else value

@@ -6,6 +6,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from dream3d.schedule import Share
 from dream3d.types import Cameras, Render, Step
 
 
@@ -19,7 +20,7 @@ def composite(render: Render, colour: Float[Tensor, "B 3"]) -> Render:
 class Solid:
     """One colour, display sRGB in [0, 1]."""
 
-    def __init__(self, *, color: tuple[float, float, float] = (1.0, 1.0, 1.0)):
+    def __init__(self, *, color: tuple[Share, Share, Share] = (1.0, 1.0, 1.0)):
         self.color = color
 
     def __call__(self, render: Render, cameras: Cameras, now: Step) -> Render:
@@ -29,7 +30,7 @@ class Solid:
 class Random:
     """A random colour per group: the scene cannot use the background as its own paint. With probability `white`, white."""
 
-    def __init__(self, *, white: float = 0.0):
+    def __init__(self, *, white: Share = 0.0):
         self.white = white
 
     def __call__(self, render: Render, cameras: Cameras, now: Step) -> Render:

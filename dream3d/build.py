@@ -6,6 +6,8 @@ Settings are read from the source with `ast`, so a configuration is checked, lis
 import ast
 import importlib
 import importlib.util
+import os
+import sys
 import typing
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -19,7 +21,7 @@ from dream3d.errors import Mistake, nearest
 FOLDERS = {"guidance": "Guidance", "renderers": "Representation", "priors": "Prior", "systems": "System"}
 MODULES = ("cameras", "background", "optim")  # one module each; a name is one of its classes, in lower case
 MISSING = object()
-_NAMES = {**vars(typing), "Ramp": schedule.Ramp, "Times": schedule.Times}
+_NAMES = {**vars(typing), **{k: v for k, v in vars(schedule).items() if not k.startswith("_")}}
 plugins: dict[tuple[str, str], str] = {}  # (catalogue, name) -> dotted module, from --plugin only
 
 
@@ -62,7 +64,10 @@ def signature(catalogue: str, name: str, *, where: str = "") -> Signature:
 
 def load(found: Signature) -> type:
     """Import the class. This is where torch comes in."""
-    return getattr(importlib.import_module(found.module), found.name)
+    try:
+        return getattr(importlib.import_module(found.module), found.name)
+    except ImportError as error:
+        raise Mistake(f"{found.module} cannot be imported: {error}", where=str(found.path)) from error
 
 
 def make(catalogue: str, settings: dict, *positional):
@@ -92,7 +97,7 @@ def _short(value: Any) -> str:
 
 
 def _tree(module: str) -> ast.Module:
-    return ast.parse(Path(importlib.util.find_spec(module).origin).read_text(encoding="utf-8"))
+    return ast.parse(Path(importlib.util.find_spec(module).origin).read_text(encoding="utf-8"), module)
 
 
 def _classes(module: str) -> list[ast.ClassDef]:
@@ -147,8 +152,10 @@ def _parameters(node: ast.ClassDef):
             yield field.target.id, (_value(field.annotation), MISSING if field.value is None else _value(field.value))
 
 
-def _value(node: ast.expr) -> Any:
+def _value(node: ast.expr | None) -> Any:
     """Annotations and defaults use only the names of typing and of dream3d.schedule."""
+    if node is None:
+        raise Mistake("every setting needs a type", where="a keyword-only parameter without annotation")
     try:
         return eval(compile(ast.Expression(node), "<signature>", "eval"), dict(_NAMES))
     except NameError as error:
@@ -173,10 +180,11 @@ OPTIONS = {"text": options.Words, "keep": options.Keep, "export": options.Export
 
 
 def stage(settings: dict, seed: int, device: str, number: int, attempt: int, priors: dict):
-    """The System of one stage from its complete settings. `priors` keeps loaded priors between stages."""
+    """The System of one stage from its complete settings. `priors` keeps a loaded prior while settings and prompts stay: what a
+    prior answers may depend on all it was asked for, and a resumed run asks only for its own stage."""
     from dream3d.penalties import Penalties
 
-    key = repr(settings["prior"])
+    key = repr([settings[k] for k in ("prior", "prompt", "negative", "guidance")])
     if key not in priors:
         priors.clear()
         priors[key] = make("priors", settings["prior"]).to(device)
@@ -188,7 +196,7 @@ def stage(settings: dict, seed: int, device: str, number: int, attempt: int, pri
     cameras = make("cameras", settings["cameras"], prior.spec.size)
     return load(signature("systems", settings["system"]["type"]))(
         scene, terms, cameras, make("background", settings["background"]), make("optim", settings["optimizer"]), penalties,
-        _clip(settings["clip"]), settings["steps"], seed, 1000 * attempt + number,
+        _clip(settings["clip"]), settings["steps"], seed, f"stage {number}, attempt {attempt}",
     )  # fmt: skip
 
 
@@ -201,7 +209,7 @@ def scene(settings: dict, seed: int, number: int):
 def _scene(settings: dict, seed: int, number: int):
     from dream3d.types import Step
 
-    return make("renderers", settings["renderer"], Step.make(0, 1, seed, salt=-1 - number).rng)
+    return make("renderers", settings["renderer"], Step.make(0, 1, seed, salt=f"scene {number}").rng)
 
 
 @contextmanager
@@ -225,14 +233,18 @@ def describe(settings: dict, system, device: str) -> str:
 
 
 def add_plugin(module: str) -> None:
-    """Make the one class of a dotted module available under the module's last name. Only the command line may do this."""
+    """Make the one class of a dotted module available under the module's last name. Only the command line may do this; the
+    current folder counts as a place to look in."""
+    if os.getcwd() not in sys.path:
+        sys.path.append(os.getcwd())
     try:
         found = importlib.util.find_spec(module)
-    except (ImportError, ValueError):
-        found = None
-    if found is None or not found.origin:
+        tree = _tree(module) if found is not None else None
+    except Exception as error:  # whatever a stranger's package does while it is looked for
+        raise Mistake(f"the module {module!r} cannot be read: {error}", where="--plugin") from None
+    if tree is None or not found.origin:
         raise Mistake(f"there is no module {module!r} to plug in", where="--plugin")
-    bases = {ast.unparse(b).split(".")[-1] for n in _tree(module).body if isinstance(n, ast.ClassDef) for b in n.bases}
+    bases = {ast.unparse(b).split(".")[-1] for n in tree.body if isinstance(n, ast.ClassDef) for b in n.bases}
     catalogues = [catalogue for catalogue, base in FOLDERS.items() if base in bases]
     if len(catalogues) != 1:
         raise Mistake(f"{module} must hold exactly one Guidance, Representation, Prior or System", where=found.origin)

@@ -7,6 +7,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from dream3d.schedule import Count, Lens, Positive
 from dream3d.types import Cameras, Step
 
 FOVY, DISTANCE = 40.0, 3.0  # the lens of the house: an object in [-0.75, 0.75]^3 fills about two thirds of the frame
@@ -60,12 +61,12 @@ class Orbit:
         self,
         size: int,
         *,
-        batch: int = 4,
+        batch: Count = 4,
         azimuth: tuple[float, float] = (-180.0, 180.0),
         elevation: tuple[float, float] = (-10.0, 75.0),
-        distance: tuple[float, float] = (3.0, 3.0),
-        fovy: tuple[float, float] = (40.0, 40.0),
-        resolution: int | None = None,
+        distance: tuple[Positive, Positive] = (3.0, 3.0),
+        fovy: tuple[Lens, Lens] = (40.0, 40.0),
+        resolution: Count | None = None,
     ):
         self.batch, self.size = batch, resolution or size
         self.azimuth, self.elevation, self.distance, self.fovy = azimuth, elevation, distance, fovy
@@ -88,7 +89,13 @@ class Front:
     """The same frontal view for every row: the playground of images (renderer: plane)."""
 
     def __init__(
-        self, size: int, *, batch: int = 1, azimuth: float = 0.0, elevation: float = 15.0, resolution: int | None = None
+        self,
+        size: int,
+        *,
+        batch: Count = 1,
+        azimuth: float = 0.0,
+        elevation: float = 15.0,
+        resolution: Count | None = None,
     ):
         self.batch, self.size, self.azimuth, self.elevation = batch, resolution or size, azimuth, elevation
 

@@ -22,13 +22,15 @@ def save(root: Path, step: int, state: dict, about: dict, *, keep: int = 3) -> P
     body = {"about": about, "state": _pack(state, "", tensors)}
     data = tensor_bytes(tensors)
     final, draft = root / f"step_{step:07d}", root / f".step_{step:07d}.part"
-    shutil.rmtree(draft, ignore_errors=True)
-    draft.mkdir(parents=True)
+    with files.writing(draft):
+        shutil.rmtree(draft, ignore_errors=True)
+        draft.mkdir(parents=True)
     files.write_bytes(draft / "state.safetensors", data)
     files.write_json(draft / "state.json", {**body, "sha256": _digest(data, body)})
-    shutil.rmtree(final, ignore_errors=True)
-    os.replace(draft, final)
-    files.flush(root)
+    with files.writing(final):
+        shutil.rmtree(final, ignore_errors=True)
+        os.replace(draft, final)
+        files.flush(root)
     for old in listed(root)[keep:]:
         shutil.rmtree(old, ignore_errors=True)
     return final
@@ -44,13 +46,13 @@ def newest(root: Path, tell=print) -> tuple[dict, dict] | None:
     for folder in listed(root):
         try:
             return read(folder)
-        except (OSError, ValueError, KeyError, SafetensorError) as error:
+        except (OSError, ValueError, KeyError, TypeError, AttributeError, SafetensorError) as error:
             tell(f"checkpoint {folder.name} is damaged ({error}); falling back to the one before")
     return None
 
 
 def read(folder: Path) -> tuple[dict, dict]:
-    """(about, state) of one checkpoint. Raises ValueError, KeyError, OSError or SafetensorError where it is not whole."""
+    """(about, state) of one checkpoint. Raises what parsing raises where it is not whole."""
     data = (folder / "state.safetensors").read_bytes()
     body = json.loads((folder / "state.json").read_text(encoding="utf-8"))
     if body.pop("sha256") != _digest(data, body):

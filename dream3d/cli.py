@@ -4,6 +4,7 @@ import argparse
 import os
 import signal
 import sys
+import traceback
 from pathlib import Path
 
 from dream3d import __version__, build, config
@@ -18,8 +19,11 @@ EXAMPLES = """examples:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run one command; returns the exit code. Mistakes are printed, not raised."""
+    """Run one command; returns the exit code. Mistakes are printed, not raised; so is what must be a bug of ours."""
     words = sys.argv[1:] if arguments is None else arguments
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")  # a terminal without emoji still shows a prompt
     try:
         command = {"resume": resume, "export": export, "generate": generate}.get(words[0] if words else "")
         return command(words[1:]) if command else generate(words)
@@ -31,6 +35,18 @@ def main(arguments: list[str] | None = None) -> int:
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+    except Exception as error:
+        if os.environ.get("DREAM3D_DEBUG"):
+            raise
+        return _bug(error)
+
+
+def _bug(error: Exception) -> int:
+    place = traceback.extract_tb(error.__traceback__)[-1]
+    print(f"error: this is a bug in dream3d: {type(error).__name__}: {str(error)[:300]}", file=sys.stderr)
+    print(f"  at: {place.filename}:{place.lineno}", file=sys.stderr)
+    print("  fix: please report it; DREAM3D_DEBUG=1 shows the whole traceback", file=sys.stderr)
+    return 1
 
 
 def generate(words: list[str]) -> int:
@@ -39,20 +55,18 @@ def generate(words: list[str]) -> int:
                                      formatter_class=argparse.RawDescriptionHelpFormatter)  # fmt: skip
     parser.add_argument("--config", metavar="NAME", help="a YAML file, or the name of a bundled recipe")
     parser.add_argument("--dry-run", action="store_true", help="check and print the complete configuration, and stop")
-    parser.add_argument(
-        "--plugin", action="append", default=[], metavar="MODULE", help="a dotted module with one new class in it"
-    )
-    parser.add_argument("--quiet", action="store_true")
+    _common(parser)
     parser.add_argument("--version", action="version", version=f"dream3d {__version__}")
     parser.add_argument(
         "overrides", nargs="*", metavar="key=value", help='prompt="a red car", seed, steps, out, device, section.key'
     )
     options = parser.parse_intermixed_args(words)
-    if options.config is None:
+    if options.config is None and not options.overrides:
         parser.print_help()
-        return 0 if not options.overrides else 2
-    for module in options.plugin:
-        build.add_plugin(module)
+        return 0
+    if options.config is None:
+        raise Mistake("no configuration is named", fix="--config sds-gaussian.yaml")
+    _plug(options.plugin)
     found = config.load(options.config, options.overrides)
     if options.dry_run:
         print(found.text(), end="")
@@ -64,10 +78,10 @@ def resume(words: list[str]) -> int:
     """Continue a run where it stopped."""
     parser = argparse.ArgumentParser("dream3d resume", description="Continue a run where it stopped.")
     parser.add_argument("run", type=Path)
-    parser.add_argument("--quiet", action="store_true")
+    _common(parser)
     options = parser.parse_args(words)
-    found = _stored(options.run)
-    return _run(found, quiet=options.quiet, path=options.run)
+    _plug(options.plugin)
+    return _run(_stored(options.run), quiet=options.quiet, path=options.run)
 
 
 def export(words: list[str]) -> int:
@@ -76,22 +90,38 @@ def export(words: list[str]) -> int:
         "dream3d export", description="Write a run's files again, from its newest checkpoint."
     )
     parser.add_argument("run", type=Path)
+    _common(parser)
     parser.add_argument(
         "overrides", nargs="*", metavar="key=value", help="of the export section: faces=5000 texture=512"
     )
-    options = parser.parse_args(words)
+    options = parser.parse_intermixed_args(words)
+    _plug(options.plugin)
+    _stored(options.run)
     found = _stored(options.run, [f"export.{text}" for text in options.overrides])
 
     from dream3d.api import load
     from dream3d.export.asset import export as write
+    from dream3d.folder import lock
     from dream3d.options import Export
 
     facts = {"prompt": found.values["prompt"], "seed": found.values["seed"], "recipe": found.values["name"]}
-    for path in write(
-        load(options.run).scene, options.run / "export", Export(**found.values["export"]), extras=facts
-    ).values():
+    with lock(options.run):
+        done = write(load(options.run).scene, options.run / "export", Export(**found.values["export"]), extras=facts)
+    for path in done.values():
         print(path)
     return 0
+
+
+def _common(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--plugin", action="append", default=[], metavar="MODULE", help="a dotted module with one new class in it"
+    )
+    parser.add_argument("--quiet", action="store_true", help="print nothing but what was made, and errors")
+
+
+def _plug(modules: list[str]) -> None:
+    for module in modules:
+        build.add_plugin(module)
 
 
 def _stored(run: Path, overrides: list[str] | None = None) -> config.Config:
@@ -106,21 +136,25 @@ def _run(found: config.Config, *, quiet: bool, path: Path | None = None) -> int:
     folder = Folder(path or Folder.place(found), found, resume=path is not None)
     if folder.status().get("state") == "done":
         folder.close()
-        print(f"already done: {folder.path}")
+        print(f"already done: {folder.path} (its files again: python launch.py export {folder.path})")
         return 0
 
-    def leave(number: int, frame=None) -> int:
-        print(f"continue with: python launch.py resume {folder.path}", file=sys.stderr, flush=True)
+    plugins = "".join(f" --plugin {module}" for module in build.plugins.values())
+
+    def leave(number: int) -> int:
+        print(f"continue with: python launch.py resume {folder.path}{plugins}", file=sys.stderr, flush=True)
         return 128 + number
 
     def at_once(number, frame):  # nothing may be raised into a half-done import of torch
-        folder.report(
-            "interrupted", folder.status().get("step", 0), "stopped while starting; the last checkpoint continues"
-        )
+        status = folder.status()
+        if status.get("state") == "done":
+            os._exit(0)
+        folder.report("interrupted", status.get("step", 0), "stopped while starting; the last checkpoint continues")
         os._exit(leave(number))
 
-    for number in (signal.SIGINT, signal.SIGTERM):  # until the run puts its own in place, which saves first
-        signal.signal(number, at_once)
+    for name in ("SIGINT", "SIGTERM", "SIGHUP"):  # until the run puts its own in place, which saves first
+        if hasattr(signal, name):
+            signal.signal(getattr(signal, name), at_once)
 
     from dream3d.api import execute
     from dream3d.run import Interrupted

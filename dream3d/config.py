@@ -3,11 +3,13 @@
 Prompts are never parsed as YAML: `prompt` and `negative` arrive exactly as they were written.
 """
 
+import contextlib
 import copy
 import dataclasses
 import hashlib
 import importlib
 import json
+import re
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,9 +20,10 @@ from omegaconf.errors import OmegaConfBaseException
 
 from dream3d import build
 from dream3d.errors import Mistake, nearest
-from dream3d.recipe import VERBATIM, join, override, read
-from dream3d.schedule import Ramp, Times
+from dream3d.recipe import VERBATIM, join, override, put, read
+from dream3d.schedule import Positive, Ramp, Seed, Times
 
+CLIPPED = ["rgb", "alpha", "depth", "normal", "labels", "features"]  # dream3d.types.BUFFERS, without torch
 PLUGINS = {"prior": "priors", "renderer": "renderers", "cameras": "cameras", "background": "background",
            "optimizer": "optim", "system": "systems", "guidance": "guidance"}  # fmt: skip
 DEFAULTS = {"name": "", "prompt": "", "negative": "", "prior": {"type": "exact"}, "guidance": {"type": "sds"},
@@ -28,7 +31,7 @@ DEFAULTS = {"name": "", "prompt": "", "negative": "", "prior": {"type": "exact"}
             "optimizer": {"type": "adam"}, "penalties": {}, "clip": None, "steps": 600, "stages": [], "seed": 0,
             "device": "auto", "system": {"type": "text_to_3d"}, "text": {}, "keep": {}, "export": {}, "out": None}  # fmt: skip
 PER_RUN = ("name", "seed", "device", "out", "stages", "steps", "keep", "export")  # what a stage cannot change
-PLAIN = {"name": str, "negative": str, "seed": int, "steps": int, "device": str, "out": str | None}
+PLAIN = {"name": str, "negative": str, "seed": Seed, "steps": int, "device": str, "out": str | None}
 
 
 @dataclass(frozen=True)
@@ -42,11 +45,10 @@ class Config:
     def stages(self) -> list[dict[str, Any]]:
         """Complete settings of each stage, with its own `steps`; a recipe without stages has one."""
         overrides = self.values["stages"] or [{}]
-        shares = [stage.get("share", 1.0) for stage in overrides]
-        ends = [round(self.values["steps"] * sum(shares[: i + 1]) / sum(shares)) for i in range(len(shares))]
-        steps = [end - start for start, end in zip([0, *ends], ends, strict=False)]
         merged = [_merge(self.values, {k: v for k, v in stage.items() if k != "share"}) for stage in overrides]
-        return [_fill({**stage, "steps": n, "stages": []}) for stage, n in zip(merged, steps, strict=True)]
+        return [
+            _fill({**stage, "steps": n, "stages": []}) for stage, n in zip(merged, _split(self.values), strict=True)
+        ]
 
     @property
     def hash(self) -> str:
@@ -62,30 +64,51 @@ class Config:
 
     def text(self) -> str:
         """The complete configuration as YAML; loading it gives the same configuration."""
-        return yaml.safe_dump(self.values, sort_keys=False, allow_unicode=True, width=120)
+        told = {k: v for k, v in self.values.items() if k not in VERBATIM or v is not None}  # a written null is a word
+        return yaml.dump(told, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=120)
+
+
+class _Dumper(yaml.SafeDumper):
+    """Strings with line breaks of any kind are quoted and escaped: YAML folds the bare ones."""
+
+
+def _string(dumper: _Dumper, text: str) -> yaml.Node:
+    style = '"' if len(text.splitlines()) > 1 or text.splitlines() != [text] else None
+    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style=style)
+
+
+_Dumper.add_representer(str, _string)
 
 
 def locate(name: str) -> Path:
     """The path if it exists, else the bundled recipe of that name, with or without .yaml."""
     bundled = build.place("configs") / (name if name.endswith(".yaml") else f"{name}.yaml")
     for path in (Path(name), bundled):
-        if path.is_file():
-            return path
+        with contextlib.suppress(OSError):  # a name too long for a file is none
+            if path.is_file():
+                return path
     recipes = sorted(p.name for p in build.place("configs").glob("*.yaml"))
     raise Mistake(f"there is no configuration {name!r}", where="--config", near=", ".join(nearest(name, recipes)))
 
 
-def load(name: str, overrides: list[str] | tuple[str, ...] = ()) -> Config:
-    """Read, extend, override, complete and check. Raises Mistake for the first thing wrong."""
+def load(name: str, overrides: list[str] | tuple[str, ...] = (), settings: dict[str, Any] | None = None) -> Config:
+    """Read, extend, override by "path=value" texts or by {path: value}, complete, check. Raises Mistake for what is wrong first."""
     path = locate(name)
     values, origins = read(path)
     if (base := values.pop("extends", None)) is not None:
         values, origins = _extend(str(base), path, values, origins)
     for text in overrides:
         override(values, origins, text)
+    for key, value in (settings or {}).items():
+        put(values, origins, key, value, f"argument {key!r}")
     values.setdefault("name", path.stem)
     found = Config(values, origins)
-    return dataclasses.replace(found, values=_check(found))
+    found = dataclasses.replace(found, values=_check(found))
+    try:
+        json.dumps(found.values, ensure_ascii=False).encode()
+    except UnicodeEncodeError:
+        raise Mistake("a value holds bytes that are not UTF-8", where=str(path)) from None
+    return found
 
 
 def _extend(base: str, path: Path, values: dict, origins: dict) -> tuple[dict, dict]:
@@ -112,16 +135,27 @@ def _merge(below: Any, above: Any) -> Any:
 
 def _check(config: Config) -> dict[str, Any]:
     """Every key, name and type of the configuration and of each of its stages; returns it complete."""
-    values = _interpolate(config.values)
-    for key in values:
+    for key in config.values:
         if key not in DEFAULTS:
             raise _unknown(config, key, "", DEFAULTS)
+    values = _interpolate(config)
     full = _fill(_merge(DEFAULTS, values), config)
     if not isinstance(full["stages"], list):
         raise Mistake("stages: expected a list of overrides", where=config.where("stages"))
     for i, stage in enumerate(full["stages"]):
         _check_stage(config, full, stage, i)
+    if 0 in _split(full):
+        raise Mistake(
+            f"{full['steps']} steps are too few for {len(full['stages'])} stages", where=config.where("steps")
+        )
     return full
+
+
+def _split(values: dict[str, Any]) -> list[int]:
+    """The steps of each stage, by their shares."""
+    shares = [stage.get("share", 1.0) for stage in values["stages"] or [{}]]
+    ends = [round(values["steps"] * (sum(shares[: i + 1]) / sum(shares))) for i in range(len(shares))]
+    return [end - start for start, end in zip([0, *ends], ends, strict=False)]
 
 
 def _check_stage(config: Config, full: dict, stage: Any, i: int) -> None:
@@ -131,8 +165,8 @@ def _check_stage(config: Config, full: dict, stage: Any, i: int) -> None:
     for key in stage:
         if key not in allowed:
             raise _unknown(config, key, f"stages.{i}", allowed)
-    if build.typed(stage.get("share", 1.0), float, f"stages.{i}.share", config.where(f"stages.{i}")) <= 0:
-        raise Mistake(f"stages.{i}.share must be above 0", where=config.where(f"stages.{i}.share"))
+    if "share" in stage:
+        stage["share"] = build.typed(stage["share"], Positive, f"stages.{i}.share", config.where(f"stages.{i}.share"))
     shifted = {k.removeprefix(f"stages.{i}."): v for k, v in config.origins.items() if k.startswith(f"stages.{i}.")}
     _fill(
         _merge(full, {k: v for k, v in stage.items() if k != "share"}),
@@ -148,6 +182,8 @@ def _fill(values: dict[str, Any], config: Config | None = None) -> dict[str, Any
     for key in ("prior", "renderer", "cameras", "background", "optimizer", "system"):
         out[key] = _plugin(config, key, values[key])
     terms = values["guidance"] if isinstance(values["guidance"], list) else [values["guidance"]]
+    if not terms:
+        raise Mistake("there is no guidance", where=config.where("guidance"), fix="guidance: {type: sds}")
     filled = [
         _plugin(config, f"guidance.{i}" if isinstance(values["guidance"], list) else "guidance", t)
         for i, t in enumerate(terms)
@@ -156,14 +192,23 @@ def _fill(values: dict[str, Any], config: Config | None = None) -> dict[str, Any
     for key, cls in build.OPTIONS.items():
         out[key] = _settings(config, key, _mapping(config, key, values[key]), build.option_parameters(cls))
     out["penalties"] = _named_ramps(config, "penalties", values["penalties"], build.penalties())
-    clip = values["clip"]
-    out["clip"] = (
-        _named_ramps(config, "clip", clip, None) if isinstance(clip, dict) else _optional_ramp(config, "clip", clip)
-    )
+    out["clip"] = _clip(config, values["clip"])
     if out["steps"] < 1:
         raise Mistake(f"steps must be at least 1, but it is {out['steps']}", where=config.where("steps"))
     out["stages"] = copy.deepcopy(values["stages"])
     return {key: out[key] for key in DEFAULTS}
+
+
+def _clip(config: Config, clip: Any) -> Any:
+    """None, one schedule above 0, or one per buffer."""
+    if isinstance(clip, dict) and "start" not in clip:
+        ramps = {k: Ramp.parse(v) for k, v in _named_ramps(config, "clip", clip, CLIPPED).items()}
+    else:
+        ramps = {"": build.typed(clip, Ramp | None, "clip", config.where("clip"))}
+    for key, ramp in ramps.items():
+        if ramp is not None and min(ramp.start, ramp.start if ramp.end is None else ramp.end) <= 0:
+            raise Mistake("clip must be above 0; null is no clipping", where=config.where(join("clip", key)))
+    return plain(ramps.get("", ramps))
 
 
 def _prompt(value: Any, config: Config) -> str | list[str]:
@@ -215,6 +260,8 @@ def _settings(config: Config, path: str, given: dict[str, Any], known: dict[str,
 
 
 def _check_sees(config: Config, path: str, sees: str | dict) -> None:
+    if isinstance(sees, dict) and not sum(sees.values()) > 0:
+        raise Mistake(f"{path}.sees: the probabilities sum to 0", where=config.where(f"{path}.sees"))
     for name in sees if isinstance(sees, dict) else [sees]:
         if name not in build.sees():
             raise Mistake(f"{path}.sees: there is no buffer {name!r}", where=config.where(f"{path}.sees"),
@@ -232,23 +279,30 @@ def _named_ramps(config: Config, path: str, given: Any, known: list[str] | None)
     }
 
 
-def _optional_ramp(config: Config, path: str, value: Any) -> Any:
-    return plain(build.typed(value, Ramp | None, path, config.where(path)))
-
-
 def _unknown(config: Config, key: str, path: str, known) -> Mistake:
     full = join(path, key)
     return Mistake(f"unknown key {full!r}", where=config.where(full), near=", ".join(nearest(key, known)))
 
 
-def _interpolate(values: dict[str, Any]) -> dict[str, Any]:
-    """Resolve ${section.key} everywhere but in prompts."""
+def _interpolate(config: Config) -> dict[str, Any]:
+    """Resolve ${section.key} where it is a whole value, everywhere but in what is verbatim."""
     held: list[Any] = []
+    hidden = _map_verbatim(config.values, lambda text: held.append(text) or f"held {len(held) - 1}")
+    _check_references(config, hidden, "")
     try:
-        tree = OmegaConf.create(_map_verbatim(values, lambda text: held.append(text) or f"held {len(held) - 1}"))
-        return _map_verbatim(OmegaConf.to_container(tree, resolve=True), lambda mark: held[int(mark.split()[1])])
+        resolved = OmegaConf.to_container(OmegaConf.create(hidden), resolve=True)
     except OmegaConfBaseException as error:
         raise Mistake(f"a value refers to something that is not there: {str(error).splitlines()[0]}") from None
+    return _map_verbatim(resolved, lambda mark: held[int(mark.split()[1])])
+
+
+def _check_references(config: Config, tree: Any, path: str) -> None:
+    """A reference names a section and a key: no text around it (which could grow without bound), no environment."""
+    for key, value in tree.items() if isinstance(tree, dict) else enumerate(tree) if isinstance(tree, list) else ():
+        if isinstance(value, str) and "${" in value and not re.fullmatch(r"\$\{[A-Za-z_][\w.]*\}", value):
+            raise Mistake(f"{join(path, key)}: a reference is a whole value, such as ${{cameras.batch}}",
+                          where=config.where(join(path, key)))  # fmt: skip
+        _check_references(config, value, join(path, key))
 
 
 def _map_verbatim(tree: Any, change) -> Any:

@@ -3,6 +3,8 @@
 import errno
 import json
 import os
+import re
+import shutil
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -47,6 +49,32 @@ def write_text(path: Path, text: str) -> None:
 def write_json(path: Path, value: Any) -> None:
     """Indented, keys in the order given, not a number refused (ValueError)."""
     write_text(path, json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+@contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """OSError while `path` is being written becomes a Mistake that says what is wrong with the disk."""
+    try:
+        yield
+    except OSError as error:
+        raise _mistake(error, path) from error
+
+
+def append(path: Path, text: str) -> None:
+    """Add UTF-8 text to a file that only grows. Raises Mistake where the disk is full."""
+    with writing(path), open(path, "a", encoding="utf-8") as out:
+        out.write(text)
+
+
+def is_temporary(path: Path) -> bool:
+    """Whether a name is one that `replacing` gives, left by a process that was killed."""
+    return re.fullmatch(r"\..+\.\d+-\d+(\.\w+)?|\.step_\d+\.part", path.name) is not None
+
+
+def sweep(folder: Path) -> None:
+    """Remove what killed processes left behind. Only for a folder that nobody else writes to."""
+    for path in [p for p in folder.rglob(".*") if is_temporary(p)]:
+        shutil.rmtree(path, ignore_errors=True) if path.is_dir() else path.unlink(missing_ok=True)
 
 
 def flush(path: Path) -> None:

@@ -4,6 +4,7 @@ import json
 import os
 import re
 import shlex
+import shutil
 import sys
 import time
 import unicodedata
@@ -29,13 +30,17 @@ class Folder:
     def __init__(self, path: Path, config: Config, *, resume: bool = False):
         self.path, self.config = path, config
         self._open()
-        self._claim(resume)
+        try:
+            self._claim(resume)
+        except BaseException:
+            self.close()
+            raise
 
     @staticmethod
     def place(config: Config) -> Path:
         """Where this configuration runs: `out`, else the newest folder it has run in, else a new one."""
         if config.values["out"]:
-            return Path(config.values["out"])
+            return Path(config.values["out"]).expanduser()
         base, tail = Path("runs") / slug(config.values["name"]), f"-{slug(config.values['prompt'])}-{config.hash}"
         earlier = sorted(p for p in base.glob(f"*{tail}") if (p / "config.yaml").is_file())
         return earlier[-1] if earlier else base / (time.strftime("%Y%m%d-%H%M%S") + tail)
@@ -43,48 +48,43 @@ class Folder:
     def _open(self) -> None:
         try:
             self.path.mkdir(parents=True, exist_ok=True)
-            self.lock = FileLock(self.path / ".lock")
-            self.lock.acquire(timeout=0)
-        except Timeout:
-            pid = self.status().get("pid", "another process")
-            raise Mistake(
-                f"this run is already going on (process {pid})", where=str(self.path), fix="wait, or give out=ANOTHER"
-            ) from None
+            self.lock = lock(self.path)
         except OSError as error:
             raise Mistake(
                 f"the run folder cannot be made: {error.strerror}", where=str(self.path), fix="give out=SOMEWHERE"
             ) from None
 
     def _claim(self, resume: bool) -> None:
-        """A folder that holds another configuration is left alone."""
+        """A folder that holds something else, or a run of another configuration that has got anywhere, is left alone."""
         stored = self.path / "config.yaml"
-        if not stored.is_file():
-            if others := [p.name for p in self.path.iterdir() if p.name != ".lock"]:
-                self.close()
-                raise Mistake(f"the folder is not empty and not a run (it holds {others[0]!r})", where=str(self.path),
-                              fix="give another out=")  # fmt: skip
-            files.write_text(stored, self.config.text())
-            files.write_text(self.path / "command.txt", shlex.join(sys.argv) + "\n")
-            self.report("running", 0, "preparing")
-        elif not resume and self.stored_hash() != self.config.hash:
-            self.close()
+        others = [p.name for p in self.path.iterdir() if p.name != ".lock" and not files.is_temporary(p)]
+        if not stored.is_file() and others:
+            raise Mistake(
+                f"the folder is not empty and not a run (it holds {others[0]!r})",
+                where=str(self.path),
+                fix="give another out=",
+            )
+        files.sweep(self.path)
+        if resume:
+            check_untouched(self.path, self.config)
+        elif not stored.is_file() or self.status().get("config") != self.config.hash:
+            self._begin(stored)
+
+    def _begin(self, stored: Path) -> None:
+        if self.status().get("step", 0) > 0 or self.status().get("state") == "done":
             raise Mistake(
                 "this folder holds a run of another configuration",
                 where=str(stored),
                 fix="give another out=, or delete it",
             )
-
-    def stored_hash(self) -> str:
-        from dream3d.config import load
-
-        return load(str(self.path / "config.yaml")).hash
+        shutil.rmtree(self.path / "checkpoints", ignore_errors=True)  # at step 0 there is nothing to lose
+        files.write_text(stored, self.config.text())
+        files.write_text(self.path / "command.txt", shlex.join(sys.argv) + "\n")
+        self.report("running", 0, "preparing")
 
     def status(self) -> dict:
         """What status.json says; empty where there is none."""
-        try:
-            return json.loads((self.path / "status.json").read_text(encoding="utf-8"))
-        except (OSError, ValueError):
-            return {}
+        return read_status(self.path)
 
     def report(self, state: str, step: int, reason: str = "", **more) -> None:
         """Write status.json: state is running, done, failed or interrupted."""
@@ -97,27 +97,58 @@ class Folder:
             "pid": os.getpid(),
             "started": started,
             "updated": time.time(),
+            "config": self.config.hash,
         }
         files.write_json(self.path / "status.json", {**status, "version": __version__, **more})
 
     def tell(self, line: str) -> None:
         """Append a line to log.txt."""
-        with open(self.path / "log.txt", "a", encoding="utf-8") as log:
-            log.write(f"{time.strftime('%H:%M:%S')} {line}\n")
+        files.append(self.path / "log.txt", f"{time.strftime('%H:%M:%S')} {line}\n")
 
     def metrics(self, entries: list[dict]) -> None:
-        with open(self.path / "metrics.jsonl", "a", encoding="utf-8") as out:
-            out.writelines(json.dumps(entry) + "\n" for entry in entries)
+        files.append(self.path / "metrics.jsonl", "".join(json.dumps(entry) + "\n" for entry in entries))
 
     def rewind_metrics(self, step: int) -> None:
         """Drop what was measured from `step` on: it will be measured again."""
         path = self.path / "metrics.jsonl"
         if path.is_file():
-            lines = path.read_text(encoding="utf-8").splitlines()
+            lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
             files.write_text(path, "".join(line + "\n" for line in lines if _step_of(line) < step))
 
     def close(self) -> None:
         self.lock.release()
+
+
+def lock(path: Path) -> FileLock:
+    """The folder's lock, taken. Raises Mistake where another process holds it."""
+    taken = FileLock(path / ".lock")
+    try:
+        taken.acquire(timeout=0)
+    except Timeout:
+        pid = read_status(path).get("pid", "another process")
+        raise Mistake(
+            f"this run is already going on (process {pid})", where=str(path), fix="wait, or give out=ANOTHER"
+        ) from None
+    return taken
+
+
+def read_status(path: Path) -> dict:
+    """What a run's status.json says; empty where there is none to read."""
+    try:
+        status = json.loads((path / "status.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return status if isinstance(status, dict) else {}
+
+
+def check_untouched(path: Path, config: Config) -> None:
+    """A run continues with the configuration that it began with."""
+    if read_status(path).get("config", config.hash) != config.hash:
+        raise Mistake(
+            "config.yaml is not the one this run began with",
+            where=str(path / "config.yaml"),
+            fix="put it back, or start anew with out=ANOTHER",
+        )
 
 
 def _step_of(line: str) -> int | float:
@@ -130,6 +161,6 @@ def _step_of(line: str) -> int | float:
 def last_metrics(run: Path) -> dict[str, int | float]:
     """What the last step measured; empty before the first."""
     path = run / "metrics.jsonl"
-    lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
+    lines = path.read_text(encoding="utf-8", errors="replace").splitlines() if path.is_file() else []
     whole = [line for line in lines if _step_of(line) < float("inf")]
     return json.loads(whole[-1]) if whole else {}

@@ -5,6 +5,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from dream3d.interfaces import Group
+from dream3d.schedule import Decay, Positive
 
 
 def clip_pixels(gradients: dict[str, Tensor], limit: dict[str, float] | float | None) -> dict[str, Tensor]:
@@ -41,10 +42,9 @@ class Adam:
     A step whose gradients are not all finite changes nothing and is counted in `skipped`; `streak` counts those in a row.
     """
 
-    def __init__(self, *, betas: tuple[float, float] = (0.9, 0.99), eps: float = 1e-15):
+    def __init__(self, *, betas: tuple[Decay, Decay] = (0.9, 0.99), eps: Positive = 1e-15):
         self.betas, self.eps = betas, eps
-        self.moments: dict[str, tuple[Tensor, Tensor]] = {}
-        self.steps: dict[str, int] = {}
+        self.moments: dict[str, tuple[Tensor, Tensor, Tensor]] = {}  # m, v, and how many steps each row has had
         self.skipped = self.streak = 0
 
     @torch.no_grad()
@@ -63,30 +63,35 @@ class Adam:
 
     def _update(self, group: Group) -> None:
         p, g, (b1, b2) = group.tensor, group.tensor.grad, self.betas
-        m, v = self.moments.setdefault(group.name, (torch.zeros_like(p), torch.zeros_like(p)))
-        k = self.steps[group.name] = self.steps.get(group.name, 0) + 1
+        m, v, k = self.moments.setdefault(group.name, (torch.zeros_like(p), torch.zeros_like(p), _ages(p)))
+        k += 1
         m.lerp_(g, 1 - b1)
         v.mul_(b2).addcmul_(g, g, value=1 - b2)
-        p.addcdiv_(m, (v / (1 - b2**k)).sqrt_().add_(self.eps), value=-group.lr / (1 - b1**k))
+        p.sub_(group.lr * (m / (1 - b1**k)) / ((v / (1 - b2**k)).sqrt() + self.eps))
 
     def remap(self, names: list[str], source: Int[Tensor, " n"], fresh: Bool[Tensor, " n"]) -> None:
-        """Rows come and go: row i of every named group now continues row source[i]; where `fresh`, its moments start at 0."""
+        """Rows come and go: row i of every named group now continues row source[i]; where `fresh`, it starts anew."""
         for name in set(names) & set(self.moments):
             old = self.moments[name]
             self.moments[name] = tuple(_fresh(moment[source], fresh) for moment in old)
 
     def forget(self, name: str) -> None:
-        """A group's values were reset from outside: its moments start at 0."""
+        """A group's values were reset from outside: it starts anew."""
         if name in self.moments:
             self.moments[name] = tuple(torch.zeros_like(moment) for moment in self.moments[name])
 
     def state(self) -> dict:
-        moments = {name: {"m": m, "v": v} for name, (m, v) in self.moments.items()}
-        return {"moments": moments, "steps": dict(self.steps), "skipped": self.skipped, "streak": self.streak}
+        moments = {name: {"m": m, "v": v, "k": k} for name, (m, v, k) in self.moments.items()}
+        return {"moments": moments, "skipped": self.skipped, "streak": self.streak}
 
     def restore(self, state: dict) -> None:
-        self.moments = {name: (pair["m"].clone(), pair["v"].clone()) for name, pair in state["moments"].items()}
-        self.steps, self.skipped, self.streak = dict(state["steps"]), state["skipped"], state["streak"]
+        self.moments = {name: tuple(row[key].clone() for key in "mvk") for name, row in state["moments"].items()}
+        self.skipped, self.streak = state["skipped"], state["streak"]
+
+
+def _ages(p: Tensor) -> Tensor:
+    """Zero steps for every row: one number each, in a shape that broadcasts."""
+    return p.new_zeros(p.shape[:1] + (1,) * (p.ndim - 1))
 
 
 def _fresh(moment: Tensor, fresh: Bool[Tensor, " n"]) -> Tensor:

@@ -1,6 +1,11 @@
 """Sections of a configuration that are not plug-ins: plain settings, readable without torch."""
 
 from dataclasses import dataclass
+from typing import Annotated
+
+from annotated_types import Ge
+
+from dream3d.schedule import Count, NonNegative, Side, Whole
 
 
 @dataclass(frozen=True)
@@ -17,10 +22,10 @@ class Keep:
     """The `keep` section: a preview strip every `preview` steps; a checkpoint every `steps` steps and every `seconds` seconds,
     of which the newest `checkpoints` are kept; 0 switches one off."""
 
-    preview: int = 200
-    steps: int = 200
-    seconds: float = 30.0
-    checkpoints: int = 3
+    preview: Whole = 200
+    steps: Whole = 200
+    seconds: NonNegative = 30.0
+    checkpoints: Count = 3
 
 
 @dataclass(frozen=True)
@@ -30,8 +35,8 @@ class Export:
     and (twice that) colour are taken from."""
 
     mesh: bool = True
-    faces: int = 10000
-    texture: int = 1024
-    resolution: int = 128
-    frames: int = 60
-    size: int = 256
+    faces: Annotated[int, Ge(4)] = 10000
+    texture: Annotated[int, Ge(16)] = 1024
+    resolution: Annotated[int, Ge(8)] = 128
+    frames: Count = 60
+    size: Side = 256

@@ -9,11 +9,18 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 PLAIN_EVERY = 10.0  # seconds between lines where there is no terminal
 
 
+class _Quietly(Console):
+    """A reader that goes away (| head) silences the run and does not end it."""
+
+    def on_broken_pipe(self) -> None:
+        self.quiet = True
+
+
 class Display:
     """`with Display(...) as show:` then show.line(text) and show.step(...)."""
 
     def __init__(self, *, quiet: bool = False, stream=None):
-        self.console = Console(file=stream or sys.stderr, quiet=quiet, highlight=False)
+        self.console = _Quietly(file=stream or sys.stderr, quiet=quiet, highlight=False)
         columns = [TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[rate]}"),
                    TimeRemainingColumn(), TextColumn("{task.fields[detail]}")]  # fmt: skip
         self.live = Progress(*columns, console=self.console, transient=True) if self.console.is_terminal else None

@@ -7,7 +7,7 @@ import yaml
 
 from dream3d.errors import Mistake
 
-VERBATIM = ("prompt", "negative")  # never parsed as YAML
+VERBATIM = ("prompt", "negative", "out")  # never parsed as YAML
 LIMITS = {"bytes": 1 << 20, "nodes": 20_000, "depth": 32}  # of a file
 
 
@@ -85,24 +85,33 @@ def join(path: str, key: str | int) -> str:
 def override(values: dict, origins: dict[str, str], text: str) -> None:
     """Apply one `section.key=value`."""
     path, equals, raw = text.partition("=")
+    if any("\ud800" <= c <= "\udfff" for c in text):
+        raise Mistake(f"{path!r} holds bytes that are not UTF-8", where="command line")
     if not equals or not path:
         raise Mistake(
             f"{text!r} is not an override", where="command line", fix='write key=value, for example prompt="a red car"'
         )
+    last = path.rpartition(".")[2]
+    label = f"command line: {text if len(text) < 80 else text[:77] + '...'}"
+    put(values, origins, path, raw if last in VERBATIM else _parse(raw, text), label)
+
+
+def put(values: dict, origins: dict[str, str], path: str, value: Any, label: str) -> None:
+    """Set one path to a value; `label` says where that came from."""
     *parents, last = path.split(".")
     holder: Any = values
     for i, key in enumerate(parents):
-        holder = _enter(holder, key, ".".join(path.split(".")[: i + 1]), text)
-    _assign(holder, last, raw if last in VERBATIM else _parse(raw, text), path)
+        holder = _enter(holder, key, ".".join(path.split(".")[: i + 1]), label)
+    _assign(holder, last, value, path)
     for stale in [p for p in origins if p.startswith(path + ".")]:
         del origins[stale]
-    origins[path] = f"command line: {text if len(text) < 80 else text[:77] + '...'}"
+    origins[path] = label
 
 
-def _enter(holder: Any, key: str, path: str, text: str) -> Any:
+def _enter(holder: Any, key: str, path: str, label: str) -> Any:
     if isinstance(holder, list):
         if not key.isdigit() or int(key) >= len(holder):
-            raise Mistake(f"{path}: this section is a list of {len(holder)}", where=f"command line: {text}",
+            raise Mistake(f"{path}: this section is a list of {len(holder)}", where=label,
                           fix=f"name one by its number, 0 to {len(holder) - 1}")  # fmt: skip
         return holder[int(key)]
     if isinstance(holder.get(key), str):  # guidance: sds is short for {type: sds}

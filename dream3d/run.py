@@ -22,6 +22,7 @@ from dream3d.preview import strip
 from dream3d.progress import Display, shares
 
 STREAK, RETRIES = 10, 3  # non-finite steps in a row that roll back, and how often before a run has diverged
+STOPPING = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))
 PACKAGES = (
     "torch",
     "numpy",
@@ -97,6 +98,7 @@ class Run:
     def _enter(self, stage: int, handed) -> System:
         """Begin a stage from what the one before handed over, and save at once: a kill from here on comes back here."""
         self.stage, self.index = stage, 0
+        self.folder.rewind_metrics(self.step)
         system = self._build()
         if handed is not None:
             system.scene.init_from(handed)
@@ -224,7 +226,7 @@ def _signals(run: Run):
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
+    before = {number: signal.signal(number, ask) for number in STOPPING}
     try:
         yield
     finally:
@@ -236,8 +238,8 @@ def _device(name: str) -> str:
     if name == "auto":
         return "cuda" if torch.cuda.is_available() else "cpu"
     try:
-        torch.zeros(1, device=name)
-    except (RuntimeError, AssertionError) as error:
+        torch.zeros(1, device=name).item()
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
         raise Mistake(
             f"device {name!r} cannot be used: {str(error).splitlines()[0]}", where="device", fix="device=cpu"
         ) from None

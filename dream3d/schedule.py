@@ -3,7 +3,21 @@
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any
+
+from annotated_types import Ge, Gt, Interval, Le, Lt, MultipleOf
+
+Count = Annotated[
+    int, Ge(1)
+]  # names for the settings of catalogues, whose annotations may use only typing and this module
+Whole = Annotated[int, Ge(0)]
+Share = Annotated[float, Interval(ge=0, le=1)]
+Positive = Annotated[float, Gt(0), Lt(math.inf)]
+NonNegative = Annotated[float, Ge(0), Lt(math.inf)]
+Lens = Annotated[float, Gt(0), Lt(180)]  # degrees
+Decay = Annotated[float, Ge(0), Lt(1)]
+Seed = Annotated[int, Ge(0), Le(2**63 - 1)]
+Side = Annotated[int, Ge(16), MultipleOf(2)]  # of a video frame
 
 SHAPES = {
     "linear": lambda p: p,
@@ -29,6 +43,8 @@ class Ramp:
             return self.start
         span = max(self.until - self.begin, 1e-12)
         p = min(max((progress - self.begin) / span, 0.0), 1.0)
+        if p == 1.0:
+            return self.end
         if self.shape == "exp":
             return self.start * (self.end / self.start) ** p
         return self.start + (self.end - self.start) * SHAPES[self.shape](p)
@@ -52,7 +68,7 @@ class Ramp:
         shape = value.get("shape", "linear")
         if shape not in (*SHAPES, "exp"):
             raise ValueError(f"no schedule shape {shape!r}; there are {', '.join((*SHAPES, 'exp'))}")
-        numbers = {key: _number(v) for key, v in value.items() if key != "shape" and v is not None}
+        numbers = {key: _number(v) for key, v in value.items() if key != "shape" and (v is not None or key == "start")}
         if shape == "exp" and not (numbers["start"] > 0 and numbers.get("end", 1.0) > 0):
             raise ValueError("an exp schedule needs start and end above 0")
         return Ramp(**numbers, shape=shape)

@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
+from dream3d.errors import Mistake
 from dream3d.types import Render, Step
 
 Encode = Callable[[Float[Tensor, "B H W K"]], Float[Tensor, "B C h w"]]
@@ -22,6 +23,7 @@ def rgb(part: Render, encode: Encode) -> Float[Tensor, "B C h w"]:
 
 def normal(part: Render, encode: Encode) -> Float[Tensor, "B C h w"]:
     """World normals as colours, grey where there is nothing."""
+    _need(part, "normal")
     return encode(part.normal / 2 + 0.5)
 
 
@@ -32,11 +34,13 @@ def depth(part: Render, encode: Encode) -> Float[Tensor, "B C h w"]:
 
 def features(part: Render, encode: Encode) -> Float[Tensor, "B C h w"]:
     """Latent renders are already what the prior sees (Latent-NeRF, arXiv:2211.07600)."""
+    _need(part, "features")
     return part.features.movedim(-1, 1)
 
 
 def normal_alpha(part: Render, encode: Encode) -> Float[Tensor, "B 4 h w"]:
     """Normals and mask straight as a four-channel latent, an eighth of the size (Fantasia3D's coarse stage, arXiv:2303.13873)."""
+    _need(part, "normal")
     image = torch.cat([part.normal, part.alpha], -1).movedim(-1, 1)
     return F.interpolate(image, scale_factor=1 / 8, mode="bilinear", antialias=True)
 
@@ -48,8 +52,15 @@ def rgb_depth(part: Render, encode: Encode) -> Float[Tensor, "B C h w"]:
 
 def grid(part: Render, encode: Encode) -> Float[Tensor, "B C h w"]:
     """Four views in a row become one 2 x 2 picture (BoostDream, arXiv:2401.16764): a quarter of the rows."""
+    if len(part) % 4:
+        raise Mistake(
+            f"a grid is made of four views, but there are {len(part)}", where="guidance.sees", fix="cameras.batch=4"
+        )
     top, bottom = (torch.cat([part.rgb[i::4], part.rgb[i + 1 :: 4]], 2) for i in (0, 2))
     return encode(torch.cat([top, bottom], 1))
+
+
+grid.views = 4  # a chunk may not tear them apart
 
 
 SEES: dict[str, Callable] = {
@@ -72,5 +83,10 @@ def _relative_depth(part: Render) -> Float[Tensor, "B H W 1"]:
     z = part.depth / part.alpha.clamp(min=1e-6)
     near = z.detach().masked_fill(~inside, torch.inf).amin((1, 2, 3), keepdim=True)
     far = z.detach().masked_fill(~inside, -torch.inf).amax((1, 2, 3), keepdim=True)
-    relative = (far - z) / (far - near).clamp(min=1e-6)
-    return torch.where(inside.any(1, True).any(2, True), relative.nan_to_num() * part.alpha, part.alpha)
+    relative = ((far - z) / (far - near).clamp(min=1e-6)).nan_to_num(0, 0, 0).clamp(0, 1)
+    return relative * part.alpha
+
+
+def _need(part: Render, buffer: str) -> None:
+    if getattr(part, buffer) is None:
+        raise Mistake(f"this renderer draws no {buffer!r}", where="guidance.sees", near=", ".join(part.buffers()))

@@ -5,6 +5,7 @@ World: right-handed, z up, an object's front looks towards -y, objects live insi
 """
 
 import dataclasses
+import hashlib
 from dataclasses import dataclass, field
 
 import torch
@@ -58,6 +59,11 @@ class Cameras:
     @property
     def centre(self) -> Float[Tensor, "B 3"]:
         return self.to_world[:, :3, 3]
+
+    def serving(self, role: str | None) -> Int[Tensor, " n"]:
+        """Which views serve a role: all of them for None, or where views have no roles."""
+        rows = [i for i in range(len(self)) if role is None or self.role is None or self.role[i] == role]
+        return torch.tensor(rows, dtype=torch.long, device=self.device)
 
     def at(self, index: Int[Tensor, " n"]) -> "Cameras":
         """The rows `index`. Grouping survives only whole groups, so a selection by role keeps groups together."""
@@ -125,16 +131,12 @@ class Render:
 
     def of(self, role: str | None, cameras: Cameras) -> tuple["Render", Cameras]:
         """The views that serve `role` (None: every view)."""
-        if role is None or cameras.role is None:
-            return self, cameras
-        index = torch.tensor(
-            [i for i, r in enumerate(cameras.role) if r == role], dtype=torch.long, device=cameras.device
-        )
+        index = cameras.serving(role)
         return self.at(index), cameras.at(index)
 
     def at(self, index: Int[Tensor, " n"]) -> "Render":
-        """The rows `index` of every buffer, and of those extras that have one row per view."""
-        extras = {k: v[index] if v.ndim and len(v) == len(self) else v for k, v in self.extras.items()}
+        """The rows `index` of every buffer. Of the extras only the background's colour, which priors read, comes along."""
+        extras = {name: self.extras[name][index] for name in ("background",) if name in self.extras}
         return dataclasses.replace(self.map(lambda buffer: buffer[index]), extras=extras)
 
     def gradients(self) -> dict[str, Tensor]:
@@ -224,9 +226,9 @@ class Step:
     rng: torch.Generator
 
     @staticmethod
-    def make(index: int, total: int, seed: int, *, salt: int = 0) -> "Step":
-        """Step `index` of `total`; `salt` tells stages and retries apart."""
-        return Step(index, total, seed, _generator(seed, salt, index))
+    def make(index: int, total: int, seed: int, *, salt: int | str = 0) -> "Step":
+        """Step `index` of `total`; `salt` tells stages, retries and previews apart."""
+        return Step(index, total, seed, _generator("step", seed, salt, index))
 
     @property
     def progress(self) -> float:
@@ -250,18 +252,12 @@ class Step:
 
     def fixed(self, name: str, *shape: int, device="cpu") -> Tensor:
         """Normal noise that depends on the seed and the name only: the same at every step."""
-        return torch.randn(*shape, generator=_generator(self.seed, *name.encode())).to(device)
+        return torch.randn(*shape, generator=_generator("fixed", self.seed, name)).to(device)
 
 
-def _generator(*keys: int) -> torch.Generator:
-    """A generator seeded by all keys; distinct tuples of keys give unrelated streams (splitmix64 of each)."""
-    state = len(keys)
-    for key in keys:
-        state = (state + key + 0x9E3779B97F4A7C15) & (2**64 - 1)
-        state = ((state ^ (state >> 30)) * 0xBF58476D1CE4E5B9) & (2**64 - 1)
-        state = ((state ^ (state >> 27)) * 0x94D049BB133111EB) & (2**64 - 1)
-        state ^= state >> 31
-    return torch.Generator().manual_seed(state & (2**63 - 1))
+def _generator(*keys: int | str) -> torch.Generator:
+    """A generator seeded by all keys. torch's Mersenne twister takes 32 bits: two streams meet with probability 2^-32."""
+    return torch.Generator().manual_seed(int.from_bytes(hashlib.sha256(repr(keys).encode()).digest()[:4], "big"))
 
 
 @dataclass(frozen=True)

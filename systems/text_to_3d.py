@@ -20,7 +20,7 @@ class TextTo3D(System):
 
     def __init__(
         self, scene: Representation, terms: list[Term], cameras: Sampler, background, optimizer: Adam, penalties: Penalties,
-        clip, steps: int, seed: int, salt: int = 0,
+        clip, steps: int, seed: int, salt: int | str = 0,
     ):  # fmt: skip
         self.scene, self.terms, self.cameras, self.background = scene, terms, cameras, background
         self.optimizer, self.penalties, self.clip = optimizer, penalties, clip
@@ -45,10 +45,11 @@ class TextTo3D(System):
         render.backward(pixels, self.penalties(self.scene, render, now))  # through the renderer only
         clock.lap("renderer")
 
-        moved = self.optimizer.step(self.scene.groups(now))  # a non-finite step is skipped and counted
-        for term in self.terms:
-            term.learn(now)  # LoRA, discriminator: its own optimiser
-        self.scene.refine(render, self.optimizer, now)  # densify, prune, occupancy
+        moved = self.optimizer.step(self.scene.groups(now))
+        if moved:  # a non-finite step is skipped whole, and counted
+            for term in self.terms:
+                term.learn(now)  # LoRA, discriminator: its own optimiser
+            self.scene.refine(render, self.optimizer, now)  # densify, prune, occupancy
         clock.lap("rest")
         scalars = {**self._scalars(raw, limit), "evaluations": self._evaluations() - evaluations}
         return Log(scalars, clock.seconds, skipped=not moved)

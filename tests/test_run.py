@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 import torch
+import yaml
 from dream3d.guidance.sds import SDS
 from dream3d.systems.text_to_3d import TextTo3D
 
@@ -227,7 +228,7 @@ def test_a_foreign_folder_is_refused(tmp_path):
 
 def test_from_python(whole, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    settings = dict(text.split("=", 1) for text in QUICK[1:])
+    settings = {key: yaml.safe_load(value) for key, value in (text.split("=", 1) for text in QUICK[1:])}
     first = generate("0", seed=2, steps=3, **settings)
     assert first.path.parts[:2] == ("runs", "sds-gaussian") and "-0-" in first.path.name
     again = generate("0", seed=2, steps=3, **settings)
