@@ -160,9 +160,8 @@ def test_streams_of_randomness_do_not_meet():
     """Other index, seed, salt, stage or name: other numbers. Two equal 64-bit draws by chance: below 1e-12."""
     streams = [Step.make(i, 50, seed, salt=salt) for i in range(50) for seed in (0, 1, 2) for salt in (-1, 0, 1, 1000)]
     draws = [tuple(step.normal(4).tolist()) for step in streams]
-    draws += [
-        tuple(Step.make(i, 50, s).fixed(name, 4).tolist()) for i in (0,) for s in (0, 1) for name in ("a", "b", "ab")
-    ]
+    names = ("a", "b", "ab", "ba")
+    draws += [tuple(Step.make(0, 50, seed).fixed(name, 4).tolist()) for seed in (0, 1) for name in names]
     assert len(set(draws)) == len(draws)
     assert torch.equal(Step.make(3, 9, 4).fixed("x", 5), Step.make(7, 9, 4).fixed("x", 5))
     assert torch.equal(Step.make(3, 9, 4).normal(5), Step.make(3, 9, 4).normal(5))

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from dream3d import build, config
+from dream3d import build, cli, config
 from dream3d.errors import Mistake
 from dream3d.folder import slug
 from dream3d.schedule import Ramp, Times
@@ -106,25 +106,32 @@ def test_mistakes_teach(override):
 
 
 HOSTILE = {
-    "not a mapping": "- a\n- b\n",
-    "unclosed": "guidance: {type: sds\n",
-    "twice": "steps: 3\nsteps: 4\n",
-    "tag": "seed: !!python/object/apply:os.system ['true']\n",
-    "laughs": "a: &a [x, x, x, x, x, x, x, x, x]\n" + "".join(
+    "not a mapping": ("- a\n- b\n", "mapping"),
+    "unclosed": ("prompt: a red car\nguidance: {type: sds\n", "not YAML"),
+    "twice": ("prompt: a red car\nsteps: 3\nsteps: 4\n", "'steps' cannot stand here"),
+    "twice below": ("prompt: a red car\nguidance: {scale: 3, scale: 3}\n", "'scale' cannot stand here"),
+    "tag": ("prompt: a red car\nseed: !!python/object/apply:os.system ['true']\n", "seed"),
+    "tagged word": ("prompt: a red car\nseed: !!python/name:os.system ''\n", "cannot be read as a value"),
+    "date": ("prompt: a red car\nseed: 2020-01-01\n", "cannot be read as a value"),
+    "laughs": ("prompt: a red car\na: &a [x, x, x, x, x, x, x, x, x]\n" + "".join(
         f"{b}: &{b} [" + ", ".join([f"*{a}"] * 9) + "]\n" for a, b in zip("abcdefgh", "bcdefghi", strict=True)),
-    "self": "a: &a [*a]\n",
-    "deep": "a: " + "[" * 3000 + "]" * 3000,
-    "huge": "a: " + "x" * (1 << 20),
-    "binary": "\x00\x01\x02",
-    "dots": "guidance.scale: 3\n",
-    "dangling": "steps: ${nothing}\n",
+        "repeats itself"),
+    "self": ("prompt: a red car\na: &a [*a]\n", "repeats itself"),
+    "deep": ("prompt: a red car\na: " + "[" * 3000 + "]" * 3000, "deep"),
+    "rather deep": ("prompt: a red car\na: " + "[" * 40 + "]" * 40, "too deeply"),
+    "huge": ("prompt: a red car\n#" + "x" * (1 << 20), "larger than 1 MiB"),
+    "binary": ("prompt: a red car\n\x00\x01\x02", "not YAML"),
+    "dots": ("prompt: a red car\nguidance.scale: 3\n", "'guidance.scale' cannot stand here"),
+    "key of keys": ("prompt: a red car\n? [a, b]\n: 3\n", "cannot stand here"),
+    "dangling": ("prompt: a red car\nsteps: ${nothing}\n", "refers to something"),
 }  # fmt: skip
 
 
 @pytest.mark.parametrize("kind", HOSTILE)
 def test_hostile_files_are_refused(kind, tmp_path):
-    (tmp_path / "bad.yaml").write_text(HOSTILE[kind], encoding="utf-8")
-    mistake([], str(tmp_path / "bad.yaml"))
+    text, reason = HOSTILE[kind]
+    (tmp_path / "bad.yaml").write_text(text, encoding="utf-8")
+    assert reason in mistake([], str(tmp_path / "bad.yaml"))
 
 
 def test_a_mistake_names_file_and_line(tmp_path):
@@ -141,6 +148,17 @@ def test_extends_one_level(tmp_path):
     assert found.where("steps").endswith("base.yaml:1") and found.where("prompt").startswith("command line")
     (tmp_path / "third.yaml").write_text("extends: top.yaml\n", encoding="utf-8")
     assert "one level" in mistake([], str(tmp_path / "third.yaml"))
+
+
+def test_another_type_starts_from_its_own_defaults(tmp_path):
+    base = "prompt: a red car\nprior: {type: mixture, size: 16}\nrenderer: {type: gaussians, count: 7}\n"
+    (tmp_path / "base.yaml").write_text(base, encoding="utf-8")
+    text = "extends: base.yaml\nprior: {type: exact}\nrenderer: {type: gaussians}\nstages: [{renderer: {type: plane}}, {}]\n"
+    (tmp_path / "top.yaml").write_text(text, encoding="utf-8")
+    found = config.load(str(tmp_path / "top.yaml"))
+    assert found.values["prior"] == config.load("sds-gaussian", ["prior=exact"]).values["prior"]
+    assert found.values["renderer"]["count"] == 7 and "count" not in found.stages[0]["renderer"]
+    assert found.stages[1]["renderer"]["count"] == 7
 
 
 def test_stages_share_the_steps_and_inherit(tmp_path):
@@ -160,11 +178,29 @@ def test_lists_of_terms_and_their_overrides():
 
 def test_out_and_keep_do_not_change_what_a_run_is():
     base = config.load("sds-gaussian").hash
-    assert config.load("sds-gaussian", ["out=x", "keep.preview=3"]).hash == base
-    assert (
-        config.load("sds-gaussian", ["seed=3"]).hash != base
-        and config.load("sds-gaussian", ["export.faces=9"]).hash != base
-    )
+    assert config.load("sds-gaussian", ["out=x", "keep.preview=3", "keep.checkpoints=9"]).hash == base
+    changes = ["seed=3", "export.faces=9", "device=cpu", "negative=a boat", "prompt=a boat", "name=other", "steps=3"]
+    assert len({config.load("sds-gaussian", [change]).hash for change in changes} - {base}) == len(changes)
+
+
+UNKNOWN = {
+    "prompt": "prompt: a zebra",
+    "one of several prompts": "prompt: [a red car, a zebra]",
+    "negative": "negative: a zebra",
+    "term": "guidance: {prompt: a zebra}",
+    "second term": "guidance: [{type: sds}, {type: sds, prompt: a zebra}]",
+    "stage": "stages: [{}, {prompt: a zebra}]",
+    "stage's negative": "stages: [{}, {negative: a zebra}]",
+    "stage's term": "stages: [{}, {guidance: {prompt: a zebra}}]",
+}
+
+
+@pytest.mark.parametrize("place", UNKNOWN)
+def test_an_unknown_word_stops_before_any_work(place, tmp_path, capsys):
+    start = "" if "prompt" in place else "prompt: a red car\n"
+    (tmp_path / "c.yaml").write_text(f"{start}{UNKNOWN[place]}\nsteps: 2\n", encoding="utf-8")
+    assert cli.main(["--config", str(tmp_path / "c.yaml"), "--quiet", f"out={tmp_path / 'run'}"]) == 2
+    assert "zebra" in capsys.readouterr().err and not (tmp_path / "run").exists()
 
 
 @pytest.mark.parametrize("recipe", sorted(p.stem for p in build.place("configs").glob("*.yaml")))
@@ -217,6 +253,8 @@ def test_ramps():
     assert Ramp.parse(3)(0.5) == 3 and Ramp.parse("1e-2")(0.0) == 0.01
     assert Ramp.parse({"start": 1, "end": 3})(0.5) == 2
     assert Ramp.parse({"start": 1, "end": 3, "begin": 0.5})(0.5) == 1
+    between = Ramp.parse({"start": 0, "end": 1, "begin": 0.2, "until": 0.6})
+    assert [between(p) for p in (0.1, 0.3, 0.5, 0.6, 0.9)] == pytest.approx([0, 0.25, 0.75, 1, 1])
     assert Ramp.parse({"start": 1, "end": 100, "shape": "exp"})(0.5) == pytest.approx(10)
     assert Ramp.parse({"start": 1, "end": 0, "shape": "sqrt"})(0.25) == 0.5
     assert Ramp.parse({"start": 1, "end": 0, "shape": "constant"})(0.99) == 1

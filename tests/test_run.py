@@ -5,10 +5,13 @@ import hashlib
 import json
 import os
 import random
+import shutil
 import signal
+import struct
 import subprocess
 import sys
 import time
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
@@ -22,7 +25,7 @@ from dream3d import build, checkpoint, cli, config, files
 from dream3d.api import execute, generate, load
 from dream3d.errors import Mistake
 from dream3d.folder import Folder
-from dream3d.run import Run
+from dream3d.run import PACKAGES, Interrupted, Run
 
 ROOT = Path(dream3d.__file__).parent.parent
 QUICK = ["prompt=0", "prior={type: mixture, size: 32}", "renderer.count=60", "cameras.batch=2", "keep={preview: 0, steps: 4, seconds: 0}",
@@ -79,11 +82,39 @@ def test_a_finished_run_is_complete(whole):
     }
     for name in ("config.yaml", "command.txt", "environment.json", "log.txt", "metrics.jsonl", "previews/latest.png"):
         assert (whole.path / name).stat().st_size > 0
+    assert saved(whole.path) == [5, 9, 10], "the newest three of 0, 4, 5, 9, 10"
     lines = [json.loads(line) for line in (whole.path / "metrics.jsonl").read_text().splitlines()]
     assert [entry["step"] for entry in lines] == list(range(10)) and [entry["stage"] for entry in lines] == [0] * 5 + [
         1
     ] * 5
     assert not [p for p in whole.path.rglob("*") if ".part" in p.name or p.name.startswith(".step")]
+
+
+def saved(run: Path) -> list[int]:
+    return sorted(int(p.name.removeprefix("step_")) for p in checkpoint.listed(run / "checkpoints"))
+
+
+def test_a_run_says_where_it_ran(whole):
+    found = json.loads((whole.path / "environment.json").read_text())
+    assert found["device"] == ("cuda" if torch.cuda.is_available() else "cpu")
+    assert found["threads"] == torch.get_num_threads()
+    assert found["packages"] == {name: version(name) for name in PACKAGES} and "torch" in PACKAGES
+
+
+def test_previews_and_checkpoints_come_when_they_are_asked_for(tmp_path, monkeypatch):
+    real, certain = TextTo3D.step, []
+
+    def watched(self, index):
+        certain.append(torch.are_deterministic_algorithms_enabled())
+        return real(self, index)
+
+    monkeypatch.setattr(TextTo3D, "step", watched)
+    torch.use_deterministic_algorithms(False)
+    keep = ["keep.preview=2", "keep.steps=0", "keep.seconds=1e-6", "keep.checkpoints=99"]
+    done = execute(quick(tmp_path / "run", "device=cpu", *keep, steps=5), quiet=True)
+    names = sorted(p.name for p in (done.path / "previews").iterdir())
+    assert names == ["latest.png", *(f"step_{i:06d}.png" for i in (0, 2, 4, 5))]
+    assert saved(done.path) == [0, 1, 2, 3, 4, 5] and certain == [True] * 5
 
 
 @pytest.mark.parametrize("step", [0, 2, 4, 5, 6, 9])
@@ -92,6 +123,9 @@ def test_killed_anywhere_the_same_bytes(whole, tmp_path, monkeypatch, step):
         kill_at(patch, step)
         run_killed(quick(tmp_path / "run", TWO))
     assert json.loads((tmp_path / "run" / "status.json").read_text())["state"] == "running"
+    with open(tmp_path / "run" / "metrics.jsonl", "a") as out:  # measured after the last checkpoint, the last line torn
+        out.writelines(f'{{"step": {later}}}\n' for later in range(step, 10))
+        out.write('{"step": 1')
     again = execute(quick(tmp_path / "run", TWO), quiet=True)
     assert digest(again.path) == digest(whole.path)
     steps = [json.loads(line)["step"] for line in (again.path / "metrics.jsonl").read_text().splitlines()]
@@ -122,8 +156,9 @@ def test_another_seed_gives_other_bytes(whole, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "harm", ["truncate tensors", "flip a tensor bit", "truncate json", "flip a json bit", "empty", "remove"]
-)
+    "harm",
+    ["truncate tensors", "flip a tensor bit", "truncate json", "flip a json bit", "empty", "remove", "index", "skipped"],
+)  # fmt: skip
 def test_a_damaged_checkpoint_falls_back_to_the_one_before(whole, tmp_path, monkeypatch, harm):
     with monkeypatch.context() as patch:
         kill_at(patch, 8)
@@ -134,6 +169,8 @@ def test_a_damaged_checkpoint_falls_back_to_the_one_before(whole, tmp_path, monk
 
 
 def _damage(folder: Path, harm: str) -> None:
+    if harm in ("index", "skipped"):
+        return _edit(folder / "state.json", harm)
     path = folder / ("state.json" if "json" in harm else "state.safetensors")
     data = bytearray(path.read_bytes())
     if harm == "remove":
@@ -141,6 +178,14 @@ def _damage(folder: Path, harm: str) -> None:
     if harm.startswith("flip"):
         data[len(data) * 2 // 3] ^= 4
     path.write_bytes(bytes(data[: {"e": 0, "t": len(data) // 2}.get(harm[0], len(data))]))
+
+
+def _edit(path: Path, key: str) -> None:
+    """Another number, in a file that is still whole JSON."""
+    body = json.loads(path.read_text())
+    holder = body["about"] if key == "index" else body["state"]["optimizer"]
+    holder[key] += 1
+    path.write_text(json.dumps(body))
 
 
 def test_a_full_disk_is_said_and_harms_nothing(tmp_path, monkeypatch):
@@ -193,6 +238,11 @@ def test_many_non_finite_steps_roll_back(tmp_path, monkeypatch):
     assert [json.loads(line)["step"] for line in (done.path / "metrics.jsonl").read_text().splitlines()] == list(
         range(20)
     )
+    with monkeypatch.context() as patch:  # again, and killed at step 10 of the second attempt, which saved at 8
+        kill_at(patch, 16 + 6)
+        run_killed(quick(tmp_path / "killed", steps=20))
+    assert checkpoint.newest(tmp_path / "killed" / "checkpoints")[0] == {"stage": 0, "index": 8, "attempt": 1}
+    assert digest(execute(quick(tmp_path / "killed", steps=20), quiet=True).path) == digest(done.path)
 
 
 def test_a_run_that_keeps_diverging_says_so(tmp_path, monkeypatch):
@@ -200,6 +250,53 @@ def test_a_run_that_keeps_diverging_says_so(tmp_path, monkeypatch):
     with pytest.raises(Mistake, match="diverged") as caught:
         execute(quick(tmp_path / "run", steps=20), quiet=True)
     assert caught.value.code == 5 and json.loads((tmp_path / "run" / "status.json").read_text())["state"] == "failed"
+
+
+SIGNALS = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
+
+
+@pytest.fixture
+def handlers():
+    """A signal that no run takes fails the test instead of ending its process; the command line's handlers are undone."""
+    before = {
+        number: signal.signal(number, lambda *_: pytest.fail("nobody waited for this signal")) for number in SIGNALS
+    }
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
+@pytest.mark.parametrize("number", SIGNALS)
+def test_a_signal_saves_exactly_where_it_stopped(tmp_path, monkeypatch, handlers, number):
+    real = TextTo3D.step
+
+    def asked(self, index):
+        if index == 6:
+            signal.raise_signal(number)
+        return real(self, index)
+
+    monkeypatch.setattr(TextTo3D, "step", asked)
+    with pytest.raises(Interrupted) as caught:
+        execute(quick(tmp_path / "run"), quiet=True)
+    status = json.loads((tmp_path / "run" / "status.json").read_text())
+    assert caught.value.number == number and (status["state"], status["step"]) == ("interrupted", 7)
+    assert checkpoint.newest(tmp_path / "run" / "checkpoints")[0]["index"] == 7 and saved(tmp_path / "run")[-1] == 7
+
+
+def test_what_made_a_mesh_is_written_in_it_also_after_resume(tmp_path, handlers):
+    prompt, name = "1  and 2", "My: recipe"
+    done = execute(quick(tmp_path / "run", f"prompt={prompt}", f"name='{name}'", "seed=3", steps=2), quiet=True)
+    data = (done.path / "export" / "mesh.glb").read_bytes()
+    document = json.loads(data[20 : 20 + struct.unpack("<I", data[12:16])[0]])
+    facts = {"prompt": prompt, "seed": 3, "recipe": name}
+    assert facts.items() <= document["asset"]["extras"].items()
+    assert facts.items() <= document["nodes"][0]["extras"].items()
+
+    shutil.rmtree(done.path / "export")
+    status = json.loads((done.path / "status.json").read_text())
+    (done.path / "status.json").write_text(json.dumps(status | {"state": "running"}))
+    assert cli.main(["resume", "--quiet", str(done.path)]) == 0
+    assert (done.path / "export" / "mesh.glb").read_bytes() == data
 
 
 def test_a_finished_folder_is_left_alone(whole, capsys):

@@ -4,8 +4,10 @@ import pytest
 import torch
 from dream3d.systems.text_to_3d import TextTo3D
 
+from dream3d import build, config
 from dream3d.background import Solid
 from dream3d.cameras import look_at
+from dream3d.errors import Mistake
 from dream3d.optim import Adam, clip_pixels
 from dream3d.options import Words
 from dream3d.penalties import Penalties
@@ -155,6 +157,60 @@ def test_a_mix_of_buffers_is_drawn_by_probability(toy_scene, toy_prior, towards)
 def test_chunks_change_nothing(toy_scene, toy_prior, towards):
     whole = pulled(toy_scene(), [term(towards(toy_prior()))], rig())
     torch.testing.assert_close(pulled(toy_scene(), [term(towards(toy_prior()), chunk=3)], rig()), whole)
+
+
+def test_chunks_bring_their_own_cameras_and_text(toy_scene, toy_prior, towards):
+    def told(chunk):
+        got, seen = term(towards(toy_prior()), chunk=chunk), []
+        real = got.guidance.gradient
+        got.guidance.gradient = lambda view, now: (seen.append(view), real(view, now))[1]
+        pulled(toy_scene(), [got], rig())
+        assert [len(v.x) for v in seen] == ([3, 1] if chunk else [B])
+        parts = [(v.x, v.render.rgb, v.cameras.azimuth, v.text["text"].tokens) for v in seen]
+        return [torch.cat(column) for column in zip(*parts, strict=True)]
+
+    whole = told(None)
+    assert torch.equal(whole[2], torch.linspace(-2, 2, B)) and len(set(whole[3].flatten().tolist())) == 2
+    for got, expected in zip(told(3), whole, strict=True):
+        torch.testing.assert_close(got, expected)
+
+
+def test_the_salt_of_a_stage_and_a_retry_reaches_every_draw(toy_scene):
+    found, drawn = config.load("sds-gaussian", ["prompt=0", "prior=mixture", "renderer={type: plane}"]), []
+
+    def sample(now):
+        drawn.append(now.uniform(1).item())
+        return rig()(now)
+
+    for number, attempt in ((0, 0), (1, 0), (0, 1), (1, 1)):
+        system = build.stage(found.stages[0], 0, "cpu", number, attempt, {})
+        TextTo3D(toy_scene(), [], sample, Solid(), Adam(), Penalties({}), None, 10, 0, system.salt).step(0)
+    assert len(set(drawn)) == 4
+
+
+PLUGIN = """from dataclasses import dataclass
+from typing import ClassVar
+
+from dream3d.interfaces import Guidance
+
+
+@dataclass(eq=False)
+class Wishful(Guidance):
+    needs: ClassVar[frozenset[str]] = frozenset({"telepathy"})
+
+    def gradient(self, view, now):
+        return 0 * view.x
+"""
+
+
+def test_a_guidance_that_needs_more_than_its_prior_offers_is_refused(tmp_path, monkeypatch):
+    (tmp_path / "wishful.py").write_text(PLUGIN, encoding="utf-8")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr(build, "plugins", {})
+    build.add_plugin("wishful")
+    found = config.load("sds-gaussian", ["prompt=0", "prior=mixture", "guidance=wishful"])
+    with pytest.raises(Mistake, match="needs a prior with: telepathy"):
+        build.stage(found.stages[0], 0, "cpu", 0, 0, {})
 
 
 def test_clamp_limits_the_gradient_on_x(toy_scene, toy_prior, towards):
