@@ -1,5 +1,6 @@
 """Files are whole or absent; splats round-trip; hostile files are refused; videos and pictures open elsewhere."""
 
+import dataclasses
 import errno
 import os
 
@@ -83,6 +84,14 @@ def test_splats_survive_the_round_trip(tmp_path, coefficients):
     again = read_ply(tmp_path / "a.ply")
     for name in ("position", "rgb", "scale", "rotation", "opacity", "sh"):
         torch.testing.assert_close(getattr(again, name), getattr(points, name), atol=1e-5, rtol=1e-5)
+
+
+def test_rotations_are_written_with_length_one(tmp_path):
+    points = gaussians()
+    write_ply(dataclasses.replace(points, rotation=2 * points.rotation), tmp_path / "a.ply")
+    row = trimesh.load(tmp_path / "a.ply").metadata["_ply_raw"]["vertex"]["data"]
+    written = np.concatenate([row[f"rot_{i}"].reshape(-1, 1) for i in range(4)], 1)
+    np.testing.assert_allclose(written, points.rotation.numpy(), atol=1e-6)
 
 
 def test_the_layout_is_the_one_of_3dgs(tmp_path):

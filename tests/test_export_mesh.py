@@ -193,14 +193,40 @@ def test_the_front_faces_plus_z(tmp_path):
     np.testing.assert_array_equal(mesh.vertices[0], [1, 3, 2])
 
 
+def accessor(path, name: str) -> np.ndarray:
+    """The rows of a VEC3 attribute as they lie in the file."""
+    document, data = parts(path)
+    entry = document["accessors"][document["meshes"][0]["primitives"][0]["attributes"][name]]
+    view = document["bufferViews"][entry["bufferView"]]
+    start = len(data) - document["buffers"][0]["byteLength"] + view["byteOffset"]
+    return np.frombuffer(data, "<f4", 3 * entry["count"], start).reshape(-1, 3)
+
+
+def test_normals_point_out_of_the_faces_as_they_lie_in_the_file(tmp_path):
+    """A ball, in the file's own axes: the mean over a face's corners is its normal, and the ball's own."""
+    ball = trimesh.creation.icosphere(subdivisions=3)
+    write_glb(
+        Mesh(torch.from_numpy(ball.vertices).float(), torch.from_numpy(ball.faces).long()), tmp_path / "a.glb", {}
+    )
+    normal, place = accessor(tmp_path / "a.glb", "NORMAL"), accessor(tmp_path / "a.glb", "POSITION")
+    corners = place[ball.faces]
+    face = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
+    face /= np.linalg.norm(face, axis=1, keepdims=True)
+    assert ((normal[ball.faces] * face[:, None]).sum(-1) > 0.9).all() and ((normal * place).sum(1) > 0.99).all()
+    np.testing.assert_allclose(np.linalg.norm(normal, axis=1), 1, atol=1e-5)
+
+
+def test_normals_of_the_baked_file_agree_with_its_faces(glb):
+    (mesh,) = trimesh.load(glb, process=False).geometry.values()
+    normal = accessor(glb, "NORMAL")[mesh.faces]
+    facing = (normal * mesh.face_normals[:, None]).sum(-1)
+    assert np.median(facing) > 0.9 and (facing > 0).mean() > 0.99
+
+
 def test_vertex_colours_are_linear(tmp_path):
     grey = torch.tensor([[0.0, 0.5, 1.0]]).repeat(3, 1)
     write_glb(Mesh(torch.eye(3), torch.tensor([[0, 1, 2]]), rgb=grey), tmp_path / "a.glb", {})
-    document, data = parts(tmp_path / "a.glb")
-    colour = document["meshes"][0]["primitives"][0]["attributes"]["COLOR_0"]
-    view = document["bufferViews"][document["accessors"][colour]["bufferView"]]
-    start = len(data) - document["buffers"][0]["byteLength"] + view["byteOffset"]
-    np.testing.assert_allclose(np.frombuffer(data, "<f4", 3, start), [0, 0.21404, 1], atol=1e-4)
+    np.testing.assert_allclose(accessor(tmp_path / "a.glb", "COLOR_0")[0], [0, 0.21404, 1], atol=1e-4)
 
 
 def validator() -> dict[str, str]:

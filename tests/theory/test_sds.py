@@ -7,10 +7,13 @@ import torch.nn.functional as F
 from dream3d.guidance.sds import SDS
 
 from dream3d.diffusion import add_noise, cfg, draw_t, per_view, predict, weight, x0_from_eps
+from dream3d.options import Words
 from dream3d.priors.exact import Exact
 from dream3d.priors.mixture import Mixture
+from dream3d.prompt import Prompt
 from dream3d.schedule import Ramp, Times
-from dream3d.types import Step
+from dream3d.term import Term
+from dream3d.types import Render, Step, View
 
 DOUBLE = torch.float64
 
@@ -132,23 +135,25 @@ def test_a_point_mass_has_no_gradient(kit):
         assert g.abs().max() < 2e-7  # noise and t are single precision
 
 
-def test_three_ways_of_injecting_a_gradient(kit):
-    """(g) The squared error to sg(x - g), the linear surrogate and a direct backward agree."""
-    prior = three()
-    view = kit.view_of(prior, draw(3, 2, 3, 3, seed=1), text="2")
-    g = sds(prior, 7.5).gradient(view, kit.step())
+def test_three_ways_of_injecting_a_gradient(kit, toy_prior):
+    """(g) The squared error to sg(x - g), the linear surrogate and what a term really does to the render agree; the toy
+    prior's encoder lies between the render and x."""
+    prior, now = toy_prior(), kit.step()
+    cameras, picture = kit.seen_from(3, 16), draw(3, 16, 16, 3, seed=1).float()
+    alpha = torch.ones(3, 16, 16, 1)
+    guidance, prompt = sds(prior, 7.5), Prompt(prior, ["a toy"], "", Words())
+    x = prior.encode(picture)
+    g = guidance.gradient(View(x, Render(picture, alpha, alpha), cameras, prompt(cameras)), kit.step())
     grads = []
-    for inject in (
-        lambda x: (0.5 * (x - (x - g).detach()).square().sum()).backward(),
-        lambda x: (x * g).sum().backward(),
-        lambda x: x.backward(g),
-    ):
-        theta = view.x.clone().requires_grad_()
-        inject(theta.sin())
-        grads.append(theta.grad)
-    assert torch.allclose(grads[0], grads[1], rtol=0, atol=1e-12) and torch.allclose(
-        grads[1], grads[2], rtol=0, atol=1e-12
-    )
+    for inject in (lambda x: 0.5 * (x - (x - g).detach()).square().sum(), lambda x: (x * g).sum()):
+        leaf = picture.clone().requires_grad_()
+        inject(prior.encode(leaf)).backward()
+        grads.append(leaf.grad)
+    seen = Render(picture, alpha, alpha).cut()
+    Term(guidance, prompt).pull(seen, cameras, now)
+    for grad in grads:
+        torch.testing.assert_close(seen.rgb.grad, grad, rtol=0, atol=1e-5)
+    assert g.abs().max() > 0.1 and seen.rgb.grad.abs().max() > 0.1
 
 
 @pytest.mark.parametrize("scale, expected", [(1.0, 1.0), (7.5, 3.195), (100.0, 4.647), (1e9, 4.825)])
