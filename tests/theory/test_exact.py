@@ -278,13 +278,13 @@ def test_student_starts_as_the_prior_and_learns(kit):
 def test_views_of_a_library_are_where_they_say():
     """front, side, back, overhead by the angles of docs/conventions.md, from the direction towards the camera; and what
     is seen from there: the car is longest from the side."""
-    parts = tiny(size=24, renders=10).libraries[CAR]
+    parts = tiny(size=24, renders=60).libraries[CAR]
     x, y, z = parts.outward.unbind(1)
     elevation, off_front = z.asin() * 180 / math.pi, torch.atan2(x, -y).abs() * 180 / math.pi
     assert parts.outward.norm(dim=1).sub(1).abs().max() < 1e-5 and elevation.min() > -10.1 and elevation.max() < 75.1
     for word, low, high in ((0, 0, 45), (1, 45, 135), (2, 135, 180)):
         rows = parts.word == word
-        assert rows.sum() == 10 and (elevation[rows] <= 60).all()
+        assert rows.sum() == 60 and (elevation[rows] <= 60).all()
         assert (off_front[rows] >= low).all() and (off_front[rows] <= high).all()
     assert (elevation[parts.word == 3] > 60).all()
     wide = [(1 - parts.gap[parts.word == i]).view(-1, 24, 24).amax(1).sum(1).mean() for i in range(3)]
