@@ -114,7 +114,7 @@ HOSTILE = {
     "tagged word": ("prompt: a red car\nseed: !!python/name:os.system ''\n", "cannot be read as a value"),
     "date": ("prompt: a red car\nseed: 2020-01-01\n", "cannot be read as a value"),
     "laughs": ("prompt: a red car\na: &a [x, x, x, x, x, x, x, x, x]\n" + "".join(
-        f"{b}: &{b} [" + ", ".join([f"*{a}"] * 9) + "]\n" for a, b in zip("abcdefgh", "bcdefghi", strict=True)),
+        f"{b}: &{b} [" + ", ".join([f"*{a}"] * 9) + "]\n" for a, b in zip("abcd", "bcde", strict=True)),
         "repeats itself"),
     "self": ("prompt: a red car\na: &a [*a]\n", "repeats itself"),
     "deep": ("prompt: a red car\na: " + "[" * 3000 + "]" * 3000, "deep"),

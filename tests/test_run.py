@@ -83,6 +83,8 @@ def test_a_finished_run_is_complete(whole):
     for name in ("config.yaml", "command.txt", "environment.json", "log.txt", "metrics.jsonl", "previews/latest.png"):
         assert (whole.path / name).stat().st_size > 0
     assert saved(whole.path) == [5, 9, 10], "the newest three of 0, 4, 5, 9, 10"
+    previews = {p.name for p in (whole.path / "previews").iterdir()}
+    assert previews == {"latest.png", "step_000005.png", "step_000010.png"}, "only where a stage ends"
     lines = [json.loads(line) for line in (whole.path / "metrics.jsonl").read_text().splitlines()]
     assert [entry["step"] for entry in lines] == list(range(10)) and [entry["stage"] for entry in lines] == [0] * 5 + [
         1
@@ -126,6 +128,8 @@ def test_killed_anywhere_the_same_bytes(whole, tmp_path, monkeypatch, step):
     with open(tmp_path / "run" / "metrics.jsonl", "a") as out:  # measured after the last checkpoint, the last line torn
         out.writelines(f'{{"step": {later}}}\n' for later in range(step, 10))
         out.write('{"step": 1')
+    if step == 0:  # nothing whole to continue from
+        shutil.rmtree(tmp_path / "run" / "checkpoints")
     again = execute(quick(tmp_path / "run", TWO), quiet=True)
     assert digest(again.path) == digest(whole.path)
     steps = [json.loads(line)["step"] for line in (again.path / "metrics.jsonl").read_text().splitlines()]
@@ -238,10 +242,10 @@ def test_many_non_finite_steps_roll_back(tmp_path, monkeypatch):
     assert [json.loads(line)["step"] for line in (done.path / "metrics.jsonl").read_text().splitlines()] == list(
         range(20)
     )
-    with monkeypatch.context() as patch:  # again, and killed at step 10 of the second attempt, which saved at 8
-        kill_at(patch, 16 + 6)
+    with monkeypatch.context() as patch:  # again, and killed at step 18 of the second attempt, which saved at 16
+        kill_at(patch, 16 + 18 - 4)
         run_killed(quick(tmp_path / "killed", steps=20))
-    assert checkpoint.newest(tmp_path / "killed" / "checkpoints")[0] == {"stage": 0, "index": 8, "attempt": 1}
+    assert checkpoint.newest(tmp_path / "killed" / "checkpoints")[0] == {"stage": 0, "index": 16, "attempt": 1}
     assert digest(execute(quick(tmp_path / "killed", steps=20), quiet=True).path) == digest(done.path)
 
 
