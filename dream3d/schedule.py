@@ -12,6 +12,7 @@ Count = Annotated[
 ]  # names for the settings of catalogues, whose annotations may use only typing and this module
 Whole = Annotated[int, Ge(0)]
 Share = Annotated[float, Interval(ge=0, le=1)]
+Inside = Annotated[float, Interval(gt=0, lt=1)]
 Positive = Annotated[float, Gt(0), Lt(math.inf)]
 NonNegative = Annotated[float, Ge(0), Lt(math.inf)]
 Lens = Annotated[float, Gt(0), Lt(180)]  # degrees

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from dream3d.errors import Mistake
 from dream3d.interfaces import Group, Representation
-from dream3d.schedule import Ramp, at
+from dream3d.schedule import Count, Inside, Positive, Ramp, Share, at
 from dream3d.types import Cameras, Field, Mesh, Points, Render, Step
 
 NAMES = ("position", "log_scale", "rotation", "logit", "colour", "harmonics")
@@ -43,9 +43,9 @@ class Gaussians(Representation):
         self,
         rng: torch.Generator,
         *,
-        count: int = 2000,
-        radius: float = 0.6,
-        opacity: float = 0.1,
+        count: Count = 2000,
+        radius: Positive = 0.6,
+        opacity: Inside = 0.1,
         sh_degree: Literal[0, 1, 2, 3] = 0,
         antialias: bool = True,
         backend: Literal["auto", "numba", "torch"] = "auto",
@@ -54,16 +54,16 @@ class Gaussians(Representation):
         lr_rotation: Ramp = Ramp(1e-2, 2e-3, shape="exp"),
         lr_opacity: Ramp = Ramp(5e-2),
         lr_colour: Ramp = Ramp(1e-2, 2e-3),
-        densify_from: float = 0.1,
-        densify_until: float = 0.6,
-        densify_every: float = 0.05,
-        densify_share: float = 0.08,
-        max_count: int = 10000,
-        split_scale: float = 0.02,
-        prune_opacity: float = 0.01,
-        prune_scale: float = 0.3,
-        reset_every: float = 0.0,
-        reset_opacity: float = 0.05,
+        densify_from: Share = 0.1,
+        densify_until: Share = 0.6,
+        densify_every: Share = 0.05,
+        densify_share: Share = 0.08,
+        max_count: Count = 10000,
+        split_scale: Positive = 0.02,
+        prune_opacity: Share = 0.01,
+        prune_scale: Positive = 0.3,
+        reset_every: Share = 0.0,
+        reset_opacity: Inside = 0.05,
     ):
         super().__init__()
         self.count, self.opacity, self.sh_degree = count, opacity, sh_degree

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from dream3d.errors import Mistake
 from dream3d.interfaces import Group, Representation
-from dream3d.schedule import Ramp, at
+from dream3d.schedule import Count, NonNegative, Ramp, at
 from dream3d.types import Cameras, Mesh, Render, Step
 
 
@@ -28,9 +28,9 @@ class Plane(Representation):
         self,
         rng: torch.Generator,
         *,
-        size: int = 64,
-        particles: int = 1,
-        noise: float = 0.1,
+        size: Count = 64,
+        particles: Count = 1,
+        noise: NonNegative = 0.1,
         lr: Ramp = Ramp(1e-2),
     ):
         super().__init__()

@@ -21,6 +21,7 @@ from dream3d.priors import _renders
 from dream3d.priors._components import Components
 from dream3d.priors._noise import look_up, scaled_linear
 from dream3d.priors._residual import Residual
+from dream3d.schedule import Count, Positive
 from dream3d.toybox.language import Wish, parse
 from dream3d.types import Cameras, Embedding, Render
 
@@ -61,22 +62,16 @@ class Exact(Prior):
     def __init__(
         self,
         *,
-        size: int = 64,
-        instances: int = 4,
-        renders: int = 800,
-        others: int = 2000,
-        bandwidth: float | None = None,
-        tangents: int = 0,
-        camera: float | None = None,
+        size: Count = 64,
+        instances: Count = 4,
+        renders: Count = 800,
+        others: Count = 2000,
+        bandwidth: Positive | None = None,
+        tangents: Literal[0, 1, 2, 3, 4] = 0,
+        camera: Positive | None = None,
         unknown: Literal["stop", "ignore"] = "stop",
     ):
         super().__init__()
-        counts = {"size": size, "instances": instances, "renders": renders, "others": others}
-        _check_positive(counts | {"bandwidth": bandwidth, "camera": camera, "tangents": tangents + 1})
-        if tangents > len(_renders.TANGENTS):
-            raise Mistake(
-                f"tangents: there are {len(_renders.TANGENTS)}, {', '.join(_renders.TANGENTS)}, not {tangents}"
-            )
         self.instances, self.renders, self.others = instances, renders, others
         self.bandwidth, self.tangents, self.camera, self.unknown = bandwidth, tangents, camera, unknown
         self.spec = Spec(size, capabilities=frozenset({"student"} | ({"camera"} if camera else set())))
@@ -198,12 +193,6 @@ class Exact(Prior):
         """The exact eps plus a small network that knows time and camera and answers zero at first; 8 rank channels
         wide."""
         return Residual(self, channels=8 * rank)
-
-
-def _check_positive(settings: dict[str, float | int | None]) -> None:
-    for name, value in settings.items():
-        if value is not None and not value > 0:
-            raise Mistake(f"{name} must be above 0, not {value}", where="prior")
 
 
 def _bare(wish: Wish) -> Wish:

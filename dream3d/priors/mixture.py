@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from dream3d.errors import Mistake
 from dream3d.interfaces import Prior, Spec, freeze
 from dream3d.priors._noise import look_up, scaled_linear, to_eps
+from dream3d.schedule import Count, Positive, Seed
 from dream3d.types import Cameras, Embedding, Render
 
 
@@ -33,14 +34,14 @@ class Mixture(Prior):
     def __init__(
         self,
         *,
-        size: int = 8,
-        channels: int = 3,
-        components: int = 4,
-        spread: float = 1.0,
-        std: float = 0.25,
+        size: Count = 8,
+        channels: Count = 3,
+        components: Count = 4,
+        spread: Positive = 1.0,
+        std: Positive = 0.25,
         form: Literal["eps", "v", "flow"] = "eps",
-        subjects: int = 1,
-        seed: int = 0,
+        subjects: Count = 1,
+        seed: Seed = 0,
     ):
         super().__init__()
         draw = torch.randn(components, channels, size, size, generator=torch.Generator().manual_seed(seed))
