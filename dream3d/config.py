@@ -121,9 +121,8 @@ def _extend(base: str, path: Path, values: dict, origins: dict) -> tuple[dict, d
 
 def _merge(below: Any, above: Any) -> Any:
     """Mappings merge key by key; a mapping with another `type` replaces the whole section, as everything else does."""
-    if not (isinstance(below, dict) and isinstance(above, dict)) or above.get("type", below.get("type")) != below.get(
-        "type"
-    ):
+    both = isinstance(below, dict) and isinstance(above, dict)
+    if not both or ("type" in below and above.get("type", below["type"]) != below["type"]):
         return copy.deepcopy(above)
     merged = {key: _merge(below[key], above[key]) if key in below and key in above else (above | below)[key]
               for key in {**below, **above}}  # fmt: skip

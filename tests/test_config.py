@@ -140,6 +140,12 @@ def test_a_mistake_names_file_and_line(tmp_path):
     assert "command line" in mistake(["guidance.scael=3"])
 
 
+def test_a_section_without_a_type_is_of_the_default_type(tmp_path):
+    (tmp_path / "base.yaml").write_text("prompt: a red car\nrenderer: {count: 7}\n", encoding="utf-8")
+    (tmp_path / "top.yaml").write_text("extends: base.yaml\nrenderer: {type: gaussians}\n", encoding="utf-8")
+    assert config.load(str(tmp_path / "top.yaml")).values["renderer"]["count"] == 7
+
+
 def test_extends_one_level(tmp_path):
     (tmp_path / "base.yaml").write_text("steps: 10\nguidance: {type: sds, scale: 3}\n", encoding="utf-8")
     (tmp_path / "top.yaml").write_text("extends: base.yaml\nprompt: x\nguidance: {scale: 4}\n", encoding="utf-8")

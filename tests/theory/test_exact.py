@@ -5,6 +5,7 @@ import math
 import pytest
 import torch
 
+from dream3d import build
 from dream3d.cameras import VIEW_WORDS, look_at, ring
 from dream3d.diffusion import per_view, predict
 from dream3d.errors import Mistake
@@ -214,7 +215,7 @@ def test_words():
     assert rows == [0, 1, 0]
     for wrong in ({"renders": 0}, {"bandwidth": 0.0}, {"tangents": 9}, {"camera": -1.0}):
         with pytest.raises(Mistake):
-            Exact(**wrong)
+            build.make("priors", {"type": "exact", **wrong})
 
 
 def test_a_row_without_renders_is_a_mistake():
