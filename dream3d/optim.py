@@ -63,7 +63,8 @@ class Adam:
 
     def _update(self, group: Group) -> None:
         p, g, (b1, b2) = group.tensor, group.tensor.grad, self.betas
-        m, v, k = self.moments.setdefault(group.name, (torch.zeros_like(p), torch.zeros_like(p), _ages(p)))
+        moments = self.moments.get(group.name, (torch.zeros_like(p), torch.zeros_like(p), _ages(p)))
+        m, v, k = self.moments[group.name] = tuple(x.to(p.device) for x in moments)  # a checkpoint comes on the CPU
         k += 1
         m.lerp_(g, 1 - b1)
         v.mul_(b2).addcmul_(g, g, value=1 - b2)

@@ -6,6 +6,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from dream3d.diffusion import add_noise, predict, x0_from_eps
+from dream3d.interfaces import device_of
 from dream3d.types import Step
 
 T = 0.5  # the noise level of x0-hat
@@ -16,7 +17,7 @@ def strip(system, index: int) -> Float[Tensor, "h w 3"]:
     """A picture in [0, 1], rows views, columns render | x0-hat at t = 0.5 without guidance | gradient (grey is none)."""
     fixed = Step.make(0, system.steps, system.seed, salt="preview")
     now = Step(index, system.steps, system.seed, fixed.rng)  # the same cameras and noise in every strip
-    cameras = system.cameras(now)
+    cameras = system.cameras(now).to(device_of(system.scene))
     with torch.no_grad():
         render = system.background(system.scene.render(cameras, now), cameras, now)
     seen, term = render.cut(), system.terms[0]

@@ -6,7 +6,7 @@ the total is clipped pixel by pixel and sent through the renderer. Left of the w
 
 from dream3d.cameras import Sampler
 from dream3d.clock import Clock
-from dream3d.interfaces import Log, Representation, System
+from dream3d.interfaces import Log, Representation, System, device_of
 from dream3d.optim import Adam, clip_pixels, clipped_share
 from dream3d.penalties import Penalties
 from dream3d.schedule import at
@@ -29,10 +29,8 @@ class TextTo3D(System):
     def step(self, index: int) -> Log:
         clock, evaluations = Clock(), self._evaluations()
         now = Step.make(index, self.steps, self.seed, salt=self.salt)  # where we are; all randomness
-        cameras = self.cameras(now)  # B views: whence, of what, for which term
-        render = self.background(
-            self.scene.render(cameras, now), cameras, now
-        )  # every buffer, composited, with its graph
+        cameras = self.cameras(now).to(device_of(self.scene))  # B views: whence, of what, for which term
+        render = self.background(self.scene.render(cameras, now), cameras, now)  # every buffer, composited
         clock.lap("renderer")
 
         seen = render.cut()  # the waist: the same buffers as leaves
