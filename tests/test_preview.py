@@ -47,9 +47,10 @@ def strip(towards) -> torch.Tensor:
         alpha = torch.ones(len(cameras), SIZE, SIZE, 1)
         return Render(0.5 * alpha.expand(-1, -1, -1, 3), alpha, 3 * alpha)
 
+    scene = torch.nn.Module()
+    scene.render = render
     system = SimpleNamespace(
-        steps=10, seed=0, terms=[term], cameras=lambda now: ring(2, size=SIZE), background=Solid(),
-        scene=SimpleNamespace(render=render),
+        steps=10, seed=0, terms=[term], cameras=lambda now: ring(2, size=SIZE), background=Solid(), scene=scene,
     )  # fmt: skip
     return preview.strip(system, 5)
 
