@@ -28,7 +28,8 @@ def save(root: Path, step: int, state: dict, about: dict, *, keep: int = 3) -> P
     files.write_bytes(draft / "state.safetensors", data)
     files.write_json(draft / "state.json", {**body, "sha256": _digest(data, body)})
     with files.writing(final):
-        shutil.rmtree(final, ignore_errors=True)
+        while final.exists():  # saved again: never remove the one there is before the new one stands
+            final = final.with_name(final.name + "b")
         os.replace(draft, final)
         files.flush(root)
     for old in listed(root)[keep:]:

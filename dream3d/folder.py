@@ -71,7 +71,8 @@ class Folder:
             self._begin(stored)
 
     def _begin(self, stored: Path) -> None:
-        if self.status().get("step", 0) > 0 or self.status().get("state") == "done":
+        kept = [p for p in (self.path / "checkpoints").glob("step_*") if not p.name.startswith("step_0000000")]
+        if kept or self.status().get("step", 0) > 0 or self.status().get("state") == "done":
             raise Mistake(
                 "this folder holds a run of another configuration",
                 where=str(stored),

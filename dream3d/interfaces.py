@@ -5,8 +5,9 @@ subclass in it; the file's name is its name in a configuration, and the construc
 """
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -156,9 +157,19 @@ class Log:
 
 
 class System(ABC):
-    """One stage of a run: a scene, what pulls it, and the step that moves it."""
+    """One stage of a run: a scene, what pulls it, and the step that moves it.
+
+    `dream3d.build.stage` calls the constructor as TextTo3D's, with (scene, terms, cameras, background, optimizer, penalties, clip,
+    steps, seed, salt). The runner reads `optimizer.streak` to roll back, previews draw through the rest; all must stay attributes.
+    """
 
     scene: Representation
+    terms: list  # of dream3d.term.Term
+    cameras: Callable[[Step], Cameras]
+    background: Callable[[Render, Cameras, Step], Render]
+    optimizer: Any  # dream3d.optim.Adam or its like: step, remap, skipped, streak, state, restore
+    steps: int
+    seed: int
 
     @abstractmethod
     def step(self, index: int) -> Log:

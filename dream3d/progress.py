@@ -41,7 +41,7 @@ class Display:
 
     def begin(self, title: str, total: int, done: int = 0) -> None:
         """A new phase of `total` steps."""
-        self.title, self.total, self._start, self._first = title, total, time.monotonic(), done
+        self.title, self.total, self._start, self._first = title, total, None, done
         if self.live:
             if self.task is not None:
                 self.live.remove_task(self.task)
@@ -49,13 +49,15 @@ class Display:
 
     def step(self, done: int, detail: str = "") -> None:
         """`done` steps of the phase are behind us."""
+        if self._start is None:  # the first step also compiles kernels and prepares the prior: not a rate to judge by
+            self._start, self._first = time.monotonic(), done
         rate = (done - self._first) / max(time.monotonic() - self._start, 1e-9)
         if self.live:
             self.live.update(self.task, completed=done, rate=f"{rate:.1f} it/s", detail=detail)
         elif time.monotonic() - self._told > PLAIN_EVERY or done == self.total:
             self._told = time.monotonic()
-            left = (self.total - done) / max(rate, 1e-9)
-            self.line(f"{self.title} {done}/{self.total}  {rate:.1f} it/s  {left:.0f} s left  {detail}")
+            pace = f"{rate:.1f} it/s  {(self.total - done) / rate:.0f} s left  " if rate > 0 else ""
+            self.line(f"{self.title} {done}/{self.total}  {pace}{detail}")
 
 
 def shares(seconds: dict[str, float]) -> str:

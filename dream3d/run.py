@@ -67,6 +67,7 @@ class Run:
         self.stage = self.attempt = self.index = 0
         self.priors: dict[str, torch.nn.Module] = {}
         self.stop: int | None = None
+        self.saved: dict | None = None  # what the last checkpoint of this process stands for
 
     @property
     def step(self) -> int:
@@ -88,6 +89,7 @@ class Run:
         self.folder.report(
             "done", self.step, exports={k: str(v.relative_to(self.folder.path)) for k, v in exports.items()}
         )
+        self.folder.tell(f"done: {', '.join(exports)}")
         return Result(self.folder.path, exports, system.scene, last_metrics(self.folder.path))
 
     # --- stages ---------------------------------------------------------------------------------------------------------------
@@ -175,6 +177,9 @@ class Run:
 
     def _save(self, system: System) -> None:
         about = {"stage": self.stage, "index": self.index, "attempt": self.attempt}
+        if about == self.saved:
+            return
+        self.saved = about
         checkpoint.save(self.checkpoints, self.step, system.state(), about, keep=self.keep.checkpoints)
         self.folder.report("running", self.step, total=self.offsets[-1])
 
@@ -193,7 +198,7 @@ class Run:
     def _start(self) -> None:
         torch.use_deterministic_algorithms(self.device == "cpu")
         files.write_json(self.folder.path / "environment.json", _environment(self.device))
-        self.folder.report("running", 0, total=self.offsets[-1])
+        self.folder.report("running", self.folder.status().get("step", 0), total=self.offsets[-1])
 
     def _export(self, scene: Representation) -> dict[str, Path]:
         from dream3d.export.asset import export

@@ -265,3 +265,15 @@ def test_ramps():
     assert Ramp.parse({"start": 1, "end": 0, "shape": "sqrt"})(0.25) == 0.5
     assert Ramp.parse({"start": 1, "end": 0, "shape": "constant"})(0.99) == 1
     assert Times.parse([0.1, {"start": 0.9, "end": 0.5}]).window(1.0) == (0.1, 0.5)
+
+
+def test_what_can_be_clipped_is_what_has_a_gradient():
+    from dream3d.types import BUFFERS
+
+    assert tuple(config.CLIPPED) == BUFFERS
+
+
+def test_a_view_word_in_the_prompt_of_a_scene_is_refused():
+    with pytest.raises(Mistake, match="back view"):
+        config.check_vocabulary(config.load("sds-gaussian", ["prompt=a green penguin, back view"]))
+    config.check_vocabulary(config.load("sds-gaussian", ["prompt=a green penguin, back view", "text.views=false"]))

@@ -2,7 +2,10 @@
 
 import dataclasses
 import errno
+import json
 import os
+import shutil
+import subprocess
 
 import imageio_ffmpeg
 import numpy as np
@@ -183,6 +186,16 @@ def test_a_turntable_plays_anywhere(tmp_path):
     assert 0 < data.index(b"moov") < data.index(b"mdat")  # faststart
     video.turntable(Blocks(), tmp_path / "again.mp4", frames=12, size=64)
     assert (tmp_path / "again.mp4").read_bytes() == data
+
+
+def test_ffprobe_reads_the_turntable(tmp_path):
+    if not shutil.which("ffprobe"):
+        pytest.skip("there is no ffprobe: install ffmpeg")
+    video.turntable(Blocks(), tmp_path / "turn.mp4", frames=6, size=32)
+    ask = ["ffprobe", "-v", "error", "-count_frames", "-show_streams", "-of", "json", str(tmp_path / "turn.mp4")]
+    (stream,) = json.loads(subprocess.run(ask, capture_output=True, check=True).stdout)["streams"]
+    seen = {key: stream[key] for key in ("codec_name", "width", "height", "pix_fmt", "nb_read_frames")}
+    assert seen == {"codec_name": "h264", "width": 32, "height": 32, "pix_fmt": "yuv420p", "nb_read_frames": "6"}
 
 
 def test_an_odd_turntable_is_refused(tmp_path):

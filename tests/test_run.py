@@ -312,6 +312,31 @@ def test_a_finished_folder_is_left_alone(whole, capsys):
     assert cli.main([*words, "seed=9"]) == 2 and "another configuration" in capsys.readouterr().err
 
 
+def test_a_run_killed_while_resuming_keeps_its_checkpoints(tmp_path, monkeypatch):
+    """A second start that got nowhere must not make the folder look empty to another configuration."""
+    with monkeypatch.context() as patch:
+        kill_at(patch, 8)
+        run_killed(quick(tmp_path / "run"))
+    with monkeypatch.context() as patch:
+        patch.setattr(Run, "_resume", lambda self: (_ for _ in ()).throw(Killed()))
+        run_killed(quick(tmp_path / "run"))
+    kept = checkpoint.listed(tmp_path / "run" / "checkpoints")
+    with pytest.raises(Mistake, match="another configuration"):
+        quick(tmp_path / "run", "seed=9")
+    assert kept and kept == checkpoint.listed(tmp_path / "run" / "checkpoints")
+
+
+def test_saving_a_step_again_never_removes_the_first_before_the_second_stands(tmp_path, monkeypatch):
+    checkpoint.save(tmp_path, 5, {"a": torch.ones(2)}, {"n": 1})
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "replace", lambda *_: (_ for _ in ()).throw(Killed()))
+        with pytest.raises(Killed):
+            checkpoint.save(tmp_path, 5, {"a": torch.zeros(2)}, {"n": 2})
+    assert checkpoint.newest(tmp_path)[0] == {"n": 1}
+    checkpoint.save(tmp_path, 5, {"a": torch.zeros(2)}, {"n": 2}, keep=1)
+    assert checkpoint.newest(tmp_path)[0] == {"n": 2} and len(checkpoint.listed(tmp_path)) == 1
+
+
 def test_one_process_per_folder(tmp_path):
     first = quick(tmp_path / "run")
     with pytest.raises(Mistake, match="already going on"):

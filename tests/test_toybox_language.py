@@ -14,7 +14,7 @@ MEANINGS = {
     "a red car": Wish((Thing("car", "red"),)),
     "striped red ball": Wish((Thing("ball", "red", "striped"),)),
     "RED Striped balls!": Wish((Thing("ball", "red", "striped"),)),
-    "a photo of a small automobile, side view": Wish((Thing("car"),), view="side"),
+    "a photo of an automobile, side view": Wish((Thing("car"),), view="side"),
     "a duck, rear view": Wish((Thing("duck"),), view="back"),
     "a 3D model of a house from above": Wish((Thing("house"),), view="overhead"),
     "a red ball on top of a polka dot blue cube": Wish((Thing("ball", "red"), Thing("cube", "blue", "dotted")), "on"),

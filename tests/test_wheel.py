@@ -11,8 +11,8 @@ from pathlib import Path
 import dream3d
 
 ROOT = Path(dream3d.__file__).parent.parent
-SHORT = ["steps=3", "renderer.count=60", "keep.preview=0", "cameras.batch=2", "prior={type: mixture, size: 32}",
-         "export={mesh: false, frames: 2, size: 32}"]  # fmt: skip
+SHORT = ["steps=3", "renderer.count=60", "keep.preview=0", "cameras.batch=2", "prior={size: 16, renders: 8, others: 16, instances: 1}",
+         "export={faces: 300, texture: 64, resolution: 24, frames: 2, size: 32}"]  # fmt: skip
 
 
 def build_wheel(folder: Path) -> Path:
@@ -39,7 +39,7 @@ def test_the_wheel_runs_outside_the_checkout(tmp_path):
     assert "dream3d/guidance/sds.py" in names and "dream3d/configs/sds-gaussian.yaml" in names
     assert not [n for n in names if n.startswith(("tests/", "docs/", "dream3d/tests")) or "__pycache__" in n]
     subprocess.run([python, "-m", "pip", "install", "--no-deps", "--no-index", wheel], check=True, capture_output=True)
-    command = [python.parent / "dream3d", "--config", "sds-gaussian.yaml", "prompt=0", "out=car", *SHORT]
+    command = [python.parent / "dream3d", "--config", "sds-gaussian.yaml", "prompt=a red car", "out=car", *SHORT]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     where = subprocess.run(
@@ -47,4 +47,4 @@ def test_the_wheel_runs_outside_the_checkout(tmp_path):
     )
     assert str(tmp_path) in where.stdout
     assert json.loads((tmp_path / "car" / "status.json").read_text())["state"] == "done"
-    assert (tmp_path / "car" / "export" / "splats.ply").stat().st_size > 0
+    assert all((tmp_path / "car" / "export" / name).stat().st_size > 0 for name in ("splats.ply", "mesh.glb"))

@@ -1,7 +1,7 @@
 """The words of the toybox: what a prompt may say, and what it means. Imports neither torch nor numpy.
 
 Grammar: `[a] [pattern] [colour] object [relation [a] [pattern] [colour] object][, front|side|back|overhead view]`, with
-pattern and colour in either order and filler words ("a photo of", "small", "3d model") anywhere.
+pattern and colour in either order and filler words ("a photo of", "realistic", "3d model") anywhere.
 """
 
 import itertools
@@ -56,7 +56,7 @@ _IRREGULAR = {"cacti": "cactus", "bunnies": "rabbit", "kitties": "cat", "teddies
 _FILLER_WORDS = """
     a an the of one single this some it its is are very standing sitting placed isolated object asset mesh view
     photo photograph picture image render rendering rendered drawing 3d 4d model realistic detailed highly high quality
-    hd 4k 8k hq dslr toy cartoon style small big little large tiny huge old new cute nice beautiful simple shiny
+    hd 4k 8k hq dslr toy cartoon style
     colourful colorful coloured colored color colour pattern patterned dot dots
 """
 _FILLERS = frozenset(_FILLER_WORDS.split())
@@ -74,7 +74,7 @@ _VIEW = re.compile(
 _VIEW_NAMES = {"rear": "back", "behind": "back", "top": "overhead", "above": "overhead"}
 _RELATION = re.compile(r"\b(on top of|on|atop|next to|beside|near|by|and)\b")
 _RELATION_NAMES = {"on top of": "on", "on": "on", "atop": "on"}
-_FIX = "set prior.unknown=ignore to skip such words, or choose a full-size model with prior.type"
+_FIX = "set prior.unknown=ignore to skip such words, or choose a prior without a vocabulary by prior.type"
 
 
 @dataclass(frozen=True)
