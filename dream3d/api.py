@@ -6,12 +6,12 @@ from pathlib import Path
 import torch
 
 from dream3d import build, checkpoint
-from dream3d.config import check_vocabulary
 from dream3d.config import load as load_config
 from dream3d.errors import Mistake
 from dream3d.folder import Folder, check_untouched, last_metrics, read_status
 from dream3d.progress import Display
 from dream3d.run import Interrupted, Result, Run
+from dream3d.vocabulary import check_vocabulary
 
 
 def execute(folder: Folder, *, quiet: bool = False) -> Result:

@@ -7,7 +7,7 @@ import sys
 import traceback
 from pathlib import Path
 
-from dream3d import __version__, build, config
+from dream3d import __version__, build, config, vocabulary
 from dream3d.errors import Mistake
 
 EXAMPLES = """examples:
@@ -70,7 +70,7 @@ def generate(words: list[str]) -> int:
     found = config.load(options.config, options.overrides)
     if options.dry_run:
         print(found.text(), end="")
-    config.check_vocabulary(found)
+    vocabulary.check_vocabulary(found)
     return 0 if options.dry_run else _run(found, quiet=options.quiet)
 
 

@@ -7,20 +7,17 @@ import contextlib
 import copy
 import dataclasses
 import hashlib
-import importlib
 import json
-import re
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import yaml
-from omegaconf import OmegaConf
-from omegaconf.errors import OmegaConfBaseException
 
 from dream3d import build
 from dream3d.errors import Mistake, nearest
 from dream3d.recipe import VERBATIM, join, override, put, read
+from dream3d.references import resolve
 from dream3d.schedule import Positive, Ramp, Seed, Times
 
 CLIPPED = ["rgb", "alpha", "depth", "normal", "labels", "features"]  # dream3d.types.BUFFERS, without torch
@@ -137,7 +134,7 @@ def _check(config: Config) -> dict[str, Any]:
     for key in config.values:
         if key not in DEFAULTS:
             raise _unknown(config, key, "", DEFAULTS)
-    values = _interpolate(config)
+    values = resolve(config.values, config.where)
     full = _fill(_merge(DEFAULTS, values), config)
     if not isinstance(full["stages"], list):
         raise Mistake("stages: expected a list of overrides", where=config.where("stages"))
@@ -283,33 +280,6 @@ def _unknown(config: Config, key: str, path: str, known) -> Mistake:
     return Mistake(f"unknown key {full!r}", where=config.where(full), near=", ".join(nearest(key, known)))
 
 
-def _interpolate(config: Config) -> dict[str, Any]:
-    """Resolve ${section.key} where it is a whole value, everywhere but in what is verbatim."""
-    held: list[Any] = []
-    hidden = _map_verbatim(config.values, lambda text: held.append(text) or f"held {len(held) - 1}")
-    _check_references(config, hidden, "")
-    try:
-        resolved = OmegaConf.to_container(OmegaConf.create(hidden), resolve=True)
-    except OmegaConfBaseException as error:
-        raise Mistake(f"a value refers to something that is not there: {str(error).splitlines()[0]}") from None
-    return _map_verbatim(resolved, lambda mark: held[int(mark.split()[1])])
-
-
-def _check_references(config: Config, tree: Any, path: str) -> None:
-    """A reference names a section and a key: no text around it (which could grow without bound), no environment."""
-    for key, value in tree.items() if isinstance(tree, dict) else enumerate(tree) if isinstance(tree, list) else ():
-        if isinstance(value, str) and "${" in value and not re.fullmatch(r"\$\{[A-Za-z_][\w.]*\}", value):
-            raise Mistake(f"{join(path, key)}: a reference is a whole value, such as ${{cameras.batch}}",
-                          where=config.where(join(path, key)))  # fmt: skip
-        _check_references(config, value, join(path, key))
-
-
-def _map_verbatim(tree: Any, change) -> Any:
-    if isinstance(tree, dict):
-        return {k: change(v) if k in VERBATIM else _map_verbatim(v, change) for k, v in tree.items()}
-    return [_map_verbatim(v, change) for v in tree] if isinstance(tree, list) else tree
-
-
 def plain(value: Any) -> Any:
     """A typed setting as YAML can hold it."""
     if isinstance(value, Times):
@@ -324,26 +294,3 @@ def plain(value: Any) -> Any:
     if isinstance(value, tuple | list):
         return [plain(v) for v in value]
     return {k: plain(v) for k, v in value.items()} if isinstance(value, dict) else value
-
-
-def check_vocabulary(config: Config) -> None:
-    """A prior with a limited vocabulary says, before any work, which words of the prompts it does not know."""
-    for stage in config.stages:
-        module = build.signature("priors", stage["prior"]["type"]).vocabulary
-        if module is not None:
-            parse = importlib.import_module(module).parse
-            for prompt in [stage["prompt"], stage["negative"], *_term_prompts(stage)]:
-                for text in prompt if isinstance(prompt, list) else [prompt]:
-                    _check_view(stage, text, parse(text, unknown=stage["prior"].get("unknown", "stop")).view)
-
-
-def _check_view(stage: dict[str, Any], prompt: str, view: str | None) -> None:
-    """A prompt that names one view would make a scene that looks so from all sides."""
-    if view is not None and stage["text"]["views"]:
-        raise Mistake(f"the prompt asks for the {view} view, but every camera adds its own view word", where=repr(prompt[:60]),
-                      fix="leave the view out, or set text.views=false")  # fmt: skip
-
-
-def _term_prompts(stage: dict[str, Any]) -> list[str]:
-    terms = stage["guidance"] if isinstance(stage["guidance"], list) else [stage["guidance"]]
-    return [term["prompt"] for term in terms if term.get("prompt")]

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from dream3d import build, cli, config
+from dream3d import build, cli, config, vocabulary
 from dream3d.errors import Mistake
 from dream3d.folder import slug
 from dream3d.schedule import Ramp, Times
@@ -212,7 +212,7 @@ def test_an_unknown_word_stops_before_any_work(place, tmp_path, capsys):
 @pytest.mark.parametrize("recipe", sorted(p.stem for p in build.place("configs").glob("*.yaml")))
 def test_every_recipe_is_whole(recipe):
     found = config.load(recipe, ["prompt=a red car"])
-    config.check_vocabulary(found)
+    vocabulary.check_vocabulary(found)
     assert all(stage["steps"] >= 1 for stage in found.stages)
 
 
@@ -275,5 +275,5 @@ def test_what_can_be_clipped_is_what_has_a_gradient():
 
 def test_a_view_word_in_the_prompt_of_a_scene_is_refused():
     with pytest.raises(Mistake, match="back view"):
-        config.check_vocabulary(config.load("sds-gaussian", ["prompt=a green penguin, back view"]))
-    config.check_vocabulary(config.load("sds-gaussian", ["prompt=a green penguin, back view", "text.views=false"]))
+        vocabulary.check_vocabulary(config.load("sds-gaussian", ["prompt=a green penguin, back view"]))
+    vocabulary.check_vocabulary(config.load("sds-gaussian", ["prompt=a green penguin, back view", "text.views=false"]))
