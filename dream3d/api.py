@@ -27,7 +27,8 @@ def execute(folder: Folder, *, quiet: bool = False) -> Result:
         folder.report("interrupted", run.step, "stopped at once; the last checkpoint continues")
         raise
     except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
-        if isinstance(error, RuntimeError) and "memory" not in str(error):
+        full = ("out of memory", "allocate memory", "not enough memory")  # torch has no class for it on the CPU
+        if isinstance(error, RuntimeError) and not any(words in str(error) for words in full):
             _fail(folder, error)
             raise
         problem = Mistake(

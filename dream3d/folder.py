@@ -13,7 +13,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from dream3d import __version__, files
-from dream3d.config import Config
+from dream3d.config import Config, load
 from dream3d.errors import Mistake
 
 
@@ -67,8 +67,12 @@ class Folder:
         files.sweep(self.path)
         if resume:
             check_untouched(self.path, self.config)
-        elif not stored.is_file() or self.status().get("config") != self.config.hash:
+        elif not stored.is_file() or self._begun_with(stored) != self.config.hash:
             self._begin(stored)
+
+    def _begun_with(self, stored: Path) -> str:
+        """The hash this run began with; a status.json that cannot be read leaves config.yaml to say."""
+        return self.status().get("config") or load(str(stored)).hash
 
     def _begin(self, stored: Path) -> None:
         kept = [p for p in (self.path / "checkpoints").glob("step_*") if not p.name.startswith("step_0000000")]

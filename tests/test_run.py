@@ -337,6 +337,18 @@ def test_saving_a_step_again_never_removes_the_first_before_the_second_stands(tm
     assert checkpoint.newest(tmp_path)[0] == {"n": 2} and len(checkpoint.listed(tmp_path)) == 1
 
 
+@pytest.mark.parametrize("harm", ["", "{", "[]", "gone"])
+def test_a_damaged_status_does_not_stop_the_same_command(tmp_path, monkeypatch, harm):
+    with monkeypatch.context() as patch:
+        kill_at(patch, 8)
+        run_killed(quick(tmp_path / "run"))
+    status = tmp_path / "run" / "status.json"
+    status.unlink() if harm == "gone" else status.write_text(harm)
+    with pytest.raises(Mistake, match="another configuration"):
+        quick(tmp_path / "run", "seed=9")
+    quick(tmp_path / "run").close()
+
+
 def test_one_process_per_folder(tmp_path):
     first = quick(tmp_path / "run")
     with pytest.raises(Mistake, match="already going on"):

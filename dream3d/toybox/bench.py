@@ -1,12 +1,13 @@
 """`python -m dream3d.toybox.bench`: images per second of the toybox, as a table and as JSON."""
 
 import argparse
-import json
 import time
+from pathlib import Path
 
 import torch
 
 from dream3d.cameras import ring
+from dream3d.files import write_json
 from dream3d.toybox.language import OBJECTS, parse
 from dream3d.toybox.render import ALL, render
 from dream3d.toybox.world import build, instance_seed
@@ -46,6 +47,7 @@ def main() -> None:
     arguments.add_argument("--views", type=int, default=16, help="views per object")
     arguments.add_argument("--backend", choices=("numba", "torch"), default="numba")
     arguments.add_argument("--device", default="cpu")
+    arguments.add_argument("--out", type=Path, default=Path("toybox.json"))
     options = arguments.parse_args()
     rows = measure(options.backend, options.device, options.size, options.views)
     for row in rows:
@@ -53,7 +55,7 @@ def main() -> None:
             f"{row['task']:18} {row['images_per_second']:8.0f} images/s"
             f" {row['images_per_cpu_second']:8.0f} per CPU second"
         )
-    print(json.dumps(rows))
+    write_json(options.out, rows)
 
 
 if __name__ == "__main__":
