@@ -16,10 +16,12 @@ from typing import Any
 
 import dream3d
 from dream3d import options, schedule
-from dream3d.errors import Mistake, nearest
+from dream3d.errors import Mistake, choices
+from dream3d.typed import typed
 
 FOLDERS = {"guidance": "Guidance", "renderers": "Representation", "priors": "Prior", "systems": "System"}
 MODULES = ("cameras", "background", "optim")  # one module each; a name is one of its classes, in lower case
+KINDS = {"renderers": "renderer", "priors": "prior", "systems": "system", "optim": "optimizer"}  # one thing of a catalogue
 MISSING = object()
 _NAMES = {**vars(typing), **{k: v for k, v in vars(schedule).items() if not k.startswith("_")}}
 plugins: dict[tuple[str, str], str] = {}  # (catalogue, name) -> dotted module, from --plugin only
@@ -53,9 +55,8 @@ def available(catalogue: str) -> list[str]:
 def signature(catalogue: str, name: str, *, where: str = "") -> Signature:
     """The class called `name`, read from its source. Raises Mistake with the nearest names."""
     if name not in available(catalogue):
-        raise Mistake(
-            f"there is no {catalogue} {name!r}", where=where, near=", ".join(nearest(name, available(catalogue)))
-        )
+        raise Mistake(f"there is no {KINDS.get(catalogue, catalogue)} {name!r}", where=where,
+                      near=choices(name, available(catalogue)))  # fmt: skip
     module = plugins.get((catalogue, name)) or f"dream3d.{catalogue}" + ("" if catalogue in MODULES else f".{name}")
     path = Path(importlib.util.find_spec(module).origin)
     node = _class(ast.parse(path.read_text(encoding="utf-8")), catalogue, name, path)
@@ -77,23 +78,6 @@ def make(catalogue: str, settings: dict, *positional):
         key: typed(value, found.parameters[key][0], key) for key, value in settings.items() if key in found.parameters
     }
     return load(found)(*positional, **own)
-
-
-def typed(value: Any, annotation: Any, path: str, where: str = "") -> Any:
-    """`value` as `annotation` says. Raises Mistake naming the path, what was expected and what came."""
-    from pydantic import TypeAdapter, ValidationError
-
-    try:
-        return TypeAdapter(annotation).validate_python(value)
-    except ValidationError as error:
-        first = error.errors()[0]
-        reason = first["msg"].removeprefix("Value error, ")
-        raise Mistake(f"{path}: {reason[0].lower() + reason[1:]}, but it is {_short(value)}", where=where) from None
-
-
-def _short(value: Any) -> str:
-    text = repr(value)
-    return text if len(text) <= 60 else text[:57] + "..."
 
 
 def _tree(module: str) -> ast.Module:

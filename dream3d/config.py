@@ -3,8 +3,6 @@
 Prompts are never parsed as YAML: `prompt` and `negative` arrive exactly as they were written.
 """
 
-import contextlib
-import copy
 import dataclasses
 import hashlib
 import json
@@ -14,21 +12,14 @@ from typing import Any
 
 import yaml
 
-from dream3d import build
+from dream3d import __version__, build, check
+from dream3d.check import CLIPPED, DEFAULTS, PER_RUN, PLAIN, PLUGINS, merge, plain  # noqa: F401
 from dream3d.errors import Mistake, nearest
-from dream3d.recipe import VERBATIM, join, override, put, read
+from dream3d.recipe import VERBATIM, override, put, read
 from dream3d.references import resolve
-from dream3d.schedule import Positive, Ramp, Seed, Times
+from dream3d.typed import short
 
-CLIPPED = ["rgb", "alpha", "depth", "normal", "labels", "features"]  # dream3d.types.BUFFERS, without torch
-PLUGINS = {"prior": "priors", "renderer": "renderers", "cameras": "cameras", "background": "background",
-           "optimizer": "optim", "system": "systems", "guidance": "guidance"}  # fmt: skip
-DEFAULTS = {"name": "", "prompt": "", "negative": "", "prior": {"type": "exact"}, "guidance": {"type": "sds"},
-            "renderer": {"type": "gaussians"}, "cameras": {"type": "orbit"}, "background": {"type": "random"},
-            "optimizer": {"type": "adam"}, "penalties": {}, "clip": None, "steps": 600, "stages": [], "seed": 0,
-            "device": "auto", "system": {"type": "text_to_3d"}, "text": {}, "keep": {}, "export": {}, "out": None}  # fmt: skip
-PER_RUN = ("name", "seed", "device", "out", "stages", "steps", "keep", "export")  # what a stage cannot change
-PLAIN = {"name": str, "negative": str, "seed": Seed, "steps": int, "device": str, "out": str | None}
+SET = ("command line", "argument")  # how places outside files begin
 
 
 @dataclass(frozen=True)
@@ -41,11 +32,7 @@ class Config:
     @property
     def stages(self) -> list[dict[str, Any]]:
         """Complete settings of each stage, with its own `steps`; a recipe without stages has one."""
-        overrides = self.values["stages"] or [{}]
-        merged = [_merge(self.values, {k: v for k, v in stage.items() if k != "share"}) for stage in overrides]
-        return [
-            _fill({**stage, "steps": n, "stages": []}) for stage, n in zip(merged, _split(self.values), strict=True)
-        ]
+        return check.stages(self.values)
 
     @property
     def hash(self) -> str:
@@ -54,10 +41,13 @@ class Config:
         return hashlib.sha256(json.dumps(same, sort_keys=True, ensure_ascii=True).encode()).hexdigest()[:8]
 
     def where(self, path: str) -> str:
-        """Where `path`, or the nearest part above it, was written."""
-        while path and path not in self.origins:
+        """Where `path` was written: by the last override of it or of something in it, else in the file, else what holds it."""
+        inside = [p for p in self.origins if p == path or p.startswith(path + ".")]
+        late = [p for p in inside if self.origins[p].startswith(SET)]
+        while path and not inside:
             path = path.rpartition(".")[0]
-        return self.origins.get(path, "")
+            inside = [path] if path in self.origins else []
+        return self.origins[late[-1] if late else inside[0]] if inside else ""
 
     def text(self) -> str:
         """The complete configuration as YAML; loading it gives the same configuration."""
@@ -77,30 +67,73 @@ def _string(dumper: _Dumper, text: str) -> yaml.Node:
 _Dumper.add_representer(str, _string)
 
 
-def locate(name: str) -> Path:
+def locate(name: str, where: str = "--config") -> Path:
     """The path if it exists, else the bundled recipe of that name, with or without .yaml."""
     bundled = build.place("configs") / (name if name.endswith(".yaml") else f"{name}.yaml")
     for path in (Path(name), bundled):
-        with contextlib.suppress(OSError):  # a name too long for a file is none
-            if path.is_file():
-                return path
+        if _is(path, "is_file"):
+            return path
+    raise _not_found(name, where)
+
+
+def _not_found(name: str, where: str) -> Mistake:
+    """What lies where a configuration was looked for, and the nearest names there and among the recipes."""
+    path = Path(name)
     recipes = sorted(p.name for p in build.place("configs").glob("*.yaml"))
-    raise Mistake(f"there is no configuration {name!r}", where="--config", near=", ".join(nearest(name, recipes)))
+    folder = name if name and _is(path, "is_dir") else ""
+    beside = _yaml_files(path if folder else path.parent)
+    near = ", ".join(beside[:3] if folder else nearest(path.stem, {Path(n).stem for n in beside}) and _close(path, beside))
+    problem = f"there is no configuration {name!r}" if name.strip() else "the name of the configuration is empty"
+    if folder:
+        problem = f"{name!r} is a folder; a configuration is a YAML file"
+    elif name and _is(path, "exists"):
+        problem = f"{name!r} is not a file that can be read"
+    elif " " in name.strip():
+        near = near or f'--config sds-gaussian.yaml prompt="{name}"'
+    near = near or ", ".join(nearest(path.stem, recipes) or recipes)
+    return Mistake(problem, where=where, near=near, fix="name a YAML file, or a recipe that python launch.py list configs shows")
+
+
+def _close(path: Path, files: list[str]) -> list[str]:
+    names = nearest(path.stem, {Path(name).stem for name in files})
+    return [name for name in files if Path(name).stem in names][:3]
+
+
+def _yaml_files(folder: Path) -> list[str]:
+    try:
+        return sorted(str(p) for p in folder.glob("*.y*ml") if p.is_file())[:200]
+    except (OSError, ValueError):
+        return []
+
+
+def _is(path: Path, what: str) -> bool:
+    """is_file, is_dir or exists; a name that cannot be one is none."""
+    try:
+        return getattr(path, what)()
+    except (OSError, ValueError):
+        return False
 
 
 def load(name: str, overrides: list[str] | tuple[str, ...] = (), settings: dict[str, Any] | None = None) -> Config:
     """Read, extend, override by "path=value" texts or by {path: value}, complete, check. Raises Mistake for what is wrong first."""
     path = locate(name)
+    try:
+        return _load(path, overrides, settings or {})
+    except Mistake as mistake:
+        raise mistake.completed(where=str(path), fix=_newer(path)) from None
+
+
+def _load(path: Path, overrides: list[str] | tuple[str, ...], settings: dict[str, Any]) -> Config:
     values, origins = read(path)
     if (base := values.pop("extends", None)) is not None:
-        values, origins = _extend(str(base), path, values, origins)
+        values, origins = _extend(base, path, values, origins)
     for text in overrides:
         override(values, origins, text)
-    for key, value in (settings or {}).items():
+    for key, value in settings.items():
         put(values, origins, key, value, f"argument {key!r}")
     values.setdefault("name", path.stem)
     found = Config(values, origins)
-    found = dataclasses.replace(found, values=_check(found))
+    found = dataclasses.replace(found, values=check.complete(resolve(values, found.where), found.where))
     try:
         json.dumps(found.values, ensure_ascii=False).encode()
     except UnicodeEncodeError:
@@ -108,189 +141,24 @@ def load(name: str, overrides: list[str] | tuple[str, ...] = (), settings: dict[
     return found
 
 
-def _extend(base: str, path: Path, values: dict, origins: dict) -> tuple[dict, dict]:
+def _newer(path: Path) -> str:
+    """What to do where a run's own configuration is not understood because another version wrote it."""
+    try:
+        version = json.loads((path.parent / "status.json").read_text(encoding="utf-8"))["version"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return ""
+    same = path.name != "config.yaml" or version == __version__
+    return "" if same else f"dream3d {version} wrote this run, this is {__version__}: continue it with that version"
+
+
+def _extend(base: Any, path: Path, values: dict, origins: dict) -> tuple[dict, dict]:
+    at = origins["extends"]
+    if not isinstance(base, str):
+        raise Mistake(f"extends: expected the name of one recipe, but it is {short(base)}", where=at,
+                      fix="extends: sds-gaussian.yaml")  # fmt: skip
     beside = path.parent / base
-    below, lines = read(beside if beside.is_file() else locate(base))
+    below, lines = read(beside if _is(beside, "is_file") else locate(base, at))
     if "extends" in below:
-        raise Mistake(f"{base} extends another recipe itself: one level only", where=origins["extends"])
-    return _merge(below, values), lines | origins
-
-
-def _merge(below: Any, above: Any) -> Any:
-    """Mappings merge key by key; a mapping with another `type` replaces the whole section, as everything else does."""
-    both = isinstance(below, dict) and isinstance(above, dict)
-    if not both or ("type" in below and above.get("type", below["type"]) != below["type"]):
-        return copy.deepcopy(above)
-    merged = {key: _merge(below[key], above[key]) if key in below and key in above else (above | below)[key]
-              for key in {**below, **above}}  # fmt: skip
-    return copy.deepcopy(merged)
-
-
-# --- checking -------------------------------------------------------------------------------------------------------------------
-
-
-def _check(config: Config) -> dict[str, Any]:
-    """Every key, name and type of the configuration and of each of its stages; returns it complete."""
-    for key in config.values:
-        if key not in DEFAULTS:
-            raise _unknown(config, key, "", DEFAULTS)
-    values = resolve(config.values, config.where)
-    full = _fill(_merge(DEFAULTS, values), config)
-    if not isinstance(full["stages"], list):
-        raise Mistake("stages: expected a list of overrides", where=config.where("stages"))
-    for i, stage in enumerate(full["stages"]):
-        _check_stage(config, full, stage, i)
-    if 0 in _split(full):
-        raise Mistake(
-            f"{full['steps']} steps are too few for {len(full['stages'])} stages", where=config.where("steps")
-        )
-    return full
-
-
-def _split(values: dict[str, Any]) -> list[int]:
-    """The steps of each stage, by their shares."""
-    shares = [stage.get("share", 1.0) for stage in values["stages"] or [{}]]
-    ends = [round(values["steps"] * (sum(shares[: i + 1]) / sum(shares))) for i in range(len(shares))]
-    return [end - start for start, end in zip([0, *ends], ends, strict=False)]
-
-
-def _check_stage(config: Config, full: dict, stage: Any, i: int) -> None:
-    if not isinstance(stage, dict):
-        raise Mistake(f"stages.{i}: expected a mapping of overrides", where=config.where(f"stages.{i}"))
-    allowed = {"share", *DEFAULTS} - set(PER_RUN)
-    for key in stage:
-        if key not in allowed:
-            raise _unknown(config, key, f"stages.{i}", allowed)
-    if "share" in stage:
-        stage["share"] = build.typed(stage["share"], Positive, f"stages.{i}.share", config.where(f"stages.{i}.share"))
-    shifted = {k.removeprefix(f"stages.{i}."): v for k, v in config.origins.items() if k.startswith(f"stages.{i}.")}
-    _fill(
-        _merge(full, {k: v for k, v in stage.items() if k != "share"}),
-        Config(full, config.origins | shifted),
-    )
-
-
-def _fill(values: dict[str, Any], config: Config | None = None) -> dict[str, Any]:
-    """The same settings with every default written out; each is checked on the way."""
-    config = config or Config(values)
-    out = {key: plain(build.typed(values[key], kind, key, config.where(key))) for key, kind in PLAIN.items()}
-    out["prompt"] = _prompt(values["prompt"], config)
-    for key in ("prior", "renderer", "cameras", "background", "optimizer", "system"):
-        out[key] = _plugin(config, key, values[key])
-    terms = values["guidance"] if isinstance(values["guidance"], list) else [values["guidance"]]
-    if not terms:
-        raise Mistake("there is no guidance", where=config.where("guidance"), fix="guidance: {type: sds}")
-    filled = [
-        _plugin(config, f"guidance.{i}" if isinstance(values["guidance"], list) else "guidance", t)
-        for i, t in enumerate(terms)
-    ]
-    out["guidance"] = filled if isinstance(values["guidance"], list) else filled[0]
-    for key, cls in build.OPTIONS.items():
-        out[key] = _settings(config, key, _mapping(config, key, values[key]), build.option_parameters(cls))
-    out["penalties"] = _named_ramps(config, "penalties", values["penalties"], build.penalties())
-    out["clip"] = _clip(config, values["clip"])
-    if out["steps"] < 1:
-        raise Mistake(f"steps must be at least 1, but it is {out['steps']}", where=config.where("steps"))
-    out["stages"] = copy.deepcopy(values["stages"])
-    return {key: out[key] for key in DEFAULTS}
-
-
-def _clip(config: Config, clip: Any) -> Any:
-    """None, one schedule above 0, or one per buffer."""
-    if isinstance(clip, dict) and "start" not in clip:
-        ramps = {k: Ramp.parse(v) for k, v in _named_ramps(config, "clip", clip, CLIPPED).items()}
-    else:
-        ramps = {"": build.typed(clip, Ramp | None, "clip", config.where("clip"))}
-    for key, ramp in ramps.items():
-        if ramp is not None and min(ramp.start, ramp.start if ramp.end is None else ramp.end) <= 0:
-            raise Mistake("clip must be above 0; null is no clipping", where=config.where(join("clip", key)))
-    return plain(ramps.get("", ramps))
-
-
-def _prompt(value: Any, config: Config) -> str | list[str]:
-    prompts = value if isinstance(value, list) else [value]
-    if not prompts or not all(isinstance(p, str) and p.strip() for p in prompts):
-        raise Mistake("there is no prompt", where=config.where("prompt"), fix='prompt="a red car"')
-    return value
-
-
-def _plugin(config: Config, path: str, settings: Any) -> dict[str, Any]:
-    settings = _mapping(config, path, settings)
-    catalogue = PLUGINS[path.split(".")[0]]
-    default = DEFAULTS[path.split(".")[0]]["type"]
-    name = build.typed(settings.get("type", default), str, f"{path}.type", config.where(f"{path}.type"))
-    known = build.signature(catalogue, name, where=config.where(f"{path}.type")).parameters
-    if catalogue == "guidance":
-        known = {**known, **build.term_parameters()}
-    filled = _settings(config, path, {k: v for k, v in settings.items() if k != "type"}, known)
-    return {
-        "type": name,
-        **{k: v for k, v in filled.items() if k not in VERBATIM or v is not None},
-    }  # a written null is a word
-
-
-def _mapping(config: Config, path: str, value: Any) -> dict[str, Any]:
-    if isinstance(value, str) and path.split(".")[0] in PLUGINS:
-        return {"type": value}
-    if value is None:
-        return {}
-    if not isinstance(value, dict):
-        raise Mistake(f"{path}: expected a mapping, but it is {value!r}", where=config.where(path))
-    return value
-
-
-def _settings(config: Config, path: str, given: dict[str, Any], known: dict[str, tuple[Any, Any]]) -> dict[str, Any]:
-    """Given settings checked against known parameters, completed by their defaults."""
-    for key in given:
-        if key not in known:
-            raise _unknown(config, key, path, known)
-    out = {}
-    for key, (kind, default) in known.items():
-        if key not in given and default is build.MISSING:
-            raise Mistake(f"{path}.{key} is missing", where=config.where(path))
-        where = config.where(f"{path}.{key}")
-        out[key] = plain(build.typed(given[key], kind, f"{path}.{key}", where) if key in given else default)
-    if out.get("sees") is not None:
-        _check_sees(config, path, out["sees"])
-    return out
-
-
-def _check_sees(config: Config, path: str, sees: str | dict) -> None:
-    if isinstance(sees, dict) and not sum(sees.values()) > 0:
-        raise Mistake(f"{path}.sees: the probabilities sum to 0", where=config.where(f"{path}.sees"))
-    for name in sees if isinstance(sees, dict) else [sees]:
-        if name not in build.sees():
-            raise Mistake(f"{path}.sees: there is no buffer {name!r}", where=config.where(f"{path}.sees"),
-                          near=", ".join(nearest(name, build.sees())))  # fmt: skip
-
-
-def _named_ramps(config: Config, path: str, given: Any, known: list[str] | None) -> dict[str, Any]:
-    given = _mapping(config, path, given)
-    for key in given:
-        if known is not None and key not in known:
-            raise _unknown(config, key, path, known)
-    return {
-        key: plain(build.typed(value, Ramp, f"{path}.{key}", config.where(f"{path}.{key}")))
-        for key, value in given.items()
-    }
-
-
-def _unknown(config: Config, key: str, path: str, known) -> Mistake:
-    full = join(path, key)
-    return Mistake(f"unknown key {full!r}", where=config.where(full), near=", ".join(nearest(key, known)))
-
-
-def plain(value: Any) -> Any:
-    """A typed setting as YAML can hold it."""
-    if isinstance(value, Times):
-        return plain(value.low) if value.low == value.high else [plain(value.low), plain(value.high)]
-    if isinstance(value, Ramp):
-        fields = {f.name: getattr(value, f.name) for f in dataclasses.fields(value)}
-        return (
-            value.start
-            if value.end is None
-            else {k: v for k, v in fields.items() if v != Ramp.__dataclass_fields__[k].default}
-        )
-    if isinstance(value, tuple | list):
-        return [plain(v) for v in value]
-    return {k: plain(v) for k, v in value.items()} if isinstance(value, dict) else value
+        raise Mistake(f"{base} extends another recipe itself: one level only", where=at,
+                      fix=f"extend what {base} extends, and copy what it adds")  # fmt: skip
+    return merge(below, values), lines | origins

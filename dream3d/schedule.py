@@ -99,7 +99,7 @@ class Times:
         for progress in (0.0, 1.0):
             a, b = times.window(progress)
             if not 0 < a <= b < 1:
-                raise ValueError(f"t must keep 0 < low <= high < 1, but is [{a:g}, {b:g}] at progress {progress:g}")
+                raise ValueError(f"t must keep 0 < low <= high < 1 (at progress {progress:g} it is [{a:g}, {b:g}])")
         return times
 
     @classmethod
@@ -118,11 +118,11 @@ def at(value, now):
 
 def _number(value: Any) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float | str):
-        raise ValueError(f"expected a number or a schedule {{start: .., end: ..}}, not {value!r}")
+        raise ValueError("expected a number or a schedule {start: .., end: ..}")
     try:
         number = float(value)
     except ValueError:
-        raise ValueError(f"expected a number or a schedule {{start: .., end: ..}}, not {value!r}") from None
+        raise ValueError("expected a number or a schedule {start: .., end: ..}") from None
     if not math.isfinite(number):
-        raise ValueError(f"expected a finite number, not {value!r}")
+        raise ValueError("expected a finite number")
     return number

@@ -1,31 +1,47 @@
 """What a prior can understand, checked before any work and without torch."""
 
 import importlib
+from types import ModuleType
 from typing import Any
 
 from dream3d import build
 from dream3d.config import Config
-from dream3d.errors import Mistake
+from dream3d.errors import Mistake, choices
 
 
 def check_vocabulary(config: Config) -> None:
     """A prior with a limited vocabulary says, before any work, which words of the prompts it does not know."""
-    for stage in config.stages:
+    several = len(config.values["stages"]) > 0
+    for i, stage in enumerate(config.stages):
         module = build.signature("priors", stage["prior"]["type"]).vocabulary
         if module is not None:
-            parse = importlib.import_module(module).parse
-            for prompt in [stage["prompt"], stage["negative"], *_term_prompts(stage)]:
-                for text in prompt if isinstance(prompt, list) else [prompt]:
-                    _check_view(stage, text, parse(text, unknown=stage["prior"].get("unknown", "stop")).view)
+            for path, prompt in _prompts(stage):
+                own = f"stages.{i}.{path}" if several else path
+                where = config.where(own if own in config.origins else path)
+                _check(stage, path, prompt, where or repr(prompt[:60]), importlib.import_module(module))
 
 
-def _check_view(stage: dict[str, Any], prompt: str, view: str | None) -> None:
-    """A prompt that names one view would make a scene that looks so from all sides."""
-    if view is not None and stage["text"]["views"]:
-        raise Mistake(f"the prompt asks for the {view} view, but every camera adds its own view word", where=repr(prompt[:60]),
+def _check(stage: dict[str, Any], path: str, prompt: str, where: str, language: ModuleType) -> None:
+    unknown = stage["prior"].get("unknown", "stop")
+    try:
+        wish = language.parse(prompt, unknown=unknown)
+    except Mistake as mistake:
+        raise mistake.completed(where=where) from None
+    if not wish.things and path != "negative" and unknown == "stop":
+        raise Mistake(f"the prompt names no object: {prompt[:60]!r}", where=where, near=choices("", language.OBJECTS),
+                      fix='say what to make, for example prompt="a red car"')  # fmt: skip
+    if wish.view is not None and stage["text"]["views"]:  # it would make a scene that looks so from all sides
+        raise Mistake(f"the prompt asks for the {wish.view} view, but every camera adds its own view word", where=where,
                       fix="leave the view out, or set text.views=false")  # fmt: skip
 
 
-def _term_prompts(stage: dict[str, Any]) -> list[str]:
+def _prompts(stage: dict[str, Any]) -> list[tuple[str, str]]:
+    """(path, text) of all that the prior will be asked for."""
     terms = stage["guidance"] if isinstance(stage["guidance"], list) else [stage["guidance"]]
-    return [term["prompt"] for term in terms if term.get("prompt")]
+    prompts = stage["prompt"] if isinstance(stage["prompt"], list) else [stage["prompt"]]
+    found = [("prompt", text) for text in prompts] + [("negative", stage["negative"])]
+    numbered = isinstance(stage["guidance"], list)
+    return found + [
+        (f"guidance.{i}.prompt" if numbered else "guidance.prompt", term["prompt"])
+        for i, term in enumerate(terms) if term.get("prompt")
+    ]  # fmt: skip

@@ -9,7 +9,7 @@ import re
 from dataclasses import dataclass
 from typing import Literal
 
-from dream3d.errors import Mistake, nearest
+from dream3d.errors import Mistake, choices, nearest
 
 COLOURS: dict[str, tuple[float, float, float]] = {  # display sRGB
     "red": (0.85, 0.11, 0.09),
@@ -74,7 +74,7 @@ _VIEW = re.compile(
 _VIEW_NAMES = {"rear": "back", "behind": "back", "top": "overhead", "above": "overhead"}
 _RELATION = re.compile(r"\b(on top of|on|atop|next to|beside|near|by|and)\b")
 _RELATION_NAMES = {"on top of": "on", "on": "on", "atop": "on"}
-_FIX = "set prior.unknown=ignore to skip such words, or choose a prior without a vocabulary by prior.type"
+_FIX = "say it with these words, skip others by prior.unknown=ignore, or choose a prior that knows more by prior.type"
 
 
 @dataclass(frozen=True)
@@ -112,7 +112,7 @@ def parse(prompt: str, *, unknown: Literal["stop", "ignore"] = "stop") -> Wish:
         _refuse_unknown(itertools.chain(*phrases))
     found = [(thing, i) for i, phrase in enumerate(phrases) if (thing := _thing(phrase, strict)) is not None]
     if strict and (len(found) > 2 or 0 < len(found) < len(phrases)):
-        problem = f"one object, or two with a relation, not {text[:80]!r}"
+        problem = f"a prompt names one object, or two with a relation between them, not {text[:80]!r}"
         raise Mistake(problem, near="a red ball on a blue cube", fix=_FIX)
     things = tuple(thing for thing, _ in found[:2])
     joint = pieces[2 * found[1][1] - 1] if len(things) == 2 else None
@@ -138,16 +138,25 @@ _WORD = re.compile(r"[^\W_]+(?:-[^\W_]+)*")
 
 
 def _refuse_unknown(words) -> None:
-    known = {*OBJECTS, *COLOURS, *PATTERNS}
-    strange = list(dict.fromkeys(word[:40] for word in words if word not in known and word not in _FILLERS))[:4]
+    words, known = list(words), {*OBJECTS, *COLOURS, *PATTERNS}
+    strange = list(dict.fromkeys(word[:40] for word in words if word not in known and word not in _FILLERS))
     if not strange:
         return
-    near = {word: [_HINTS[word]] if _HINTS.get(word) in known else nearest(word, sorted(known)) for word in strange}
-    raise Mistake(
-        f"the toybox does not know {', '.join(map(repr, strange))}",
-        near="; ".join(f"{word}: {', '.join(names)}" for word, names in near.items()),
-        fix=_FIX,
-    )
+    near = {word: _meant(word, known) for word in strange[:4]}
+    lines = [f"{word}: {', '.join(names)}" for word, names in near.items() if names]
+    if not all(near.values()):  # what there is of what is missing: an object first, else what may stand before it
+        kinds = {"objects": OBJECTS} if not set(words) & set(OBJECTS) else {"colours": COLOURS, "patterns": PATTERNS}
+        lines += [f"{kind}: {choices('', names, width=120)}" for kind, names in kinds.items()]
+    more = f" and {len(strange) - 4} words more" if len(strange) > 4 else ""
+    problem = f"the toybox does not know {', '.join(map(repr, strange[:4]))}{more}"
+    raise Mistake(problem, near="; ".join(lines), fix=_FIX)
+
+
+def _meant(word: str, known: set[str]) -> list[str]:
+    """What a word outside the vocabulary may stand for."""
+    hint = _HINTS.get(word)
+    names = [hint] if hint in known else [_FORMS[form] for form in nearest(word, sorted(_FORMS), cutoff=0.7)]
+    return list(dict.fromkeys(names))
 
 
 def _thing(words: list[str], strict: bool) -> Thing | None:
