@@ -2,7 +2,10 @@
 
 import sys
 
-from dream3d.cli import main
+try:
+    from dream3d.cli import main
+except KeyboardInterrupt:  # before there is anything to save
+    sys.exit(130)
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -36,6 +36,7 @@ class Signature:
     path: Path
     parameters: dict[str, tuple[Any, Any]]
     vocabulary: str | None = None
+    memory: str | None = None
 
 
 def place(folder: str) -> Path:
@@ -60,7 +61,7 @@ def signature(catalogue: str, name: str, *, where: str = "") -> Signature:
     module = plugins.get((catalogue, name)) or f"dream3d.{catalogue}" + ("" if catalogue in MODULES else f".{name}")
     path = Path(importlib.util.find_spec(module).origin)
     node = _class(ast.parse(path.read_text(encoding="utf-8")), catalogue, name, path)
-    return Signature(module, node.name, path, dict(_parameters(node)), _vocabulary(node))
+    return Signature(module, node.name, path, dict(_parameters(node)), _said(node, "vocabulary"), _said(node, "memory"))
 
 
 def load(found: Signature) -> type:
@@ -147,10 +148,11 @@ def _value(node: ast.expr | None) -> Any:
                       where=f"line {node.lineno} of the class's file") from None  # fmt: skip
 
 
-def _vocabulary(node: ast.ClassDef) -> str | None:
-    """A prior whose prompts are limited names the torch-free module that checks them: `vocabulary: ClassVar[str] = "..."`."""
+def _said(node: ast.ClassDef, name: str) -> str | None:
+    """What a class says of itself in `name: ClassVar[str] = "..."`: `vocabulary`, the torch-free module that checks the prompts of a
+    prior that has one; `memory`, the bytes it takes (dream3d.estimate)."""
     for item in node.body:
-        if isinstance(item, ast.AnnAssign) and ast.unparse(item.target) == "vocabulary" and item.value is not None:
+        if isinstance(item, ast.AnnAssign) and ast.unparse(item.target) == name and item.value is not None:
             return ast.literal_eval(item.value)
     return None
 

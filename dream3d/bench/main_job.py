@@ -1,7 +1,6 @@
-"""`python -m dream3d.bench.main_job [--runs 3] [key=value ...]`: the README's command as a whole process: wall-clock seconds to the
+"""`python launch.py bench main-job [--runs 3] [key=value ...]`: the README's command as a whole process: wall-clock seconds to the
 last file and peak memory of the process, printed and written to main_job.json. The first run of a new checkout also compiles kernels."""
 
-import argparse
 import json
 import os
 import statistics
@@ -10,6 +9,8 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+
+from dream3d.commands.parser import Parser
 
 
 def measure(overrides: list[str], out: Path) -> tuple[float, float]:
@@ -24,11 +25,13 @@ def measure(overrides: list[str], out: Path) -> tuple[float, float]:
     return time.perf_counter() - start, usage.ru_maxrss / 1e6
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
+def main(words: list[str] | None = None) -> int:
+    """Run the job a few times; `words` are the arguments (None: of this process)."""
+    parser = Parser("bench main-job", "The README's command as a whole process: wall-clock seconds to the last file and peak "
+                    "memory, printed and written to main_job.json.", ["bench main-job", "bench main-job --runs 1 steps=100"])  # fmt: skip
     parser.add_argument("--runs", type=int, default=3)
     parser.add_argument("overrides", nargs="*", metavar="key=value")
-    options = parser.parse_args()
+    options = parser.parse_intermixed_args(words)
     with tempfile.TemporaryDirectory() as folder:
         rows = [measure(options.overrides, Path(folder) / str(i)) for i in range(options.runs)]
     seconds, peak = zip(*rows, strict=True)
@@ -37,7 +40,8 @@ def main() -> None:
         print(f"{i:>4} {s:8.1f} {gb:8.2f}")
     print(f"median {statistics.median(seconds):.1f} s, peak {max(peak):.2f} GB")
     Path("main_job.json").write_text(json.dumps({"seconds": seconds, "peak_gb": peak, "cores": os.cpu_count()}) + "\n")
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -1,4 +1,4 @@
-"""Speed and memory of the splat compositors: python -m dream3d.bench.splats [--out splats.json] [--threads 2]
+"""Speed and memory of the splat compositors: python launch.py bench splats [--out splats.json] [--threads 2]
 
 Times are the best of several interleaved rounds of forward and backward. Exponents are least squares of log cost on
 log Gaussians and log pixels over the whole grid. The scene is a ball that fills most of the frame, of Gaussians of
@@ -7,7 +7,6 @@ what numpy hands to the numba backend during the call (tracemalloc: all its buff
 MB a thread); the torch twin's is its growth of peak resident memory in a process of its own.
 """
 
-import argparse
 import math
 import resource
 import sys
@@ -25,6 +24,7 @@ from torch import Tensor
 
 import dream3d
 from dream3d.cameras import ring
+from dream3d.commands.parser import Parser
 from dream3d.files import write_json
 
 COUNTS, SIZES, CHANNELS = (2000, 10000, 50000), (64, 128, 256), 7
@@ -139,17 +139,20 @@ def measure(rounds: int) -> dict:
             "main_job_ms": main_job(rounds), "version": dream3d.__version__}  # fmt: skip
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+def main(words: list[str] | None = None) -> int:
+    """Measure, print, write; `words` are the arguments (None: of this process)."""
+    parser = Parser("bench splats", "Speed and memory of the splat kernels against their twins, as a table and as JSON.",
+                    ["bench splats", "bench splats --rounds 2 --threads 1 --out /tmp/splats.json"])  # fmt: skip
     parser.add_argument("--out", type=Path, default=Path("splats.json"))
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument("--rounds", type=int, default=5)
-    given = parser.parse_args()
+    given = parser.parse_args(words)
     torch.set_num_threads(given.threads)
     result = measure(given.rounds)
     print(report(result))
     write_json(given.out, result)
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -1,12 +1,13 @@
-"""`python -m dream3d.toybox.bench`: images per second of the toybox, as a table and as JSON."""
+"""`python launch.py bench toybox`: images per second of the toybox, as a table and as JSON."""
 
-import argparse
+import sys
 import time
 from pathlib import Path
 
 import torch
 
 from dream3d.cameras import ring
+from dream3d.commands.parser import Parser
 from dream3d.files import write_json
 from dream3d.toybox.language import OBJECTS, parse
 from dream3d.toybox.render import ALL, render
@@ -41,14 +42,16 @@ def measure(backend: str, device: str, size: int, views: int) -> list[dict]:
     return rows
 
 
-def main() -> None:
-    arguments = argparse.ArgumentParser(description=__doc__)
+def main(words: list[str] | None = None) -> int:
+    """Measure, print, write; `words` are the arguments (None: of this process)."""
+    arguments = Parser("bench toybox", "Images per second of the toybox renderer, as a table and as JSON.",
+                       ["bench toybox", "bench toybox --backend torch --size 32 --views 4"])  # fmt: skip
     arguments.add_argument("--size", type=int, default=64)
     arguments.add_argument("--views", type=int, default=16, help="views per object")
     arguments.add_argument("--backend", choices=("numba", "torch"), default="numba")
     arguments.add_argument("--device", default="cpu")
     arguments.add_argument("--out", type=Path, default=Path("toybox.json"))
-    options = arguments.parse_args()
+    options = arguments.parse_args(words)
     rows = measure(options.backend, options.device, options.size, options.views)
     for row in rows:
         print(
@@ -56,7 +59,8 @@ def main() -> None:
             f" {row['images_per_cpu_second']:8.0f} per CPU second"
         )
     write_json(options.out, rows)
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

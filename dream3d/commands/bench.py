@@ -1,0 +1,25 @@
+"""`bench`: what was measured, and how to measure it again. Each bench reads its own words and says what it needs with --help."""
+
+import importlib
+
+from dream3d.commands.parser import Parser, one_of
+
+BENCHES = {
+    "quality": ("dream3d.bench.quality", "prompts times seeds through the judge: object, colour, silhouette, Janus; with controls"),
+    "main-job": ("dream3d.bench.main_job", "the README's command as a whole process: seconds and peak memory"),
+    "splats": ("dream3d.bench.splats", "speed and memory of the splat kernels against their twins"),
+    "toybox": ("dream3d.toybox.bench", "images per second of the toybox renderer"),
+}  # fmt: skip
+
+
+def main(words: list[str]) -> int:
+    """Hand the words after the bench's name to it."""
+    table = "\n".join(f"  {name:9} {what}" for name, (_, what) in BENCHES.items())
+    parser = Parser("bench", f"Measure. The benches, each with its own --help:\n\n{table}",
+                    ["bench main-job --runs 3", "bench splats --help", "bench quality --help"])  # fmt: skip
+    parser.add_argument("bench", nargs="?", type=one_of(BENCHES, "bench"))
+    name = parser.parse_args(words[:1]).bench
+    if name is None:
+        parser.print_help()
+        return 0
+    return importlib.import_module(BENCHES[name][0]).main(words[1:]) or 0

@@ -1,0 +1,93 @@
+"""argparse whose complaints are Mistakes: what was wrong, the nearest right option, the help that tells more."""
+
+import argparse
+import re
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import NoReturn
+
+from dream3d.errors import Mistake, choices, nearest
+
+
+class Parser(argparse.ArgumentParser):
+    """Of one command; `examples` are lines without the program's name, shown below the options."""
+
+    def __init__(self, command: str, description: str, examples: list[str]):
+        lines = "\n".join(f"  python launch.py {line}" for line in examples)
+        super().__init__(f"dream3d {command}".strip(), description=description.replace("%", "%%"), allow_abbrev=False,
+                         epilog=f"examples:\n{lines}".replace("%", "%%"),
+                         formatter_class=argparse.RawDescriptionHelpFormatter)  # fmt: skip
+        self.command = command
+
+    def error(self, message: str) -> NoReturn:
+        """Raise a Mistake instead of printing and leaving."""
+        raise Mistake(self._problem(message), where="command line", near=self._near(message), fix=self._fix())
+
+    def _problem(self, message: str) -> str:
+        if found := re.match(r"unrecognized arguments: (.*)", message, re.DOTALL):
+            return f"nothing is known about {found[1]}"
+        if found := re.match(r"argument ([^:]+): expected one argument", message):
+            return f"{found[1]} needs a value"
+        if found := re.match(r"the following arguments are required: (.*)", message):
+            return f"what is missing: {found[1]}"
+        return message
+
+    def _near(self, message: str) -> str:
+        found = re.match(r"unrecognized arguments: (-[^\s=]*)", message)
+        return ", ".join(nearest(found[1], self._option_string_actions)) if found else ""
+
+    def _fix(self) -> str:
+        return f"python launch.py {self.command} --help".replace("  ", " ")
+
+
+def one_of(names: Iterable[str], what: str) -> Callable[[str], str]:
+    """The `type` of an argument that is one of a few words; others raise a Mistake with the nearest."""
+    names = list(names)
+
+    def check(word: str) -> str:
+        if word not in names:
+            raise Mistake(f"there is no {what} {word!r}", where="command line", near=choices(word, names))
+        return word
+
+    return check
+
+
+def common(parser: Parser) -> None:
+    """--plugin and --quiet, of every command that builds or runs something."""
+    plugin(parser)
+    parser.add_argument("--quiet", action="store_true", help="print nothing but what was made, and errors")
+
+
+def plugin(parser: Parser) -> None:
+    parser.add_argument(
+        "--plugin", action="append", default=[], metavar="MODULE", help="a dotted module with one new class in it"
+    )
+
+
+def plug(modules: list[str]) -> None:
+    """Make the classes of --plugin known."""
+    from dream3d import build
+
+    for module in modules:
+        build.add_plugin(module)
+
+
+def stored(run: Path, overrides: list[str] | None = None):
+    """The configuration in a run folder."""
+    from dream3d import config
+
+    try:
+        there = (run / "config.yaml").is_file()
+    except (OSError, ValueError):  # a name that cannot be one
+        there = False
+    if not there:
+        raise Mistake("this is not a run folder: it has no config.yaml", where=str(run), near=_runs(run),
+                      fix="runs lie in runs/RECIPE/, or where out= said")  # fmt: skip
+    return config.load(str(run / "config.yaml"), overrides or [])
+
+
+def _runs(run: Path) -> str:
+    """Run folders with a similar name, else the newest."""
+    found = {str(path.parent): path.stat().st_mtime for path in Path("runs").glob("*/*/config.yaml")}
+    newest = sorted(found, key=found.get, reverse=True)
+    return ", ".join(nearest(str(run), found) or newest[:2])
