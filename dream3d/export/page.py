@@ -13,6 +13,7 @@ from pathlib import Path
 from dream3d import build, files
 
 CHUNK = 3 << 18  # bytes read at once: a multiple of 3, so that pieces of base64 join without padding
+VOID = ("img", "input", "br", "source")
 CONTROL = {code: "\ufffd" for code in (*range(9), 11, 12, *range(14, 32), 127, *range(0xD800, 0xE000))}
 
 
@@ -39,6 +40,25 @@ def policy(*scripts: str) -> str:
 def text(value: object) -> str:
     """Any text as HTML, for content and for quoted attributes; what HTML cannot hold becomes U+FFFD."""
     return html.escape(str(value).translate(CONTROL))
+
+
+class Markup(str):
+    """Text that is HTML already; everything else is escaped when it becomes part of a page."""
+
+
+def tag(name: str, *children: object, **attributes: object) -> Markup:
+    """An element. Children and attributes are escaped unless they are Markup; None leaves one out, True is an attribute
+    without a value, a trailing underscore is dropped and others become dashes."""
+    pairs = {key.rstrip("_").replace("_", "-"): value for key, value in attributes.items() if value is not None}
+    head = "".join(f" {key}" if value is True else f' {key}="{text(value)}"' for key, value in pairs.items())
+    if name in VOID:
+        return Markup(f"<{name}{head}>")
+    return Markup(f"<{name}{head}>{join(*children)}</{name}>")
+
+
+def join(*children: object) -> Markup:
+    """Children one after the other."""
+    return Markup("".join(c if isinstance(c, Markup) else text(c) for c in children if c is not None))
 
 
 def data_uri(kind: str, data: bytes) -> str:
