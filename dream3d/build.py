@@ -16,13 +16,14 @@ from typing import Any
 
 import dream3d
 from dream3d import options, schedule
-from dream3d.errors import Mistake, choices
+from dream3d.errors import Mistake, choices, nearest
 from dream3d.typed import typed
 
 FOLDERS = {"guidance": "Guidance", "renderers": "Representation", "priors": "Prior", "systems": "System"}
 MODULES = ("cameras", "background", "optim")  # one module each; a name is one of its classes, in lower case
 KINDS = {"renderers": "renderer", "priors": "prior", "systems": "system", "optim": "optimizer"}  # one thing of a catalogue
 MISSING = object()
+SAID = ("vocabulary", "memory", "weights")  # what a class may say of itself
 _NAMES = {**vars(typing), **{k: v for k, v in vars(schedule).items() if not k.startswith("_")}}
 plugins: dict[tuple[str, str], str] = {}  # (catalogue, name) -> dotted module, from --plugin only
 
@@ -37,6 +38,7 @@ class Signature:
     parameters: dict[str, tuple[Any, Any]]
     vocabulary: str | None = None
     memory: str | None = None
+    weights: str | None = None
 
 
 def place(folder: str) -> Path:
@@ -61,15 +63,18 @@ def signature(catalogue: str, name: str, *, where: str = "") -> Signature:
     module = plugins.get((catalogue, name)) or f"dream3d.{catalogue}" + ("" if catalogue in MODULES else f".{name}")
     path = Path(importlib.util.find_spec(module).origin)
     node = _class(ast.parse(path.read_text(encoding="utf-8")), catalogue, name, path)
-    return Signature(module, node.name, path, dict(_parameters(node)), _said(node, "vocabulary"), _said(node, "memory"))
+    return Signature(module, node.name, path, dict(_parameters(node)), *(_said(node, key) for key in SAID))
 
 
 def load(found: Signature) -> type:
     """Import the class. This is where torch comes in."""
     try:
         return getattr(importlib.import_module(found.module), found.name)
-    except ImportError as error:
-        raise Mistake(f"{found.module} cannot be imported: {error}", where=str(found.path)) from error
+    except Exception as error:
+        if not isinstance(error, ImportError) and found.module not in plugins.values():
+            raise
+        problem = f"{found.module} cannot be imported: {type(error).__name__}: {error}"
+        raise Mistake(problem, where=str(found.path), fix=f'python -c "import {found.module}" shows more') from error
 
 
 def make(catalogue: str, settings: dict, *positional):
@@ -140,17 +145,17 @@ def _parameters(node: ast.ClassDef):
 def _value(node: ast.expr | None) -> Any:
     """Annotations and defaults use only the names of typing and of dream3d.schedule."""
     if node is None:
-        raise Mistake("every setting needs a type", where="a keyword-only parameter without annotation")
+        raise Mistake("a keyword-only parameter without a type: every setting needs one", fix="scale: float = 7.5")
     try:
         return eval(compile(ast.Expression(node), "<signature>", "eval"), dict(_NAMES))
-    except NameError as error:
-        raise Mistake(f"a setting's type and default may use only typing and dream3d.schedule, not {error.name!r}",
-                      where=f"line {node.lineno} of the class's file") from None  # fmt: skip
+    except Exception as error:
+        raise Mistake(f"line {node.lineno}: {ast.unparse(node)[:60]!r} cannot be read as a setting's type or default: {error}",
+                      fix="types and defaults use only typing and dream3d.schedule") from None  # fmt: skip
 
 
 def _said(node: ast.ClassDef, name: str) -> str | None:
     """What a class says of itself in `name: ClassVar[str] = "..."`: `vocabulary`, the torch-free module that checks the prompts of a
-    prior that has one; `memory`, the bytes it takes (dream3d.estimate)."""
+    prior that has one; `memory`, the bytes it takes (dream3d.estimate); `weights`, the model in assets/ that a prior loads."""
     for item in node.body:
         if isinstance(item, ast.AnnAssign) and ast.unparse(item.target) == name and item.value is not None:
             return ast.literal_eval(item.value)
@@ -223,18 +228,30 @@ def add_plugin(module: str) -> None:
     current folder counts as a place to look in."""
     if os.getcwd() not in sys.path:
         sys.path.append(os.getcwd())
+    if module.endswith(".py") or "/" in module:
+        dotted = module.removesuffix(".py").strip("./").replace("/", ".")
+        raise Mistake(f"{module!r} is a path; a module has dots and no .py", where="--plugin", near=f"--plugin {dotted}")
     try:
         found = importlib.util.find_spec(module)
         tree = _tree(module) if found is not None else None
-    except Exception as error:  # whatever a stranger's package does while it is looked for
-        raise Mistake(f"the module {module!r} cannot be read: {error}", where="--plugin") from None
+    except (Exception, SystemExit) as error:  # whatever a stranger's package does while it is looked for
+        raise Mistake(f"the module {module!r} cannot be read: {error}", where="--plugin", fix=_PLUGIN) from None
     if tree is None or not found.origin:
-        raise Mistake(f"there is no module {module!r} to plug in", where="--plugin")
-    bases = {ast.unparse(b).split(".")[-1] for n in tree.body if isinstance(n, ast.ClassDef) for b in n.bases}
-    catalogues = [catalogue for catalogue, base in FOLDERS.items() if base in bases]
-    if len(catalogues) != 1:
-        raise Mistake(f"{module} must hold exactly one Guidance, Representation, Prior or System", where=found.origin)
-    plugins[catalogues[0], module.rpartition(".")[2]] = module
+        near = ", ".join(nearest(module, [path.stem for path in Path().glob("*.py")]))
+        raise Mistake(f"there is no module {module!r} to plug in", where="--plugin", near=near, fix=_PLUGIN)
+    bases = [ast.unparse(b).split(".")[-1] for n in tree.body if isinstance(n, ast.ClassDef) for b in n.bases]
+    kinds = [catalogue for base in bases for catalogue, known in FOLDERS.items() if base == known]
+    name = module.rpartition(".")[2]
+    if len(kinds) != 1:
+        raise Mistake(f"{module} must hold exactly one Guidance, Representation, Prior or System, but has {len(kinds)}",
+                      where=found.origin, fix="one new class per module")  # fmt: skip
+    if name in available(kinds[0]) and plugins.get((kinds[0], name)) != module:
+        raise Mistake(f"there is a {KINDS.get(kinds[0], kinds[0])} {name!r} already", where=found.origin, near=f"my_{name}.py",
+                      fix="give the module another name")  # fmt: skip
+    plugins[kinds[0], name] = module
+
+
+_PLUGIN = "name a module that Python finds from this folder: --plugin my_guidance for my_guidance.py"
 
 
 def _terms(settings: dict, prior) -> list:

@@ -1,0 +1,199 @@
+"""Everything that has a name in a configuration, read from the source without importing it: for `list`, `describe` and `cite`."""
+
+import ast
+import importlib.util
+import inspect
+import json
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from dream3d import build
+from dream3d.errors import Mistake, choices
+
+KINDS = {  # kind -> (one word on it, what it is in a configuration)
+    "guidance": ("formulas that pull a render towards a prior", "guidance"),
+    "renderers": ("what is optimised and how it is drawn", "renderer"),
+    "priors": ("diffusion models", "prior"),
+    "systems": ("loops", "system"),
+    "cameras": ("where the scene is looked at from", "cameras"),
+    "background": ("what stands behind the scene", "background"),
+    "optim": ("optimisers", "optimizer"),
+    "penalties": ("scalars of the scene that are no pixel's business", "penalties"),
+    "sees": ("what a guidance may look at", "guidance.sees"),
+    "sections": ("sections of a configuration that name no class", ""),
+    "configs": ("recipes", "--config"),
+    "models": ("trained weights that lie in assets/", ""),
+}
+ARXIV = re.compile(r"arXiv[: ]\s*(\d{4}\.\d{4,5})")
+Parameters = dict[str, tuple[Any, Any]]  # name -> (annotation, default or build.MISSING)
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One named thing: its documentation, its settings, the file it is in."""
+
+    kind: str
+    name: str
+    path: Path
+    doc: str
+    parameters: Parameters = field(default_factory=dict)
+    facts: dict[str, Any] = field(default_factory=dict)  # of a model: its card
+
+    @property
+    def what(self) -> str:
+        """The first sentence of the documentation, without the brackets that name papers; of a section what it sets."""
+        if self.kind == "sections":
+            return ", ".join(self.parameters)
+        return re.sub(r" ?\([^()]*arXiv[^()]*\)", "", sentence(self.doc))
+
+    @property
+    def papers(self) -> list[str]:
+        return papers(self.doc)
+
+
+def papers(text: str) -> list[str]:
+    """arXiv ids in a text, in order, each once."""
+    return list(dict.fromkeys(ARXIV.findall(text)))
+
+
+def sentence(text: str) -> str:
+    """The first sentence of the first paragraph; "et al. 2023" does not end one."""
+    first = " ".join(text.strip().split("\n\n")[0].split())
+    end = re.search(r"(?<!al)\.(?=\s+[A-Z`\"'{(]|\s*$)", first)
+    return first[: end.start()] if end else first
+
+
+def names(kind: str) -> list[str]:
+    """All names of a kind, sorted. Raises Mistake where there is no such kind."""
+    if kind not in KINDS:
+        raise Mistake(f"there is no list of {kind!r}", where="command line", near=choices(kind, KINDS))
+    match kind:
+        case "penalties":
+            return build.penalties()
+        case "sees":
+            return build.sees()
+        case "sections":
+            return sorted(build.OPTIONS)
+        case "configs":
+            return sorted(path.stem for path in build.place("configs").glob("*.yaml"))
+        case "models":
+            return sorted(path.parent.name for path in build.place("assets").glob("*/card.json"))
+        case _:
+            return build.available(kind)
+
+
+def entries(kind: str) -> list[Entry]:
+    return [entry(kind, name) for name in names(kind)]
+
+
+def entry(kind: str, name: str) -> Entry:
+    """One of the names of a kind."""
+    if name not in names(kind):
+        raise Mistake(f"there is no {kind} {name!r}", where="command line", near=choices(name, names(kind)))
+    match kind:
+        case "penalties":
+            return _function(kind, name, "dream3d.penalties", name)
+        case "sees":
+            return _function(kind, name, "dream3d.sees", name.replace("+", "_"))
+        case "sections":
+            return _section(name)
+        case "configs":
+            path = build.place("configs") / f"{name}.yaml"
+            return Entry(kind, name, path, _comment(path))
+        case "models":
+            return _model(name)
+        case _:
+            return _class(kind, name)
+
+
+def find(word: str) -> list[Entry]:
+    """Everything called `word`, or `kind/word`. Raises Mistake with the nearest names of all kinds."""
+    kind, slash, name = word.removesuffix(".yaml").removesuffix(".py").strip("/").rpartition("/")
+    if slash and kind in KINDS:
+        return [entry(kind, name)]
+    found = [entry(kind, name) for kind in KINDS if name in names(kind)]
+    if not found:
+        every = {name: kind for kind in KINDS for name in names(kind)}
+        raise Mistake(f"nothing is called {word!r}", where="command line", near=choices(name, [*every, *KINDS]),
+                      fix="python launch.py list")  # fmt: skip
+    return found
+
+
+def tree(path: Path) -> ast.Module:
+    return ast.parse(path.read_text(encoding="utf-8"), str(path))
+
+
+def origin(module: str) -> Path:
+    return Path(importlib.util.find_spec(module).origin)
+
+
+def _class(kind: str, name: str) -> Entry:
+    """Of a file the module's text, then the class's; of a class among others its own."""
+    found = build.signature(kind, name)
+    module = tree(found.path)
+    node = next(n for n in module.body if isinstance(n, ast.ClassDef) and n.name == found.name)
+    texts = [] if kind in build.MODULES else [ast.get_docstring(module)]
+    doc = "\n\n".join(text for text in (*texts, ast.get_docstring(node)) if text)
+    return Entry(kind, name, found.path, doc, found.parameters)
+
+
+def _function(kind: str, name: str, module: str, function: str) -> Entry:
+    path = origin(module)
+    node = next(n for n in tree(path).body if isinstance(n, ast.FunctionDef) and n.name == function)
+    return Entry(kind, name, path, ast.get_docstring(node) or f"The {name} buffer as it is.")
+
+
+def _section(name: str) -> Entry:
+    cls = build.OPTIONS[name]
+    return Entry("sections", name, Path(inspect.getfile(cls)), inspect.getdoc(cls), build.option_parameters(cls))
+
+
+def _comment(path: Path) -> str:
+    """The comment that a recipe begins with; indented lines stay lines."""
+    lines = path.read_text(encoding="utf-8").splitlines()
+    head = next((i for i, line in enumerate(lines) if not line.startswith("#")), len(lines))
+    told = [line[1:].removeprefix(" ") for line in lines[:head]]
+    return "\n".join(("\n" if line.startswith(" ") else "") + line for line in told).strip()
+
+
+def _model(name: str) -> Entry:
+    path = build.place("assets") / name / "card.json"
+    try:
+        card = json.loads(path.read_text(encoding="utf-8"))
+        text = str(card["what"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise Mistake(f"the card of the model {name!r} cannot be read: {error!r}", where=str(path)) from None
+    return Entry("models", name, path, text, facts=card)
+
+
+# --- who uses what ------------------------------------------------------------------------------------------------------------------
+
+
+def used(stage: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    """(kind, name) of every part of a complete stage."""
+    for kind in ("renderers", "priors", "systems", "cameras", "background", "optim"):
+        yield kind, stage[KINDS[kind][1]]["type"]
+    for term in stage["guidance"] if isinstance(stage["guidance"], list) else [stage["guidance"]]:
+        yield "guidance", term["type"]
+        for name in [term["sees"]] if isinstance(term["sees"], str) else term["sees"]:
+            yield "sees", name
+    for name in stage["penalties"]:
+        yield "penalties", name
+
+
+def users(thing: Entry) -> list[str]:
+    """The bundled recipes that use it."""
+    from dream3d import config
+
+    def uses(recipe: str) -> bool:
+        return any((thing.kind, thing.name) in set(used(stage)) for stage in config.load(recipe).stages)
+
+    return [recipe for recipe in names("configs") if uses(recipe)]
+
+
+def weights(prior: str) -> str | None:
+    """The model of assets/ that a prior loads, which its class names: `weights: ClassVar[str] = "toybox-32"`; None: it needs none."""
+    return build.signature("priors", prior).weights
