@@ -1,5 +1,6 @@
 """dream3d from Python: `generate` makes an asset, `load` reads a run back, `execute` takes a claimed folder to its end."""
 
+import contextlib
 import sys
 from pathlib import Path
 
@@ -8,6 +9,7 @@ import torch
 from dream3d import build, checkpoint
 from dream3d.config import load as load_config
 from dream3d.errors import Mistake
+from dream3d.export.report import write_report
 from dream3d.folder import Folder, check_untouched, last_metrics, read_status
 from dream3d.progress import Display
 from dream3d.run import Interrupted, Result, Run
@@ -15,13 +17,16 @@ from dream3d.vocabulary import check_vocabulary
 
 
 def execute(folder: Folder, *, quiet: bool = False) -> Result:
-    """Run a claimed folder to its end; status.json says how it ended, whatever happens."""
+    """Run a claimed folder to its end; status.json says how it ended, whatever happens. Of a run that the user's mistake stops
+    before its first step nothing is left."""
+    run = None
     try:
         with Display(quiet=quiet) as show:
             run = Run(folder, show)
             return run.go()
     except Interrupted as stop:
         folder.report("interrupted", run.step, f"{stop}: saved; the same command, or resume, continues")
+        _tell(folder)
         raise
     except KeyboardInterrupt:
         folder.report("interrupted", run.step, "stopped at once; the last checkpoint continues")
@@ -36,6 +41,12 @@ def execute(folder: Folder, *, quiet: bool = False) -> Result:
         )
         _fail(folder, problem)
         raise problem from error
+    except Mistake as error:
+        if error.code == 2 and folder.fresh and (run is None or run.step == 0):
+            folder.discard()
+        else:
+            _fail(folder, error)
+        raise
     except Exception as error:
         _fail(folder, error)
         raise
@@ -48,6 +59,16 @@ def _fail(folder: Folder, error: Exception) -> None:
         folder.report("failed", folder.status().get("step", 0), str(error) or type(error).__name__)
     except (OSError, Mistake):  # a full disk must not hide the first error
         pass
+    _tell(folder)
+
+
+def _tell(folder: Folder) -> None:
+    """report.html of a run that did not end; whatever goes wrong with it must not hide why the run stopped."""
+    try:
+        write_report(folder.path)
+    except Exception as error:
+        with contextlib.suppress(OSError, Mistake):
+            folder.tell(f"report.html could not be written: {error}")
 
 
 def generate(

@@ -63,18 +63,25 @@ def signature(catalogue: str, name: str, *, where: str = "") -> Signature:
     module = plugins.get((catalogue, name)) or f"dream3d.{catalogue}" + ("" if catalogue in MODULES else f".{name}")
     path = Path(importlib.util.find_spec(module).origin)
     node = _class(ast.parse(path.read_text(encoding="utf-8")), catalogue, name, path)
-    return Signature(module, node.name, path, dict(_parameters(node)), *(_said(node, key) for key in SAID))
+    try:
+        return Signature(module, node.name, path, dict(_parameters(node)), *(_said(node, key) for key in SAID))
+    except Mistake as mistake:
+        raise mistake.completed(where=str(path)) from None
 
 
 def load(found: Signature) -> type:
     """Import the class. This is where torch comes in."""
     try:
-        return getattr(importlib.import_module(found.module), found.name)
+        cls = getattr(importlib.import_module(found.module), found.name)
     except Exception as error:
         if not isinstance(error, ImportError) and found.module not in plugins.values():
             raise
         problem = f"{found.module} cannot be imported: {type(error).__name__}: {error}"
         raise Mistake(problem, where=str(found.path), fix=f'python -c "import {found.module}" shows more') from error
+    if lacks := sorted(getattr(cls, "__abstractmethods__", ())):
+        raise Mistake(f"{found.module} does not define {', '.join(lacks)}", where=str(found.path),
+                      fix="dream3d/interfaces.py says what it must return")  # fmt: skip
+    return cls
 
 
 def make(catalogue: str, settings: dict, *positional):
@@ -277,6 +284,7 @@ def _check_needs(name: str, guidance, prior) -> None:
             f"guidance {name!r} needs a prior with: {', '.join(missing)}",
             where="prior",
             near=f"this prior offers {offers}",
+            fix="another prior by prior.type, or another guidance.type",
         )
 
 

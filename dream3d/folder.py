@@ -33,37 +33,74 @@ class Folder:
         try:
             self._claim(resume)
         except BaseException:
-            self.close()
+            self.discard()
             raise
 
     @staticmethod
     def place(config: Config) -> Path:
         """Where this configuration runs: `out`, else the newest folder it has run in, else a new one."""
         if config.values["out"]:
-            return Path(config.values["out"]).expanduser()
+            try:
+                return Path(config.values["out"]).expanduser()
+            except RuntimeError:
+                raise Mistake(f"there is no user whose home is {config.values['out']!r}", where=config.where("out"),
+                              fix="give out= without ~") from None  # fmt: skip
         base, tail = Path("runs") / slug(config.values["name"]), f"-{slug(config.values['prompt'])}-{config.hash}"
         earlier = sorted(p for p in base.glob(f"*{tail}") if (p / "config.yaml").is_file())
         return earlier[-1] if earlier else base / (time.strftime("%Y%m%d-%H%M%S") + tail)
 
     def _open(self) -> None:
+        """Make and lock the folder, noting what was there before."""
+        self.made: list[Path] = []  # folders, the innermost first
         try:
+            self.made = [folder for folder in (self.path, *self.path.parents) if not os.path.lexists(folder)]
+            before = [] if self.made else os.listdir(self.path)
+            self._refuse_foreign(before)
             self.path.mkdir(parents=True, exist_ok=True)
             self.lock = lock(self.path)
-        except OSError as error:
-            raise Mistake(
-                f"the run folder cannot be made: {error.strerror}", where=str(self.path), fix="give out=SOMEWHERE"
-            ) from None
+            self.had = set(os.listdir(self.path)) - ({".lock"} - set(before))
+        except (OSError, ValueError) as error:
+            self._unmake()
+            reason = "a file has this name" if self._blocked() else getattr(error, "strerror", None) or error
+            raise Mistake(f"the run folder cannot be made: {reason}", where=str(self.path),
+                          fix="give out=FOLDER where you may write") from None  # fmt: skip
+
+    def _blocked(self) -> bool:
+        """Whether a file is in the way."""
+        try:
+            return self.path.is_file()
+        except (OSError, ValueError):
+            return False
+
+    def _refuse_foreign(self, names: list[str]) -> None:
+        others = sorted(name for name in names if name != ".lock" and not files.is_temporary(Path(name)))
+        if others and not (self.path / "config.yaml").is_file():
+            raise Mistake(f"the folder is not empty and not a run (it holds {others[0]!r})", where=str(self.path),
+                          near=f"out={self.path}-2", fix="give another out=")  # fmt: skip
+
+    @property
+    def fresh(self) -> bool:
+        """Whether this process has begun the run."""
+        return "config.yaml" not in self.had
+
+    def discard(self) -> None:
+        """Take back all that this process has made in a fresh folder, the folders too; of a run there was, only a new lock."""
+        for path in list(self.path.iterdir()) if self.path.is_dir() else []:
+            if path.name not in self.had and (self.fresh or path.name == ".lock"):
+                shutil.rmtree(path, ignore_errors=True) if path.is_dir() else path.unlink(missing_ok=True)
+        self.close()
+        self._unmake()
+
+    def _unmake(self) -> None:
+        for folder in self.made:
+            try:
+                folder.rmdir()
+            except (OSError, ValueError):  # not made, or somebody else has put something there
+                return
 
     def _claim(self, resume: bool) -> None:
-        """A folder that holds something else, or a run of another configuration that has got anywhere, is left alone."""
+        """A run of another configuration that has got anywhere is left alone."""
         stored = self.path / "config.yaml"
-        others = [p.name for p in self.path.iterdir() if p.name != ".lock" and not files.is_temporary(p)]
-        if not stored.is_file() and others:
-            raise Mistake(
-                f"the folder is not empty and not a run (it holds {others[0]!r})",
-                where=str(self.path),
-                fix="give another out=",
-            )
         files.sweep(self.path)
         if resume:
             check_untouched(self.path, self.config)
