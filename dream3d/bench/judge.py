@@ -39,13 +39,13 @@ class Seen:
 
 
 class Block(nn.Module):
-    """Two 3 x 3 convolutions beside a shortcut (He et al., arXiv:1512.03385), with group normalisation."""
+    """Two 3 x 3 convolutions beside a shortcut (He et al., arXiv:1512.03385)."""
 
     def __init__(self, inner: int, outer: int, stride: int = 1):
         super().__init__()
         self.first = nn.Conv2d(inner, outer, 3, stride, 1, bias=False)
         self.second = nn.Conv2d(outer, outer, 3, 1, 1, bias=False)
-        self.norms = nn.ModuleList(nn.GroupNorm(8, outer) for _ in range(2))
+        self.norms = nn.ModuleList(nn.BatchNorm2d(outer) for _ in range(2))
         self.skip = nn.Conv2d(inner, outer, 1, stride) if stride > 1 or inner != outer else nn.Identity()
 
     def forward(self, x: Float[Tensor, "B C h w"]) -> Float[Tensor, "B D i j"]:
@@ -62,27 +62,28 @@ class Judge(nn.Module):
         self.trunk = nn.Sequential(nn.Conv2d(3, 24, 3, 2, 1), Block(24, w, 2), Block(w, 2 * w, 2), Block(2 * w, 3 * w),
                                    Block(3 * w, 3 * w))  # fmt: skip
         self.context = nn.Linear(3 * w, 3 * w)
-        self.where = nn.Conv2d(3 * w, len(OBJECTS), 1)
-        nn.init.constant_(self.where.bias, -3.0)  # two of 32 are there
+        self.where = nn.Conv2d(3 * w, len(OBJECTS) + 1, 1)  # the background last
+        self.threshold = nn.Parameter(torch.zeros(len(OBJECTS)))
         self.paint = nn.Conv2d(3 * w, len(COLOURS) + 1 + len(PATTERNS), 1)
         self.view = nn.Linear(3 * w, len(VIEW_WORDS))
 
-    def forward(self, image: Float[Tensor, "B 3 H W"]) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Logits: present (B O), colour (B O K), pattern (B O P), view (B V)."""
+    def forward(self, image: Float[Tensor, "B 3 H W"]) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+        """Logits: where (B O+1 i j, the background last), present (B O), colour (B O K), pattern (B O P), view (B V)."""
         x = self.trunk(2 * image - 1)
         x = F.silu(x + self.context(x.mean((2, 3)))[..., None, None])
-        maps = self.where(x).flatten(2)
+        where = self.where(x)
+        maps = where.log_softmax(1).flatten(2)[:, :-1]
         attention = maps.softmax(-1)
         paint = torch.einsum("bon,bkn->bok", attention, self.paint(x).flatten(2))
-        present = (attention * maps).sum(-1)
-        return present, paint[..., : len(COLOURS)], paint[..., len(COLOURS) :], self.view(x.mean((2, 3)))
+        present = maps.logsumexp(-1) + self.threshold  # log of the cells it covers
+        return where, present, paint[..., : len(COLOURS)], paint[..., len(COLOURS) :], self.view(x.mean((2, 3)))
 
     @torch.no_grad()
     def look(self, image: Float[Tensor, "B 3 H W"]) -> Seen:
         """Pictures of any size, display sRGB in [0, 1]."""
         if image.shape[-2:] != (SIDE, SIDE):
             image = F.interpolate(image, (SIDE, SIDE), mode="area" if image.shape[-1] > SIDE else "bicubic").clamp(0, 1)
-        present, colour, pattern, view = self(image.float())
+        _, present, colour, pattern, view = self(image.float())
         return Seen(present.sigmoid(), colour.softmax(-1), pattern.softmax(-1), view.softmax(-1))
 
     def see(self, rgb: Float[Tensor, "B H W 3"], alpha: Float[Tensor, "B H W 1"]) -> Seen:

@@ -16,10 +16,12 @@ from dream3d.toybox.shapes import Dice
 from dream3d.toybox.world import build, instance_seed
 
 SIDE = 64  # pixels of a picture the judge sees
-FRONTED = ("snowman car house mug boat duck robot cat rabbit bear penguin fish bus train plane sofa castle cactus"
-           " flower").split()  # objects whose front and back differ  # fmt: skip
+_FRONTED = """
+    snowman car house mug boat duck robot cat rabbit bear penguin fish bus train plane sofa castle cactus flower
+"""
+FRONTED = tuple(_FRONTED.split())  # objects whose front and back differ
 SEEN, HIDDEN = 0.08, 0.02  # share of the silhouette above which an object counts as seen, below which as hidden
-VIEWS = 4  # of every scene
+VIEWS, CELLS = 4, 8  # of every scene; of every picture's side
 
 
 @dataclass(frozen=True)
@@ -27,6 +29,7 @@ class Examples:
     """B pictures (rgb over a background, in [0, 1]) and what is on them. An index of -1 says nothing is to be learned."""
 
     image: Float[Tensor, "B 3 H W"]
+    cells: Float[Tensor, "B C i j"]  # share of every object, background last, in a grid of CELLS x CELLS
     present: Float[Tensor, "B O"]  # 1 seen, 0 not there, -1 hardly seen
     colour: Int[Tensor, "B O"]
     pattern: Int[Tensor, "B O"]
@@ -45,10 +48,12 @@ def examples(count: int, seed: int) -> Examples:
     cameras = dataclasses.replace(_cameras(count, rng), subject=torch.arange(count) // VIEWS)
     shown = render(soups, cameras, buffers=("rgb", "labels"))
     labels = _labels([wishes[i] for i in cameras.subject.tolist()], shown.labels, view_index(cameras))
-    picture = torch.cat([shown.rgb, shown.alpha], -1).movedim(-1, 1)
+    moved = _move(torch.cat([shown.rgb, shown.alpha, shown.labels[..., :-1]], -1).movedim(-1, 1), rng)
+    picture, weights = moved[:, :4], moved[:, 4:]
     nothing = torch.rand(count, generator=rng) < 1 / 16
-    picture[nothing] = clouds(int(nothing.sum()), rng)
-    return Examples(over(blemish(picture, rng), backdrop(count, rng)), *_blank(labels, nothing))
+    picture[nothing], weights[nothing] = clouds(int(nothing.sum()), rng), 0.0
+    cells = _cells([wishes[i] for i in cameras.subject.tolist()], weights)
+    return Examples(over(blemish(picture, rng), backdrop(count, rng)), cells, *_blank(labels, nothing))
 
 
 def random_wish(dice: Dice) -> Wish:
@@ -86,6 +91,16 @@ def _labels(wishes: list[Wish], weights: Float[Tensor, "B H W S"], view: Int[Ten
     return present, colour, pattern, torch.where(fronted | (view == 3), view, -1)
 
 
+def _cells(wishes: list[Wish], weights: Float[Tensor, "B S H W"]) -> Float[Tensor, "B C i j"]:
+    shares = F.adaptive_avg_pool2d(weights, CELLS)
+    cells = torch.zeros(len(wishes), len(OBJECTS) + 1, CELLS, CELLS)
+    for row, wish in enumerate(wishes):
+        for i, thing in enumerate(wish.things):
+            cells[row, OBJECTS.index(thing.name)] = shares[row, i]
+    cells[:, -1] = 1 - cells.sum(1)
+    return cells.clamp(0, 1)
+
+
 def _blank(labels, nothing: Bool[Tensor, " B"]):
     present, colour, pattern, view = labels
     row = nothing[:, None]
@@ -96,11 +111,12 @@ def _blank(labels, nothing: Bool[Tensor, " B"]):
 
 
 def blemish(picture: Float[Tensor, "B 4 H W"], rng: torch.Generator) -> Float[Tensor, "B 4 H W"]:
-    """What a scene of splats does to a picture: moved, soft, hazy, speckled, its colours a little off. Premultiplied."""
-    return _tint(_speckle(_haze(_soften(_move(picture, rng), rng), rng), rng), rng).clamp(0, 1)
+    """What a scene of splats does to a picture: soft, hazy, speckled, its colours a little off. Premultiplied."""
+    return _tint(_speckle(_haze(_soften(picture, rng), rng), rng), rng).clamp(0, 1)
 
 
 def _move(picture, rng):
+    """Nearer or farther, and not quite in the middle; whatever channels there are."""
     b = len(picture)
     zoom, shift = 0.95 + 0.25 * torch.rand(b, generator=rng), 0.12 * (2 * torch.rand(b, 2, generator=rng) - 1)
     affine = torch.cat([torch.diag_embed(torch.stack([zoom, zoom], -1)), shift[..., None]], -1)

@@ -28,13 +28,15 @@ VALIDATION = 1 << 40  # seeds from here on are never trained on
 
 
 def loss(judge: Judge, batch: Examples) -> Float[Tensor, ""]:
-    """Presence by cross-entropy over all objects; colour, pattern and view only where they are known."""
-    present, colour, pattern, view = judge(batch.image.contiguous(memory_format=torch.channels_last))
+    """Cross-entropies: of what every cell shows, of presence, and of colour, pattern and view where they are known."""
+    where, present, colour, pattern, view = judge(batch.image.contiguous(memory_format=torch.channels_last))
+    cells = F.cross_entropy(where, batch.cells, reduction="none")
+    weight = 1 + 4 * (1 - batch.cells[:, -1])  # most cells are background, and soon easy
     known = batch.present >= 0
     there = F.binary_cross_entropy_with_logits(present[known], batch.present[known], reduction="sum") / len(batch)
     named = [F.cross_entropy(logits[target >= 0], target[target >= 0])
              for logits, target in ((colour, batch.colour), (pattern, batch.pattern), (view, batch.view))]  # fmt: skip
-    return there + 0.7 * named[0] + 0.5 * named[1] + 0.5 * named[2]
+    return 4 * (weight * cells).mean() + 0.5 * there + 0.7 * named[0] + 0.5 * named[1] + 0.5 * named[2]
 
 
 @torch.no_grad()
@@ -74,7 +76,7 @@ class Training:
         while self.step < self.steps:
             for group in self.optimizer.param_groups:
                 group["lr"] = RATE * min(1, (self.step + 1) / 100) * 0.5 * (1 + math.cos(math.pi * self.step / self.steps))
-            value = loss(self.judge, examples(BATCH, self.seed + 1 + self.step))
+            value = loss(self.judge.train(), examples(BATCH, self.seed + 1 + self.step))
             self.optimizer.zero_grad()
             value.backward()
             torch.nn.utils.clip_grad_norm_(self.judge.parameters(), 1.0)
