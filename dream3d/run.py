@@ -201,7 +201,7 @@ class Run:
         self.folder.report("running", self.folder.status().get("step", 0), total=self.offsets[-1])
 
     def _export(self, scene: Representation) -> dict[str, Path]:
-        from dream3d.export.asset import export
+        from dream3d.export.asset import export, pages
 
         settings = Export(**self.config.values["export"])
         self.show.begin("export", 100)
@@ -212,7 +212,9 @@ class Run:
 
         facts = {"prompt": self.config.values["prompt"], "seed": self.seed, "recipe": self.config.values["name"]}
         with torch.no_grad():
-            return export(scene, self.folder.path / "export", settings, extras=facts, progress=progress)
+            made = export(scene, self.folder.path / "export", settings, extras=facts, progress=progress)
+        ends = {"state": "done", "step": self.step, "reason": "", "updated": time.time()}  # what status.json says next
+        return made | pages(self.folder.path, made, facts["prompt"], status=ends)
 
     def _tell(self, text: str) -> None:
         self.show.line(text)

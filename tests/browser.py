@@ -28,8 +28,8 @@ class Browser:
     def __init__(self, profile: Path):
         into, out = os.pipe(), os.pipe()
         self.file, self.read = into[1], out[0]
-        flags = ["--headless", "--no-sandbox", "--disable-dev-shm-usage", "--enable-unsafe-swiftshader", "--disable-gpu", "--hide-scrollbars",
-                 "--remote-debugging-pipe", f"--user-data-dir={profile}", "about:blank"]  # fmt: skip
+        flags = ["--headless", "--no-sandbox", "--disable-dev-shm-usage", "--enable-unsafe-swiftshader", "--disable-gpu",
+                 "--hide-scrollbars", "--remote-debugging-pipe", f"--user-data-dir={profile}", "about:blank"]  # fmt: skip
         shell = f'exec "$0" "$@" 3<&{into[0]} 4>&{out[1]}'  # the pipe's ends are descriptors 3 and 4
         self.process = subprocess.Popen(["bash", "-c", shell, executable(), *flags], pass_fds=(into[0], out[1]),
                                         stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)  # fmt: skip
@@ -52,7 +52,9 @@ class Browser:
     def call(self, method: str, **parameters) -> dict:
         self.number += 1
         message = {"id": self.number, "method": method, "params": parameters}
-        os.write(self.file, json.dumps(message | ({"sessionId": self.session} if self.session else {})).encode() + b"\0")
+        os.write(
+            self.file, json.dumps(message | ({"sessionId": self.session} if self.session else {})).encode() + b"\0"
+        )
         while (answer := self._next()).get("id") != self.number:
             self._hear(answer)
         assert "error" not in answer, answer
@@ -86,7 +88,9 @@ class Browser:
         """Load the page anew and wait until it is there."""
         self.call("Page.navigate", url="about:blank")
         self.requests, self.complaints = [], []
-        self.call("Emulation.setDeviceMetricsOverride", width=size[0], height=size[1], deviceScaleFactor=1, mobile=False)
+        self.call(
+            "Emulation.setDeviceMetricsOverride", width=size[0], height=size[1], deviceScaleFactor=1, mobile=False
+        )
         self.call("Emulation.setEmulatedMedia", features=[{"name": "prefers-color-scheme", "value": scheme}])
         self.call("Page.navigate", url=page.resolve().as_uri() + hash)
         self.wait("document.readyState === 'complete' && location.href !== 'about:blank'")

@@ -21,12 +21,14 @@ def main(words: list[str]) -> int:
 
     from dream3d.api import load
     from dream3d.export.asset import export as write
+    from dream3d.export.asset import pages
     from dream3d.folder import lock
     from dream3d.options import Export
 
     facts = {"prompt": found.values["prompt"], "seed": found.values["seed"], "recipe": found.values["name"]}
     with lock(options.run):
         done = write(load(options.run).scene, options.run / "export", Export(**found.values["export"]), extras=facts)
+        done |= pages(options.run, done, facts["prompt"])
     for path in done.values():
         print(path)
     return 0

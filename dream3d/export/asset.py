@@ -1,18 +1,22 @@
-"""Everything a finished scene leaves behind: splats.ply, mesh.glb, turntable.mp4, thumbnail.png, contact.png."""
+"""Everything a finished scene leaves behind: splats.ply, mesh.glb, turntable.mp4, thumbnail.png, contact.png; and the pages
+that show them, viewer.html and report.html."""
 
 import dataclasses
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from torch import Tensor
 
 from dream3d.export.decimate import closed
 from dream3d.export.density import surface_of
 from dream3d.export.glb import write_glb
+from dream3d.export.report import write_report
 from dream3d.export.splat import write_ply
 from dream3d.export.surface import surface
 from dream3d.export.texture import bake
 from dream3d.export.video import contact_sheet, thumbnail, turntable
+from dream3d.export.viewer import write_viewer
 from dream3d.interfaces import Representation
 from dream3d.options import Export
 from dream3d.types import Field, Mesh, Points
@@ -48,6 +52,16 @@ def export(
         if not (keep and (folder / name).is_file()):
             write(folder / name)
     return {kind: folder / name for kind, (name, _) in steps.items()}
+
+
+def pages(
+    run: Path, made: dict[str, Path], prompt: str | list[str], *, status: dict[str, Any] | None = None
+) -> dict[str, Path]:
+    """viewer.html and report.html of a run folder whose files `export` has `made`, by kind. `status` as in write_report."""
+    title = prompt if isinstance(prompt, str) else " / ".join(prompt)
+    target = Path(run) / "export" / "viewer.html"
+    viewer = write_viewer(target, splats=made.get("splats"), mesh=made.get("mesh"), title=title)
+    return {"viewer": viewer, "report": write_report(run, status=status)}
 
 
 def _settled(data: Points | Mesh | Field) -> Points | Mesh | Field:

@@ -61,6 +61,10 @@ def join(*children: object) -> Markup:
     return Markup("".join(c if isinstance(c, Markup) else text(c) for c in children if c is not None))
 
 
+def section(title: str, *content: object) -> Markup:
+    return tag("section", tag("h2", title), *content)
+
+
 def data_uri(kind: str, data: bytes) -> str:
     return f"data:{kind};base64,{base64.b64encode(data).decode()}"
 

@@ -31,7 +31,7 @@ class Series:
         self.groups: list[tuple[float, ...]] = []  # count, sum of steps, sum of values, lowest, highest
 
     def add(self, step: float, value: float) -> None:
-        self.last, fresh = value, (1, step, value, value, value)
+        self.last, fresh = value, (1.0, step, value, value, value)
         if self.groups and self.groups[-1][0] < self.each:
             self.groups[-1] = _merged(self.groups[-1], fresh)
         else:
@@ -67,6 +67,12 @@ class Record:
     stages: list[float]
     previews: list[tuple[int, Path]]
     exports: dict[str, Path]
+
+    @property
+    def prompt(self) -> str:
+        """The prompt, or all of them."""
+        prompt = self.values.get("prompt") or ""
+        return " / ".join(map(str, prompt)) if isinstance(prompt, list) else str(prompt)
 
 
 def read(run: Path) -> Record:
@@ -132,11 +138,11 @@ def _metrics(path: Path) -> tuple[dict[str, Series], list[float]]:
         step = entry.pop("step")
         now = entry.pop("stage", stage)
         if stage is not None and now != stage and len(stages) < CURVES:
-            stages.append(step)
+            stages.append(float(step))
         stage = now
         for name, value in entry.items():
             if _number(value) and (name in curves or len(curves) < CURVES):
-                curves.setdefault(name, Series()).add(step, value)
+                curves.setdefault(name, Series()).add(float(step), float(value))
     return curves, stages
 
 
