@@ -54,8 +54,8 @@ def annotated(config: Config) -> str:
     lines = text.splitlines()
     defaults = _defaults(config.values)
     for path, line in _places(yaml.compose(text, Loader=yaml.SafeLoader), ""):
-        if origin := origin_of(config, path, defaults):
-            lines[line] += f"  # {origin}"
+        if where := _origin(config, path, defaults):
+            lines[line] += f"  # {where}"
     return "\n".join(lines) + "\n"
 
 
@@ -72,8 +72,12 @@ def _places(node: yaml.Node, path: str) -> Iterator[tuple[str, int]]:
         yield path, node.end_mark.line
 
 
-def origin_of(config: Config, path: str, defaults: dict[str, Any]) -> str:
-    """Where a value was set, for people; "" where it is a default."""
+def origin(config: Config, path: str) -> str:
+    """Where one value was set, for people; "" where it is a default."""
+    return _origin(config, path, _defaults(config.values))
+
+
+def _origin(config: Config, path: str, defaults: dict[str, Any]) -> str:
     holder = path
     while holder and holder not in config.origins:
         holder = holder.rpartition(".")[0]

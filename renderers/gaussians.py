@@ -5,7 +5,7 @@ starting ball is DreamGaussian's (Tang et al., arXiv:2309.16653). Densification 
 `_backends/surgery.py`.
 """
 
-from typing import Literal
+from typing import ClassVar, Literal
 
 import torch
 from dream3d.renderers._backends import splat_numba, splat_torch
@@ -38,6 +38,10 @@ class Gaussians(Representation):
     pixels looks the same at 512 (off: the reference code's rule, where small splats grow as pixels do). backend "auto":
     numba for float32 on the CPU, else torch.
     """
+
+    memory: ClassVar[str] = (
+        "max(count, max_count) * (650 + 560 * views + 140 * ((sh_degree + 1)**2 - 1)) + 76 * views * side**2"
+    )
 
     def __init__(
         self,

@@ -5,6 +5,8 @@ parameters and closed forms hold; outside [0, 1] they are clamped for showing, w
 inside (`_backends/unit.py`).
 """
 
+from typing import ClassVar
+
 import torch
 import torch.nn.functional as F
 from dream3d.renderers._backends.unit import unit
@@ -23,6 +25,7 @@ class Plane(Representation):
     colour units."""
 
     about = "an image"
+    memory: ClassVar[str] = "48 * particles * size**2 + 76 * views * side**2"
 
     def __init__(
         self,

@@ -58,6 +58,9 @@ class Exact(Prior):
     """
 
     vocabulary: ClassVar[str] = "dream3d.toybox.language"
+    memory: ClassVar[str] = (
+        "16 * size**2 * (1 + tangents) * (4 * renders * prompts + others + 1.5 * max(4 * renders, others))"
+    )
 
     def __init__(
         self,

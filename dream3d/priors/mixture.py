@@ -8,7 +8,7 @@ pictures.
 """
 
 import re
-from typing import Literal
+from typing import ClassVar, Literal
 
 import torch
 from jaxtyping import Float, Int
@@ -30,6 +30,8 @@ class Mixture(Prior):
     tells apart. `Mixture.of` takes tensors. A text row's tokens are the components' weights, so that rows may also be
     built by hand.
     """
+
+    memory: ClassVar[str] = "4 * components * channels * size**2"
 
     def __init__(
         self,
