@@ -103,7 +103,9 @@ def ellipsoid(truth: Truth) -> Ellipsoid:
     masks = truth.masks[:, ::STEP]
     masks = torch.nn.functional.avg_pool2d(masks, masks.shape[-1] // FIT_SIDE) > 0.5
     first = [_loss(start, where, masks[i]) for i, start in enumerate(starts)]
-    tried = [minimize(_loss, starts[i], (where, masks[i]), "Nelder-Mead", options={"maxfev": 400, "xatol": 1e-3, "fatol": 1e-4})
+    steps = np.vstack([np.zeros(9), np.diag([0.06] * 3 + [0.2] * 3 + [0.3] * 3)])
+    tried = [minimize(_loss, starts[i], (where, masks[i]), "Nelder-Mead",
+                      options={"maxfev": 500, "xatol": 1e-3, "fatol": 1e-4, "initial_simplex": starts[i] + steps})
              for i in np.argsort(first)[:3]]  # fmt: skip
     best = min(tried, key=lambda result: result.fun).x
     thing = truth.wish.things[0]

@@ -71,9 +71,10 @@ class Training:
         if (out / "training.json").is_file():
             self._restore()
 
-    def run(self) -> None:
+    def run(self, until: int | None = None) -> None:
+        """To the last step, or to step `until`."""
         began = time.monotonic() - self.seconds
-        while self.step < self.steps:
+        while self.step < (until or self.steps):
             for group in self.optimizer.param_groups:
                 group["lr"] = RATE * min(1, (self.step + 1) / 100) * 0.5 * (1 + math.cos(math.pi * self.step / self.steps))
             value = loss(self.judge.train(), examples(BATCH, self.seed + 1 + self.step))
