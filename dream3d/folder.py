@@ -95,8 +95,8 @@ class Folder:
         for folder in self.made:
             try:
                 folder.rmdir()
-            except (OSError, ValueError):  # not made, or somebody else has put something there
-                return
+            except (OSError, ValueError):  # not made after all, or somebody else has put something there
+                continue
 
     def _claim(self, resume: bool) -> None:
         """A run of another configuration that has got anywhere is left alone."""
