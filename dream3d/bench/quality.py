@@ -15,15 +15,16 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dream3d import __version__, config, files, vocabulary
+from dream3d.commands.parser import Parser
 from dream3d.errors import Mistake
 from dream3d.folder import slug
 from dream3d.toybox.language import parse
 
-EXAMPLES = """examples:
-  python launch.py bench quality --prompts assets/quality.txt --seeds 2 --no-export --out quality
-  python launch.py bench quality --prompts assets/quality.txt --seeds 2 --background
-  python launch.py bench quality --config my.yaml --prompts mine.txt --seeds 3 guidance.scale=20
-"""
+EXAMPLES = [
+    "bench quality --prompts assets/quality.txt --seeds 2 --no-export --out quality",
+    "bench quality --prompts assets/quality.txt --seeds 2 --background",
+    "bench quality --config my.yaml --prompts mine.txt --seeds 3 guidance.scale=20",
+]
 OWN = ("prompt", "seed", "out")  # set for every run by the bench
 LIMIT = 1 << 20  # bytes of a file of prompts
 
@@ -56,9 +57,8 @@ def folder_name(prompt: str) -> str:
     return short if len(short) < 48 else f"{short}-{hashlib.sha256(prompt.encode()).hexdigest()[:6]}"
 
 
-def parser() -> argparse.ArgumentParser:
-    made = argparse.ArgumentParser("dream3d bench quality", description="Score a recipe over prompts and seeds.", epilog=EXAMPLES,
-                                   formatter_class=argparse.RawDescriptionHelpFormatter)  # fmt: skip
+def parser() -> Parser:
+    made = Parser("bench quality", "Score a recipe over prompts and seeds; the same command goes on where it was stopped.", EXAMPLES)
     made.add_argument("--prompts", required=True, type=Path, metavar="FILE", help="one prompt a line; # begins a comment")
     made.add_argument("--seeds", type=int, default=1, metavar="N", help="seeds 0 to N - 1 of each prompt")
     made.add_argument("--config", default="sds-gaussian", metavar="NAME", help="the recipe (sds-gaussian)")
@@ -150,7 +150,7 @@ def generate(job: Job) -> None:
 def background(words: list[str], out: Path) -> int:
     """The same command in a session of its own, its output in log.txt."""
     rest = [word for word in words if word != "--background"]
-    code = "import sys; from dream3d.bench.quality import main; from dream3d.cli import main as m; sys.exit(m(sys.argv[1:]))"
+    code = "import sys; from dream3d.cli import main; sys.exit(main())"
     out.mkdir(parents=True, exist_ok=True)
     with open(out / "log.txt", "ab") as log:
         process = subprocess.Popen([sys.executable, "-c", code, "bench", "quality", *rest], stdin=subprocess.DEVNULL, stdout=log,
