@@ -252,8 +252,8 @@ LATE = {  # what only torch can tell
     "abstract plug-in": ([*SMALL, "--plugin", "ph", "guidance={type: ph}"], {"ph.py": GUIDANCE + "    x = 1"},
                          ["ph does not define gradient", "interfaces.py"]),
     "no component": ([*SMALL, "prompt=a car"], {}, ["no component 'a car'", "by number"]),
-    "no checkpoint": (["export", "d"], {"d/config.yaml": STORED, "d/.lock": ""}, ["no checkpoint yet", "fix: python launch.py resume d"]),
-    "damaged checkpoint": (["export", "d"], {"d/config.yaml": STORED, "d/.lock": "", "d/checkpoints/step_0000005/state.json": "{"},
+    "no checkpoint": (["export", "d"], {"d/config.yaml": STORED}, ["no checkpoint yet", "fix: python launch.py resume d"]),
+    "damaged checkpoint": (["export", "d"], {"d/config.yaml": STORED, "d/checkpoints/step_0000005/state.json": "{"},
                            ["no checkpoint yet"]),
 }  # fmt: skip
 REAL = ["key in a file", "unknown word", "bytes", "binary", "threestudio", "out is a file", "long out", "prompt alone", "no run",

@@ -26,8 +26,9 @@ def main(words: list[str]) -> int:
     from dream3d.options import Export
 
     facts = {"prompt": found.values["prompt"], "seed": found.values["seed"], "recipe": found.values["name"]}
+    scene = load(options.run).scene
     with lock(options.run):
-        done = write(load(options.run).scene, options.run / "export", Export(**found.values["export"]), extras=facts)
+        done = write(scene, options.run / "export", Export(**found.values["export"]), extras=facts)
         done |= pages(options.run, done, facts["prompt"])
     for path in done.values():
         print(path)
