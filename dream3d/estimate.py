@@ -16,6 +16,8 @@ so the sum is an upper estimate:
     export.texture=4096                 3.77 GB     4.06 GB
     export.resolution=256               1.33 GB     1.67 GB
     export.size=512                     1.50 GB     1.86 GB
+    prior.tangents=2                    2.57 GB     2.61 GB   (no export)
+    sds-plane                           1.16 GB     1.27 GB
 
 The renderer's own formula was fitted to the growth of one process around two steps: 100 000 Gaussians, 4 views of 64 pixels 287 MB, 8
 views 509 MB, degree 3 494 MB; 2000 Gaussians at 512 pixels, 4 views 81 MB, 16 views 323 MB.

@@ -6,6 +6,7 @@ BASH = """\
 # dream3d in bash: eval "$(dream3d completion bash)" in ~/.bashrc
 _dream3d() {
   local line=${COMP_LINE:0:COMP_POINT} program=("${COMP_WORDS[0]}") word cut i
+  COMPREPLY=()
   [[ ${COMP_WORDS[1]} == *launch.py ]] && program+=("${COMP_WORDS[1]}")
   [[ ${COMP_WORDS[0]} == *python* && ${#program[@]} == 1 ]] && return
   mapfile -t COMPREPLY < <("${program[@]}" complete -- "$line" 2>/dev/null)

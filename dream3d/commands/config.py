@@ -63,8 +63,9 @@ def diff(words: list[str]) -> int:
 
 def schema(words: list[str]) -> int:
     """Print the schema."""
-    parser = Parser("config schema", "The JSON Schema (draft 2020-12) of all recipes. A YAML language server finds it by a "
-                    "recipe's first line:\n  # yaml-language-server: $schema=recipe.schema.json", ["config schema > recipe.schema.json"])  # fmt: skip
+    parser = Parser("config schema", "The JSON Schema (draft 2020-12) of all recipes. A YAML language server finds it by a recipe's "
+                    "first line:\n  # yaml-language-server: $schema=recipe.schema.json",
+                    ["config schema > recipe.schema.json"])  # fmt: skip
     plugin(parser)
     plug(parser.parse_args(words).plugin)
     from dream3d import schema
