@@ -44,8 +44,13 @@ def _text(path: Path) -> str:
 
 
 def _compose(text: str, path: Path) -> yaml.Node | None:
+    loader, depth = yaml.CSafeLoader if yaml.__with_libyaml__ else yaml.SafeLoader, 0
     try:
-        return yaml.compose(text, Loader=yaml.CSafeLoader if yaml.__with_libyaml__ else yaml.SafeLoader)
+        for event in yaml.parse(text, Loader=loader):  # compose recurses in C: ten thousands of brackets would end the process
+            depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+            if depth > 10 * LIMITS["depth"]:
+                raise RecursionError
+        return yaml.compose(text, Loader=loader)
     except (yaml.YAMLError, RecursionError) as error:
         mark = getattr(error, "problem_mark", None)
         at = f"{path}:{mark.line + 1}" if mark else str(path)

@@ -12,6 +12,7 @@ from dream3d.export.page import Markup, section, tag
 from dream3d.export.record import Record
 
 UNKNOWN = object()
+OWN = ("prompt", "name", "out", "stages")  # what every run says for itself
 
 
 def settings(found: Record) -> Markup | None:
@@ -19,8 +20,9 @@ def settings(found: Record) -> Markup | None:
     if not found.values:
         return section("Settings", tag("p", "config.yaml cannot be read.", class_="quiet"))
     groups: dict[str, list] = {}
+    defaults = {key: _defaults(key, values) for key, values in found.values.items()}
     for key, name, value in ((key, *leaf) for key, values in found.values.items() for leaf in _leaves(values)):
-        default = _default(key, name, found.values[key])
+        default = defaults[key].get(name, None if key in ("penalties", "clip") else UNKNOWN)
         changed = default is not UNKNOWN and default != value
         note = tag("span", f"default {_written(default)}", class_="quiet") if changed else None
         cells = tag("th", name or key, scope="row"), tag("td", tag("code", _written(value)), note)
@@ -44,28 +46,22 @@ def _leaves(value: Any, path: str = "") -> list[tuple[str, Any]]:
     return [leaf for key, inner in value.items() for leaf in _leaves(inner, f"{path}.{key}".strip("."))]
 
 
-def _default(key: str, name: str, settings: Any) -> Any:
-    """The default of one setting, by the classes that dream3d has now; UNKNOWN where there is none."""
-    if key in ("prompt", "name", "out", "stages") or key not in config.DEFAULTS:
-        return UNKNOWN
-    index, _, rest = name.partition(".")
-    if isinstance(settings, list) and index.isdigit():
-        return _default(key, rest, settings[int(index)])
-    try:
-        if key in config.PLUGINS:
-            kind = settings["type"]
-            if name == "type":
-                return config.DEFAULTS[key]["type"]
-            known = build.signature(config.PLUGINS[key], kind).parameters
-            known = {**build.term_parameters(), **known} if key == "guidance" else known
-        elif key in build.OPTIONS:
-            known = build.option_parameters(build.OPTIONS[key])
-        else:
-            return None if name else config.DEFAULTS[key]  # a penalty or a clip that is there
-        default = known[name][1]
-    except (Mistake, KeyError, TypeError):
-        return UNKNOWN
-    return UNKNOWN if default is build.MISSING else config.plain(default)
+def _defaults(key: str, settings: Any) -> dict[str, Any]:
+    """The defaults of one section by name, from the classes that dream3d has now; empty where there are none."""
+    if isinstance(settings, list) and key == "guidance":
+        return {f"{i}.{name}": value for i, one in enumerate(settings) for name, value in _defaults(key, one).items()}
+    if key in build.OPTIONS:
+        known = build.option_parameters(build.OPTIONS[key])
+    elif key in config.PLUGINS:
+        try:
+            known = build.signature(config.PLUGINS[key], settings["type"]).parameters
+        except (Mistake, KeyError, TypeError):
+            return {}
+        known = {**(build.term_parameters() if key == "guidance" else {}), **known}
+        known["type"] = (str, config.DEFAULTS[key]["type"])
+    else:
+        return {"": config.DEFAULTS[key]} if key in config.DEFAULTS and key not in OWN else {}
+    return {name: config.plain(value) for name, (_, value) in known.items() if value is not build.MISSING}
 
 
 def _written(value: Any) -> str:

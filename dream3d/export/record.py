@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 from dream3d.errors import Mistake
-from dream3d.folder import read_status
 from dream3d.recipe import read as read_yaml
 
 POINTS = 480  # of a curve; longer ones are thinned to between half of this and this
@@ -84,7 +83,7 @@ def read(run: Path) -> Record:
     pictures = (re.fullmatch(r"step_(\d{1,12})\.png", p.name) for p in (run / "previews").glob("step_*.png"))
     return Record(
         path=run,
-        status=read_status(run),
+        status=_json(run / "status.json"),
         values=_values(run / "config.yaml"),
         command=_words(run / "command.txt"),
         environment=_json(run / "environment.json"),
