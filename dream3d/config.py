@@ -71,7 +71,7 @@ def locate(name: str, where: str = "--config") -> Path:
     """The path if it exists, else the bundled recipe of that name, with or without .yaml."""
     bundled = build.place("configs") / (name if name.endswith(".yaml") else f"{name}.yaml")
     for path in (Path(name), bundled):
-        if _is(path, "is_file"):
+        if there(path, "is_file"):
             return path
     raise _not_found(name, where)
 
@@ -80,13 +80,13 @@ def _not_found(name: str, where: str) -> Mistake:
     """What lies where a configuration was looked for, and the nearest names there and among the recipes."""
     path = Path(name)
     recipes = sorted(p.name for p in build.place("configs").glob("*.yaml"))
-    folder = name if name and _is(path, "is_dir") else ""
+    folder = name if name and there(path, "is_dir") else ""
     beside = _yaml_files(path if folder else path.parent)
     near = ", ".join(beside[:3] if folder else nearest(path.stem, {Path(n).stem for n in beside}) and _close(path, beside))
     problem = f"there is no configuration {name!r}" if name.strip() else "the name of the configuration is empty"
     if folder:
         problem = f"{name!r} is a folder; a configuration is a YAML file"
-    elif name and _is(path, "exists"):
+    elif name and there(path, "exists"):
         problem = f"{name!r} is not a file that can be read"
     elif " " in name.strip():
         near = near or f'--config sds-gaussian.yaml prompt="{name}"'
@@ -106,8 +106,8 @@ def _yaml_files(folder: Path) -> list[str]:
         return []
 
 
-def _is(path: Path, what: str) -> bool:
-    """is_file, is_dir or exists; a name that cannot be one is none."""
+def there(path: Path, what: str = "is_file") -> bool:
+    """is_file, is_dir or exists; a name that cannot be one is none of them."""
     try:
         return getattr(path, what)()
     except (OSError, ValueError):
@@ -157,7 +157,7 @@ def _extend(base: Any, path: Path, values: dict, origins: dict) -> tuple[dict, d
         raise Mistake(f"extends: expected the name of one recipe, but it is {short(base)}", where=at,
                       fix="extends: sds-gaussian.yaml")  # fmt: skip
     beside = path.parent / base
-    below, lines = read(beside if _is(beside, "is_file") else locate(base, at))
+    below, lines = read(beside if there(beside, "is_file") else locate(base, at))
     if "extends" in below:
         raise Mistake(f"{base} extends another recipe itself: one level only", where=at,
                       fix=f"extend what {base} extends, and copy what it adds")  # fmt: skip

@@ -121,6 +121,8 @@ def _number(value: Any) -> float:
         raise ValueError("expected a number or a schedule {start: .., end: ..}")
     try:
         number = float(value)
+    except OverflowError:
+        raise ValueError("expected a smaller number") from None
     except ValueError:
         raise ValueError("expected a number or a schedule {start: .., end: ..}") from None
     if not math.isfinite(number):

@@ -4,6 +4,7 @@ All of it is YAML: what is not configuration is a comment, so the text reruns as
 """
 
 import math
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -41,7 +42,7 @@ def _place(config: Config) -> str:
     path = Folder.place(config)
     status = read_status(path)
     if not status:
-        return f"{path}{'' if path.exists() else ' (not there yet)'}"
+        return f"{path}{'' if os.path.lexists(path) else ' (not there yet)'}"
     return f"{path} ({status.get('state', 'unknown')} at step {status.get('step', 0)})"
 
 

@@ -27,7 +27,7 @@ def main(words: list[str]) -> int:
 def _owed(word: str) -> dict[str, list[str]]:
     """What a run folder, a YAML file, a recipe or a part owes."""
     run = Path(word) / "config.yaml"
-    if "\0" not in word and run.is_file():
+    if config.there(run):
         return bibliography.of_config(config.load(str(run)).stages)
     if word.endswith((".yaml", ".yml")) or word in catalogue.names("configs"):
         return bibliography.of_config(config.load(word).stages)

@@ -78,7 +78,7 @@ def _load(name: str, overrides: list[str]):
     from dream3d import config
 
     run = Path(name) / "config.yaml"
-    return config.load(str(run) if "\0" not in name and run.is_file() else name, overrides)
+    return config.load(str(run) if config.there(run) else name, overrides)
 
 
 def differences(a, b) -> Iterator[str]:

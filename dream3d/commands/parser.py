@@ -76,11 +76,7 @@ def stored(run: Path, overrides: list[str] | None = None):
     """The configuration in a run folder."""
     from dream3d import config
 
-    try:
-        there = (run / "config.yaml").is_file()
-    except (OSError, ValueError):  # a name that cannot be one
-        there = False
-    if not there:
+    if not config.there(run / "config.yaml"):
         raise Mistake("this is not a run folder: it has no config.yaml", where=str(run), near=_runs(run),
                       fix="runs lie in runs/RECIPE/, or where out= said")  # fmt: skip
     return config.load(str(run / "config.yaml"), overrides or [])
