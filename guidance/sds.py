@@ -10,7 +10,7 @@ from typing import Literal
 from jaxtyping import Float
 from torch import Tensor
 
-from dream3d.diffusion import add_noise, cfg, draw_t, per_view, predict, weight
+from dream3d.diffusion import add_noise, draw_t, guided, per_view, weight
 from dream3d.interfaces import Guidance
 from dream3d.schedule import Ramp, Times, at
 from dream3d.types import Step, View
@@ -29,6 +29,5 @@ class SDS(Guidance):
         t = draw_t(self.t, view.cameras, now)
         noise = now.normal(*view.x.shape, device=view.x.device)
         z = add_noise(self.prior, view.x, t, noise)
-        cond, uncond = predict(self.prior, z, t, view, "text", "negative")
         w = weight(self.prior, t, self.w)
-        return per_view(w, z) * (cfg(cond, uncond, at(self.scale, now)) - noise)
+        return per_view(w, z) * (guided(self.prior, z, t, view, at(self.scale, now)) - noise)
