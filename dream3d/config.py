@@ -15,7 +15,7 @@ import yaml
 from dream3d import __version__, build, check
 from dream3d.check import CLIPPED, DEFAULTS, PER_RUN, PLAIN, PLUGINS, merge, plain  # noqa: F401
 from dream3d.errors import Mistake, nearest
-from dream3d.recipe import VERBATIM, override, put, read
+from dream3d.recipe import VERBATIM, holds, override, put, read
 from dream3d.references import resolve
 from dream3d.typed import short
 
@@ -161,4 +161,5 @@ def _extend(base: Any, path: Path, values: dict, origins: dict) -> tuple[dict, d
     if "extends" in below:
         raise Mistake(f"{base} extends another recipe itself: one level only", where=at,
                       fix=f"extend what {base} extends, and copy what it adds")  # fmt: skip
-    return merge(below, values), lines | origins
+    merged = merge(below, values)  # a section of another type replaces the one below, and what was written there
+    return merged, {place: line for place, line in lines.items() if holds(merged, place)} | origins

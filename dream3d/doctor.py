@@ -62,7 +62,7 @@ def lacking(checks: list[Check]) -> list[Check]:
 
 def _system() -> Iterator[Check]:
     version = platform.python_version()
-    good = (3, 11) <= sys.version_info[:2]
+    good = sys.version_info[:2] >= (3, 11)
     yield Check("system", "dream3d", "ok", f"{__version__} in {Path(build.__file__).parent}")
     yield Check("system", "python", "ok" if good else "broken", f"{version} ({platform.python_implementation()})",
                 "" if good else "use Python 3.11 to 3.13", vital=True)  # fmt: skip

@@ -36,24 +36,34 @@ ALLOWED = {"min": min, "max": max}
 
 def memory(stages: list[dict[str, Any]], values: dict[str, Any]) -> list[str]:
     """Lines: the peak of a run's resident memory, and what it is made of."""
-    rows = [("libraries", LIBRARIES), *_largest([_parts(stage) for stage in stages])]
-    rows.append(("export", _evaluate(EXPORT, values["export"]) if values["export"]["mesh"] else 0.0))
-    known = sum(size for _, size in rows if size is not None)
-    unknown = [name for name, size in rows if size is None]
-    parts = ", ".join(f"{name} {'unknown' if size is None else human(size)}" for name, size in rows)
+    rows = _rows(stages, values)
+    known, unknown = total(stages, values)
+    listed = ", ".join(f"{name} {'unknown' if size is None else human(size)}" for name, size in rows)
     note = f" and what {', '.join(unknown)} needs" if unknown else ""
-    return [f"memory, an upper estimate for the CPU: {human(known)}{note}", f"  {parts}"]
+    return [f"memory, an upper estimate for the CPU: {human(known)}{note}", f"  {listed}"]
+
+
+def total(stages: list[dict[str, Any]], values: dict[str, Any]) -> tuple[float, list[str]]:
+    """Bytes of what is known, and what is not."""
+    rows = _rows(stages, values)
+    return sum(size for _, size in rows if size is not None), [name for name, size in rows if size is None]
+
+
+def _rows(stages: list[dict[str, Any]], values: dict[str, Any]) -> list[tuple[str, float | None]]:
+    export = _evaluate(EXPORT, values["export"]) if values["export"]["mesh"] else 0.0
+    return [("libraries", LIBRARIES), *_largest([parts(stage) for stage in stages]), ("export", export)]
 
 
 def _largest(stages: list[list[tuple[str, float | None]]]) -> list[tuple[str, float | None]]:
     """Of every part the most that a stage needs; unknown if one is."""
     sizes: dict[str, list[float | None]] = {}
-    for name, size in [row for parts in stages for row in parts]:
+    for name, size in [row for stage in stages for row in stage]:
         sizes.setdefault(name, []).append(size)
     return [(name, None if None in found else max(found)) for name, found in sizes.items()]
 
 
-def _parts(stage: dict[str, Any]) -> list[tuple[str, float | None]]:
+def parts(stage: dict[str, Any]) -> list[tuple[str, float | None]]:
+    """Bytes of a complete stage's prior and renderer; None where they do not say."""
     camera, prior, prompt = stage["cameras"], stage["prior"], stage["prompt"]
     around = {"views": camera.get("batch"), "side": camera.get("resolution") or prior.get("size"),
               "prompts": len(set(prompt)) if isinstance(prompt, list) else 1}  # fmt: skip

@@ -13,7 +13,7 @@ JSON = {bool: "boolean", int: "integer", float: "number", str: "string"}
 REFERENCE = r"^\$\{[A-Za-z_][\w.]*\}$"
 EXPONENT = r"^[-+]?([0-9]+\.?[0-9]*|\.[0-9]+)[eE][-+]?[0-9]+$"  # 1e-3 is text to YAML 1.1, a number to us
 
-Bounds = dict[str, float]  # ge, gt, le, lt, multiple_of
+Bounds = dict[str, int | float]  # ge, gt, le, lt, multiple_of
 
 
 def words(kind: Any) -> str:

@@ -126,6 +126,18 @@ def join(path: str, key: str | int) -> str:
     return f"{path}.{key}" if path else str(key)
 
 
+def holds(tree: Any, path: str) -> bool:
+    """Whether there is a value at a path."""
+    for key in path.split("."):
+        if isinstance(tree, list) and key.isdigit() and int(key) < len(tree):
+            tree = tree[int(key)]
+        elif isinstance(tree, dict) and key in tree:
+            tree = tree[key]
+        else:
+            return False
+    return True
+
+
 def override(values: dict, origins: dict[str, str], text: str) -> None:
     """Apply one `section.key=value`."""
     path, equals, raw = text.partition("=")

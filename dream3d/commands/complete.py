@@ -64,7 +64,8 @@ def _choices(done: list[str], last: str) -> Iterable[str]:
             return catalogue.KINDS
         case "describe" | "cite":
             more = [*recipes(), *_folders()] if command == "cite" else []
-            return [*more, *(name for kind in catalogue.KINDS for name in catalogue.names(kind))]
+            kinds = [kind for kind in catalogue.KINDS if kind != "configs" or not more]
+            return [*more, *dict.fromkeys(name for kind in kinds for name in catalogue.names(kind))]
         case "config":
             return ["show", "diff", "schema"] if len(done) == 1 else [*recipes(), *_folders()]
         case "bench":
