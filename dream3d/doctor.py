@@ -218,7 +218,7 @@ def _backends(torch) -> Iterator[Check]:
     for name in build.available("renderers"):
         try:
             scene = build.make("renderers", {"type": name}, torch.Generator().manual_seed(0)).to(device)
-            yield Check("runs on", f"renderer {name}", "ok", f"{scene.about}: {_why(scene, device)}")
+            yield Check("runs on", f"renderer {name}", "ok", f"{scene.about}: {_where(scene)}")
         except Exception as error:
             what = str(error) if isinstance(error, Mistake) else _one_line(error)
             yield Check("runs on", f"renderer {name}", "broken", what.splitlines()[0], vital=name == "gaussians")
@@ -227,7 +227,7 @@ def _backends(torch) -> Iterator[Check]:
     yield Check("runs on", "turntable video", "ok", "ffmpeg, libx264, one thread: the same bytes everywhere")
 
 
-def _why(scene, device: str) -> str:
-    """What a renderer says of its choice, else where its parameters are."""
-    dtype = str(next(scene.parameters()).dtype).removeprefix("torch.")
-    return getattr(scene, "why", "") or f"{dtype} on {device}"
+def _where(scene) -> str:
+    """Precision and device of a scene: what its choice follows from."""
+    tensor = next(scene.parameters())
+    return f"{str(tensor.dtype).removeprefix('torch.')} on {tensor.device.type}"
