@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 import torch
+import yaml
 from dream3d.systems.text_to_3d import TextTo3D
 from PIL import Image
 from test_run import kill_at, quick, run_killed
@@ -328,8 +329,9 @@ def test_a_run_that_did_not_end_says_why_and_how_to_go_on(run, state, words):
     made = write_report(run)
     page, text = check(made), prose(made)
     assert words in text and "no <b>space</b> left" in text and "12 of 300 steps" in text
-    assert "python launch.py resume run --plugin my.sds" in page.text["pre"]
-    assert "Not there: mesh.glb, splats.ply, turntable.mp4" in text and "There is no asset" in text
+    assert f"python launch.py resume {run} --plugin my.sds" in page.text["pre"]
+    assert "Not there: mesh.glb, splats.ply, turntable.mp4" in text
+    assert not [a for a in page.all("div") if a.get("id") == "viewer" or a.get("class") == "side"]
     assert not page.all("video") and not blocks(page) and made.stat().st_size < 200_000
 
 
@@ -382,6 +384,43 @@ def test_damaged_files_are_missing_not_fatal(run, name):
         check(write_report(run))
 
 
+ODD = (
+    None,
+    True,
+    -1,
+    1e299,
+    -5e-324,
+    10**400,
+    "1",
+    [],
+    [3],
+    {},
+    {"type": 3},
+    {"start": {}},
+    [{"type": []}],
+    math.inf,
+    math.nan,
+)
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_any_value_anywhere_is_shown_or_left_out(run, seed):
+    chance = random.Random(seed)
+    for name in ("status.json", "environment.json"):
+        keys = [*json.loads((run / name).read_text()), "models", "reason"]
+        (run / name).write_text(json.dumps({key: chance.choice(ODD) for key in keys}))
+    values = yaml.safe_load((run / "config.yaml").read_text())
+    for _ in range(8):
+        section = values[chance.choice(list(values))]
+        place = section if isinstance(section, dict) and section and chance.random() < 0.5 else values
+        place[chance.choice(list(place))] = chance.choice(ODD)
+    (run / "config.yaml").write_text(yaml.safe_dump(values))
+    rows = [{key: chance.choice(ODD) for key in ("step", "stage", "loss", "a", "b")} | {"step": chance.choice((3, -1e299, 7.5, 0))}
+            for _ in range(chance.choice((1, 2, 500)))]  # fmt: skip
+    (run / "metrics.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    check(write_report(run))
+
+
 @pytest.mark.parametrize("harm", [b"", b"no picture", b"\x89PNG\r\n\x1a\n" + bytes(60)])
 def test_damaged_pictures_are_left_out(run, harm):
     whole = (run / "export" / "contact.png").read_bytes()
@@ -398,6 +437,7 @@ def test_large_things_stay_outside(run, monkeypatch):
     monkeypatch.setattr(report, "PIXELS", 32 * 32)
     page = check(write_report(run))
     assert page.all("video")[0]["src"] == "turntable.mp4" and not blocks(page)
+    assert "too large for this page" in prose(run / "export" / "report.html")
     assert [a["alt"] for a in page.all("img")] == ["A view of the asset", "Six views around the asset"]
     monkeypatch.undo()
     for step in range(1, 100):

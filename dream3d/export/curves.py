@@ -17,7 +17,7 @@ def figure(name: str, series: Series, stages: list[float]) -> Markup:
     points = series.points
     low, high = min(p[2] for p in points), max(p[3] for p in points)
     log = low > 0 and math.log10(high / low) > DECADES
-    xs = _spread(points[0][0], points[-1][0])
+    xs = _spread(min(p[0] for p in points), max(p[0] for p in points))
     ys = (low, high) if log else _spread(low, high)
     kind = " (logarithmic)" if log else ""
     words = [f"last {number(series.last)}", f"lowest {number(low)}", f"highest {number(high)}"]
@@ -89,7 +89,8 @@ def _mean(values: list[tuple[float, float]], reach: int) -> list[tuple[float, fl
 
 def _spread(low: float, high: float) -> tuple[float, float]:
     """Bounds with room between them."""
-    room = 0.0 if high > low else abs(low) * 0.05 or 0.5
+    size = max(abs(low), abs(high))
+    room = 0.0 if high - low > 1e-9 * size else 0.05 * size or 0.5
     return low - room, high + room
 
 

@@ -9,7 +9,7 @@ from typing import Any
 from dream3d import build, config
 from dream3d.errors import Mistake
 from dream3d.export.page import Markup, section, tag
-from dream3d.export.record import Record
+from dream3d.export.record import Record, is_number
 
 UNKNOWN = object()
 OWN = ("prompt", "name", "out", "stages")  # what every run says for itself
@@ -84,22 +84,25 @@ def parts(found: Record) -> Markup:
     method = tag("table", tag("caption", "method"), *(
         tag("tr", tag("th", role, scope="row"), tag("td", tag("code", kind), tag("span", " ".join([words, *papers]), class_="quiet")))
         for role, kind, words, papers in rows))  # fmt: skip
-    started = found.status.get("started")
-    where = {
-        "started": time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime(started))
-        if isinstance(started, int | float)
-        else None
-    }
+    where = {"started": _moment(found.status.get("started"))}
     where |= {key: found.environment.get(key) for key in ("python", "platform", "device", "hardware", "threads")}
     packages = found.environment.get("packages")
     where |= packages if isinstance(packages, dict) else {}
     licences = {"dream3d": "Apache-2.0", "three.js r187 (the viewer in this page)": "MIT"}
-    for model in found.environment.get("models") or []:
+    models = found.environment.get("models")
+    for model in models if isinstance(models, list) else []:
         if isinstance(model, dict):
             licences[str(model.get("name"))] = str(model.get("licence", "unknown"))
     return section(
         "Made with", tag("div", method, _table("where", where), _table("licences", licences), class_="tables")
     )
+
+
+def _moment(seconds: object) -> str | None:
+    try:
+        return time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime(seconds)) if is_number(seconds) else None
+    except (OverflowError, ValueError, OSError):
+        return None
 
 
 def _table(caption: str, facts: dict) -> Markup:

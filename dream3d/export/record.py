@@ -140,7 +140,7 @@ def _metrics(path: Path) -> tuple[dict[str, Series], list[float]]:
             stages.append(float(step))
         stage = now
         for name, value in entry.items():
-            if _number(value) and (name in curves or len(curves) < CURVES):
+            if is_number(value) and (name in curves or len(curves) < CURVES):
                 curves.setdefault(name, Series()).add(float(step), float(value))
     return curves, stages
 
@@ -154,11 +154,12 @@ def _entries(path: Path) -> Iterator[dict[str, Any]]:
                     entry = json.loads(line)
                 except (ValueError, RecursionError):
                     continue
-                if isinstance(entry, dict) and _number(entry.get("step")):
+                if isinstance(entry, dict) and is_number(entry.get("step")):
                     yield entry
     except OSError:
         return
 
 
-def _number(value: object) -> bool:
+def is_number(value: object) -> bool:
+    """Whether a value read from a file is a number that can be drawn."""
     return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < 1e300

@@ -14,7 +14,7 @@ from dream3d.export.record import Record
 VIDEO, ASSET = 5 << 20, 32 << 20  # bytes up to which the turntable, and splats with mesh, are inside the page
 FRAMES, WIDTH = 24, 480  # previews shown, and their width in pixels
 PIXELS = 1 << 24  # of a picture that is opened at all
-STATES = {"done": "done", "failed": "failed", "interrupted": "interrupted", "running": "running"}
+STATES = ("done", "failed", "interrupted", "running")
 
 
 def write_report(run: Path, *, status: dict[str, Any] | None = None) -> Path:
@@ -47,7 +47,7 @@ def write_report(run: Path, *, status: dict[str, Any] | None = None) -> Path:
 
 def _head(found: Record) -> Markup:
     status, prompt = found.status, found.prompt
-    state = STATES.get(status.get("state"), "unknown")
+    state = status.get("state") if status.get("state") in STATES else "unknown"
     chips = [tag("span", state, class_=f"chip {state}")]
     for name in ("name", "seed"):
         if name in found.values:
@@ -77,16 +77,15 @@ def _trouble(found: Record, state: str) -> Markup | None:
         "running": "This run has not ended.",
     }
     plugins = "".join(f" --plugin {shlex.quote(word)}" for word in _plugins(found.command))
-    again = f"python launch.py resume {shlex.quote(found.path.name)}{plugins}"
+    again = f"python launch.py resume {shlex.quote(str(found.path))}{plugins}"
     return tag("div", tag("b", words.get(state, "The state of this run is unknown.")), tag("pre", reason),
                tag("p", "It continues from its newest checkpoint with"), _command(again), class_=f"trouble {state}")  # fmt: skip
 
 
 def _seconds(status: dict) -> float | None:
-    times = [status.get(key) for key in ("started", "updated")]
-    return (
-        float(times[1] - times[0]) if all(isinstance(t, int | float) for t in times) and times[1] >= times[0] else None
-    )
+    started, updated = (status.get(key) for key in ("started", "updated"))
+    known = record.is_number(started) and record.is_number(updated) and updated >= started
+    return float(updated - started) if known else None
 
 
 def _duration(seconds: float) -> str:
@@ -96,28 +95,19 @@ def _duration(seconds: float) -> str:
 
 
 def _hero(found: Record, embedded: dict[str, Path]) -> Markup:
-    """The asset to turn, the turntable, the files, the views around it."""
-    poster = _picture(found.exports.get("thumbnail"), "A view of the asset")
+    """The asset to turn, the turntable, the views around it, the files; of all that only what is there."""
+    poster, stage = _picture(found.exports.get("thumbnail"), "A view of the asset"), None
     if embedded:
         start = tag("button", "View in 3D", type="button", class_="start", id="start")
     else:
-        start = tag(
-            "p",
-            "There is no asset to turn yet." if not found.exports else "The asset is shown by viewer.html.",
-            class_="quiet",
-        )
-    video, contact = (
-        _video(found.exports.get("turntable")),
-        _picture(found.exports.get("contact"), "Six views around the asset"),
-    )
-    side = tag("figure", video, tag("figcaption", "Turntable")) if video else None
-    stage = tag("div", tag("div", poster, start, class_="poster"), class_="viewer", id="viewer")
-    sheet = (
-        tag("figure", contact, tag("figcaption", "Around the asset, from the front on"), class_="sheet")
-        if contact
-        else None
-    )
-    return join(tag("section", stage, tag("div", side, sheet, class_="side"), class_="hero"), _files(found))
+        start = tag("p", "The asset is too large for this page; viewer.html shows it.")
+    if found.exports.keys() & {"splats", "mesh"}:
+        stage = tag("div", tag("div", poster, start, class_="poster"), class_="viewer", id="viewer")
+    figures = ((_video(found.exports.get("turntable")), "Turntable"),
+               (_picture(found.exports.get("contact"), "Six views around the asset"), "Around the asset, from the front on"))  # fmt: skip
+    side = [tag("figure", picture, tag("figcaption", words)) for picture, words in figures if picture]
+    parts = [stage, tag("div", *side, class_="side") if side else None]
+    return join(tag("section", *parts, class_="hero") if any(parts) else None, _files(found))
 
 
 def _files(found: Record) -> Markup:
