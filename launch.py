@@ -5,6 +5,7 @@ import sys
 try:
     from dream3d.cli import main
 except KeyboardInterrupt:  # before there is anything to save
+    print("interrupted", file=sys.stderr)
     sys.exit(130)
 
 if __name__ == "__main__":

@@ -115,6 +115,8 @@ def find(word: str) -> list[Entry]:
     if slash and kind in KINDS:
         return [entry(kind, name)]
     found = [entry(kind, name) for kind in KINDS if name in names(kind)]
+    if not found and (kind := next((kind for kind, (_, section) in KINDS.items() if word in (kind, section)), None)):
+        raise Mistake(f"{word!r} is not one thing, but a list of them", where="command line", fix=f"python launch.py list {kind}")
     if not found:
         every = {name: kind for kind in KINDS for name in names(kind)}
         raise Mistake(f"nothing is called {word!r}", where="command line", near=choices(name, [*every, *KINDS]),
