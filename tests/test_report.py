@@ -1,6 +1,7 @@
 """viewer.html and report.html: strict HTML, nothing loaded, nothing a user wrote is ever run, numbers and bytes as in the run."""
 
 import base64
+import copy
 import hashlib
 import html
 import json
@@ -413,7 +414,7 @@ def test_any_value_anywhere_is_shown_or_left_out(run, seed):
     for _ in range(8):
         section = values[chance.choice(list(values))]
         place = section if isinstance(section, dict) and section and chance.random() < 0.5 else values
-        place[chance.choice(list(place))] = chance.choice(ODD)
+        place[chance.choice(list(place))] = copy.deepcopy(chance.choice(ODD))
     (run / "config.yaml").write_text(yaml.safe_dump(values))
     rows = [{key: chance.choice(ODD) for key in ("step", "stage", "loss", "a", "b")} | {"step": chance.choice((3, -1e299, 7.5, 0))}
             for _ in range(chance.choice((1, 2, 500)))]  # fmt: skip
