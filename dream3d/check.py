@@ -21,6 +21,7 @@ DEFAULTS = {"name": "", "prompt": "", "negative": "", "prior": {"type": "exact"}
             "device": "auto", "system": {"type": "text_to_3d"}, "text": {}, "keep": {}, "export": {}, "out": None}  # fmt: skip
 PER_RUN = ("name", "seed", "device", "out", "stages", "steps", "keep", "export")  # what a stage cannot change
 PLAIN = {"name": str, "negative": str, "seed": Seed, "steps": int, "device": str, "out": str | None}
+MOST = 64  # stages, terms: each costs time before any work
 DEVICE = re.compile(r"auto|cpu|(cuda|mps|xpu)(:\d{1,3})?")
 
 
@@ -67,7 +68,7 @@ def stages(values: dict[str, Any]) -> list[dict[str, Any]]:
 def _check_stage(full: dict, stage: Any, i: int, where: Where) -> None:
     at = f"stages.{i}"
     if not isinstance(stage, dict):
-        raise Mistake(f"{at}: expected settings that this stage changes, but it is {stage!r}", where=where(at),
+        raise Mistake(f"{at}: expected settings that this stage changes, but it is {short(stage)}", where=where(at),
                       fix="stages: [{share: 1, guidance: {scale: 20}}, {share: 2}]")  # fmt: skip
     for key in stage:
         if key in PER_RUN:
@@ -98,8 +99,9 @@ def fill(values: dict[str, Any], where: Where = lambda path: "") -> dict[str, An
     out["clip"] = _clip(values["clip"], where)
     if out["steps"] < 1:
         raise Mistake(f"steps must be at least 1, but it is {out['steps']}", where=where("steps"), near="steps=600")
+    _few("stages", values["stages"], where)
     if not isinstance(values["stages"], list):
-        raise Mistake(f"stages: expected a list of overrides, but it is {values['stages']!r}", where=where("stages"),
+        raise Mistake(f"stages: expected a list of overrides, but it is {short(values['stages'])}", where=where("stages"),
                       fix="stages: [{share: 1, guidance: {scale: 20}}, {share: 2}]")  # fmt: skip
     out["stages"] = copy.deepcopy(values["stages"])
     return {key: out[key] for key in DEFAULTS}
@@ -107,11 +109,17 @@ def fill(values: dict[str, Any], where: Where = lambda path: "") -> dict[str, An
 
 def _guidance(value: Any, where: Where) -> dict | list[dict]:
     """One term, or a list of them."""
+    _few("guidance", value, where)
     if value == []:
         raise Mistake("there is no guidance", where=where("guidance"), fix="guidance: {type: sds}")
     if isinstance(value, list):
         return [_plugin(f"guidance.{i}", term, where) for i, term in enumerate(value)]
     return _plugin("guidance", value, where)
+
+
+def _few(path: str, value: Any, where: Where) -> None:
+    if isinstance(value, list) and len(value) > MOST:
+        raise Mistake(f"{path}: at most {MOST} of them, but there are {len(value)}", where=where(path), fix="merge some")
 
 
 def _clip(clip: Any, where: Where) -> Any:
@@ -140,9 +148,11 @@ def _prompt(value: Any, where: Where) -> str | list[str]:
 def _plugin(path: str, settings: Any, where: Where) -> dict[str, Any]:
     settings = _mapping(path, settings, where)
     catalogue, default = PLUGINS[path.split(".")[0]], DEFAULTS[path.split(".")[0]]["type"]
-    at = where(f"{path}.type")
-    name = typed(settings.get("type", default), str, f"{path}.type", at)
-    known = build.signature(catalogue, name, where=at).parameters
+    name = _typed(settings.get("type", default), str, f"{path}.type", where, default)
+    try:
+        known = build.signature(catalogue, name).parameters
+    except Mistake as mistake:
+        raise mistake.completed(where=where(f"{path}.type")) from None
     if catalogue == "guidance":
         known = {**known, **build.term_parameters()}
     filled = _settings(path, {k: v for k, v in settings.items() if k != "type"}, known, where)
@@ -198,10 +208,10 @@ def _named_ramps(path: str, given: Any, known: list[str], where: Where) -> dict[
 def _typed(value: Any, kind: Any, path: str, where: Where, default: Any) -> Any:
     """The value as its type says, plain again; a mistake shows the default as one that would do."""
     try:
-        return plain(typed(value, kind, path, where(path)))
+        return plain(typed(value, kind, path))
     except Mistake as mistake:
         near = "" if default is build.MISSING else f"{path}={written(plain(default))}"
-        raise mistake.completed(near=near) from None
+        raise mistake.completed(where=where(path), near=near) from None
 
 
 def _unknown(key: str, path: str, known, where: Where) -> Mistake:

@@ -24,8 +24,8 @@ def typed(value: Any, annotation: Any, path: str, where: str = "") -> Any:
         raise _mistake(error.errors(), value, path, where) from None
     if isinstance(value, bool) and not isinstance(result, bool):  # true is no 1
         raise Mistake(f"{path}: expected a number, but it is {short(value)}", where=where)
-    if not _finite(result):
-        raise Mistake(f"{path}: expected a finite number, but it is {short(value)}", where=where)
+    if (bounded := _bounded(result)) != "":
+        raise Mistake(f"{path}: expected {bounded}, but it is {short(value)}", where=where)
     return result
 
 
@@ -84,8 +84,11 @@ def _integer(error: dict, value: Any) -> str:
     return str(round(number)) if math.isfinite(number) and abs(number) < 1e15 else ""
 
 
-def _finite(value: Any) -> bool:
+def _bounded(value: Any) -> str:
+    """What a number, or one inside, should have been; "" where all are finite and countable."""
     if isinstance(value, float):
-        return math.isfinite(value)
+        return "" if math.isfinite(value) else "a finite number"
+    if isinstance(value, int):
+        return "" if abs(value) < 2**63 else "a smaller number"
     inner = value.values() if isinstance(value, dict) else value if isinstance(value, list | tuple) else ()
-    return all(map(_finite, inner))
+    return next(filter(None, map(_bounded, inner)), "")

@@ -16,22 +16,22 @@ def check_vocabulary(config: Config) -> None:
         module = build.signature("priors", stage["prior"]["type"]).vocabulary
         if module is not None:
             for path, prompt in _prompts(stage):
-                own = f"stages.{i}.{path}" if several else path
-                where = config.where(own if own in config.origins else path)
-                _check(stage, path, prompt, where or repr(prompt[:60]), importlib.import_module(module))
+                try:
+                    _check(stage, path, prompt, importlib.import_module(module))
+                except Mistake as mistake:
+                    own = f"stages.{i}.{path}" if several else path
+                    where = config.where(own if own in config.origins else path)
+                    raise mistake.completed(where=where or repr(prompt[:60])) from None
 
 
-def _check(stage: dict[str, Any], path: str, prompt: str, where: str, language: ModuleType) -> None:
+def _check(stage: dict[str, Any], path: str, prompt: str, language: ModuleType) -> None:
     unknown = stage["prior"].get("unknown", "stop")
-    try:
-        wish = language.parse(prompt, unknown=unknown)
-    except Mistake as mistake:
-        raise mistake.completed(where=where) from None
+    wish = language.parse(prompt, unknown=unknown)
     if not wish.things and path != "negative" and unknown == "stop":
-        raise Mistake(f"the prompt names no object: {prompt[:60]!r}", where=where, near=choices("", language.OBJECTS),
+        raise Mistake(f"the prompt names no object: {prompt[:60]!r}", near=choices("", language.OBJECTS),
                       fix='say what to make, for example prompt="a red car"')  # fmt: skip
     if wish.view is not None and stage["text"]["views"]:  # it would make a scene that looks so from all sides
-        raise Mistake(f"the prompt asks for the {wish.view} view, but every camera adds its own view word", where=where,
+        raise Mistake(f"the prompt asks for the {wish.view} view, but every camera adds its own view word",
                       fix="leave the view out, or set text.views=false")  # fmt: skip
 
 

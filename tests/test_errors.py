@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from dream3d import __version__, build, cli, config
+from dream3d import __version__, build, cli, config, recipe, run
 from dream3d.errors import Mistake, choices, nearest, one_line
 
 ROOT = Path(config.__file__).parent.parent
@@ -99,6 +99,10 @@ CASES = {
     "stages": over("stages=3", "expected a list of overrides", "fix: stages: [{share: 1"),
     "stage": over("stages=[3]", "stages.0: expected settings", "fix: stages: [{share: 1"),
     "share": over("stages=[{share: 0}]", "stages.0.share: expected a number above 0", "try: stages.0.share=1"),
+    "too many stages": over("stages=[" + "{}, " * 65 + "]", "stages: at most 64 of them, but there are 65"),
+    "too many terms": over("guidance=[" + "sds, " * 65 + "]", "guidance: at most 64 of them, but there are 65"),
+    "countless": over("renderer.count=" + "9" * 30, "renderer.count: expected a smaller number", "try: renderer.count="),
+    "countless schedule": over("guidance.scale=" + "9" * 400, "guidance.scale: expected a smaller number"),
     "too few steps": over("stages=[{share: 1}, {share: 100000}]", "too few for 2 stages", "fix: more steps"),
     "no steps": over("steps=0", "steps must be at least 1, but it is 0"),
     "count": over("renderer.count=0", "renderer.count: expected at least 1"),
@@ -337,6 +341,41 @@ def test_the_same_through_the_real_process(tmp_path):
 
 def _parts(file: str) -> list[str]:
     return [file, *(str(p) for p in Path(file).parents if str(p) != ".")]
+
+
+def test_files_and_folders_without_permission(empty, monkeypatch, capsys):
+    """Told by the system's refusal: whoever runs the tests may be allowed everything."""
+    lay({"c.yaml": "prompt: a car"}, empty)
+
+    def refused(path, *_, **__):
+        raise PermissionError(13, "Permission denied", str(path))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(recipe, "open", refused, raising=False)
+        code = cli.main(["--config", "c.yaml"])
+        teaches(code, *capsys.readouterr(), ["cannot be read: Permission denied", "at: c.yaml", "fix: make it readable"])
+    monkeypatch.setattr(Path, "mkdir", refused)
+    code = cli.main(["--config", "c.yaml", "out=there/run"])
+    teaches(code, *capsys.readouterr(), ["cannot be made: Permission denied", "at: there/run", "fix: give out=FOLDER where you may write"])
+    assert tree(empty).keys() == {"c.yaml"}
+
+
+def test_a_folder_that_was_there_stays(empty, capsys):
+    """Only what this process has made is taken back: not the folder that was given, nor what lies above."""
+    (empty / "there").mkdir()
+    for out in ("there", "there/below/run"):
+        assert cli.main([*SMALL, "guidance.sees=features", f"out={out}"]) == 2
+    assert tree(empty) == {"there": None} and "draws no 'features'" in capsys.readouterr().err
+
+
+def test_a_run_that_had_begun_is_kept_whatever_stops_it(empty, monkeypatch, capsys):
+    """A mistake that shows while continuing takes nothing back."""
+    monkeypatch.setattr(run.Run, "_export", lambda self, scene: (_ for _ in ()).throw(Mistake("no")))
+    assert cli.main([*SMALL, "out=run"]) == 2 and json.loads(Path("run/status.json").read_text())["state"] == "failed"
+    kept = {name for name in tree(empty) if "checkpoints" in name}
+    monkeypatch.setattr(run.Run, "_resume", lambda self: (_ for _ in ()).throw(Mistake("no")))
+    assert cli.main([*SMALL, "out=run"]) == 2 and "error: no" in capsys.readouterr().err
+    assert kept and kept <= tree(empty).keys() and json.loads(Path("run/status.json").read_text())["state"] == "failed"
 
 
 def test_windows_lines_and_byte_order_marks_are_fine(tmp_path):

@@ -14,21 +14,30 @@ from test_errors import ROOT, tree
 from dream3d import build, cli, config
 from dream3d.commands import COMMANDS
 
+
+def leaves(tree, path=""):
+    """The paths of all single values."""
+    if not isinstance(tree, dict):
+        return [path]
+    return [leaf for key, value in tree.items() for leaf in leaves(value, f"{path}.{key}" if path else key)]
+
+
 RECIPES = sorted(build.place("configs").glob("*.yaml"))
 PATHS = ["steps", "seed", "prompt", "negative", "name", "device", "out", "clip", "stages", "guidance", "guidance.type", "guidance.scale",
          "guidance.t", "guidance.t.start", "guidance.sees", "guidance.views", "guidance.weight", "guidance.0.scale", "prior",
          "prior.type", "prior.unknown", "prior.size", "renderer", "renderer.count", "renderer.lr_position", "cameras.batch",
          "cameras.elevation", "background.type", "optimizer", "penalties.opacity", "penalties", "text.views", "text.front",
          "keep.seconds", "export.faces", "export.mesh", "system", "stages.0.share", "extends", "version"]  # fmt: skip
-VALUES = ["3", "0", "-1", "1.5", "1e3", "1e999", ".nan", "-.inf", "true", "null", "", "~", "abc", "a red car", "[1, 2]", "[0.9, 0.1]", "[]",
-          "{}", "{start: 1, end: 2}", "{start: 1, ned: 2}", "{type: sds}", "{type: x}", "[{type: sds}, {}]", "[[[[]]]]", "{", "]", "'", '"',
+VALUES = ["3", "0", "-1", "100", "9" * 20, "0.5", "1e-300", "1.0e+300", "1.5", "1e3", "1e999", ".nan", "-.inf", "true", "null", "", "~",
+          "abc", "a red car", "[1, 2]", "[0.9, 0.1]", "[]", "[0, 9]", "{start: 0, end: 1.0e+300}", "{start: 1, end: 2, shape: exp}", "{}",
+          "{start: 1, end: 2}", "{start: 1, ned: 2}", "{type: sds}", "{type: x}", "[{type: sds}, {}]", "[[[[]]]]", "{", "]", "'", '"',
           "${seed}", "${x}", "${}", "a${seed}", "&a [*a]", "*a", "!!python/name:os.system x", "!!binary aGk=", "2020-01-01", "0x10",
           "1_000", "1:30", "%", "@", "`", "sds", "exact", "../..", "/", "/proc/x", "~nobody/x", "x" * 300, "9" * 400, "\x00", "\x1b[31m",
-          "\ud800",
-          "\udcff", "é", "🦊", "\u202e", "\r\n", "- a\n- b", "a: b: c", "#", "? a", "<<: x", "=", "???"]  # fmt: skip
+          "\ud800", "\udcff", "é", "🦊", "\u202e", "\r\n", "- a\n- b", "a: b: c", "#", "? a", "<<: x", "=", "???"]  # fmt: skip
 WORDS = ["--dry-run", "--config", "sds-gaussian", "sds-plane.yaml", "--plugin", "json", "--quiet", "--help", "--", "-", "-h", "--version",
          "c.yaml", "prompt=a red car", "prompt=a zebra", "resume", "export", "list", "describe", "run", ".", "..", "/", "", " ", "configs",
          "guidance", "sds", "exact", "gaussians", "--json", "diff", "show", "schema", "bash", "quality", "faces=3"]  # fmt: skip
+LEAVES = sorted({path for recipe in RECIPES for path in leaves(config.load(str(recipe)).values)})  # every setting there is
 SAFE = ["generate", "resume", "export", "list", "describe", "config", "cite", "completion", "help", "complete"]
 STRANGE = [*"\x00\x01\x07\x1b\t\n\r :{}[]&*!|>'\"%@`#,?-=.$~\\\ufeff\u2028\u202e\ud800\udcffé🦊0aZ", "\n  ", ": ", "- ", "{{", "!!", "<<"]
 
@@ -52,8 +61,8 @@ class Fuzzer:
         return ["--dry-run", *(self.damaged(words) if self.rng.random() < 0.5 else words)], {}
 
     def override(self) -> str:
-        path = self.rng.choice(PATHS)
-        if self.rng.random() < 0.4:
+        path = self.rng.choice(PATHS if self.rng.random() < 0.5 else LEAVES)
+        if self.rng.random() < 0.3:
             path = self.text(path)
         return f"{path}={self.rng.choice(VALUES)}" if self.rng.random() < 0.9 else path
 
