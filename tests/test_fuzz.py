@@ -13,6 +13,7 @@ from test_errors import ROOT, tree
 
 from dream3d import build, cli, config
 from dream3d.commands import COMMANDS
+from dream3d.commands.bench import BENCHES
 
 
 def leaves(tree, path=""):
@@ -38,7 +39,7 @@ WORDS = ["--dry-run", "--config", "sds-gaussian", "sds-plane.yaml", "--plugin", 
          "c.yaml", "prompt=a red car", "prompt=a zebra", "resume", "export", "list", "describe", "run", ".", "..", "/", "", " ", "configs",
          "guidance", "sds", "exact", "gaussians", "--json", "diff", "show", "schema", "bash", "quality", "faces=3"]  # fmt: skip
 LEAVES = sorted({path for recipe in RECIPES for path in leaves(config.load(str(recipe)).values)})  # every setting there is
-SAFE = ["generate", "resume", "export", "list", "describe", "config", "cite", "completion", "help", "complete"]
+SAFE = ["generate", "resume", "export", "list", "describe", "config", "cite", "completion", "help", "complete", "bench"]
 STRANGE = [*"\x00\x01\x07\x1b\t\n\r :{}[]&*!|>'\"%@`#,?-=.$~\\\ufeff\u2028\u202e\ud800\udcffé🦊0aZ", "\n  ", ": ", "- ", "{{", "!!", "<<"]
 
 
@@ -104,7 +105,7 @@ class Fuzzer:
 
     def harmless(self, words: list[str]) -> list[str]:
         """The same words, unable to start a run or a measurement."""
-        words = [word for word in words if word not in ("bench", "doctor")]
+        words = [word for word in words if word not in ("doctor", *BENCHES)]
         first = words[0] if words else ""
         return words if first in COMMANDS and first != "generate" else [*words[:1], "out=/dev/null/x", "--dry-run", *words[1:]]
 
