@@ -23,10 +23,18 @@ KINDS = {  # kind -> (one word on it, what it is in a configuration)
     "optim": ("optimisers", "optimizer"),
     "penalties": ("scalars of the scene that are no pixel's business", "penalties"),
     "sees": ("what a guidance may look at", "guidance.sees"),
-    "sections": ("sections of a configuration that name no class", ""),
+    "sections": ("sections and keys of a configuration that name no class", ""),
     "configs": ("recipes", "--config"),
     "models": ("trained weights that lie in assets/", ""),
 }
+KEYS = {  # that hold a value and no section -> what they are
+    "name": "of the recipe; its run folders lie in runs/NAME", "prompt": "what to make; several take turns over the views",
+    "negative": "what not to make", "steps": "of the whole run; schedules scale with it", "seed": "of all randomness",
+    "device": "auto, cpu, cuda, cuda:1, mps", "out": "the run folder, exactly there", "extends": "another recipe, which this one changes",
+    "clip": "largest gradient of a pixel, for all buffers or by buffer; null: off (PGC, arXiv:2310.12474)",
+    "stages": "overrides one after the other; between them only points, meshes or fields travel",
+}  # fmt: skip
+SHARE = "of the steps, among stages"
 ARXIV = re.compile(r"arXiv[: ]\s*(\d{4}\.\d{4,5})")
 Parameters = dict[str, tuple[Any, Any]]  # name -> (annotation, default or build.MISSING)
 
@@ -45,9 +53,9 @@ class Entry:
     @property
     def what(self) -> str:
         """The first sentence of the documentation, without the brackets that name papers; of a section what it sets."""
-        if self.kind == "sections":
-            return ", ".join(self.parameters)
-        return re.sub(r" ?\([^()]*arXiv[^()]*\)", "", sentence(self.doc))
+        text = ", ".join(self.parameters) if self.kind == "sections" else ""
+        text = text or (self.doc.partition(": ")[2] if self.kind == "sections" else sentence(self.doc))
+        return re.sub(r" ?\([^()]*arXiv[^()]*\)", "", text)
 
     @property
     def papers(self) -> list[str]:
@@ -76,7 +84,7 @@ def names(kind: str) -> list[str]:
         case "sees":
             return build.sees()
         case "sections":
-            return sorted(build.OPTIONS)
+            return sorted({*build.OPTIONS, *KEYS})
         case "configs":
             return sorted(path.stem for path in build.place("configs").glob("*.yaml"))
         case "models":
@@ -149,6 +157,8 @@ def _function(kind: str, name: str, module: str, function: str) -> Entry:
 
 
 def _section(name: str) -> Entry:
+    if name in KEYS:
+        return Entry("sections", name, origin("dream3d.check"), f"{name}: {KEYS[name]}")
     cls = build.OPTIONS[name]
     return Entry("sections", name, Path(inspect.getfile(cls)), inspect.getdoc(cls), build.option_parameters(cls))
 

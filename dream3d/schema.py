@@ -7,26 +7,20 @@ hold the settings of any type, since it may be that of the recipe it extends, or
 from typing import Any
 
 from dream3d import __version__, build, catalogue, check, kinds
+from dream3d.catalogue import KEYS, SHARE
 from dream3d.schedule import Positive
 
 TEXT = {"type": ["string", "number", "boolean", "null"]}  # arrives as it is written
-WHAT = {
-    "name": "of the recipe; its run folders lie in runs/NAME", "prompt": "what to make; several take turns over the views",
-    "negative": "what not to make", "steps": "of the whole run; schedules scale with it", "seed": "of all randomness",
-    "device": "auto, cpu, cuda, cuda:1, mps", "out": "the run folder, exactly there", "extends": "another recipe, which this one changes",
-    "penalties": "weights by name", "clip": "largest gradient of a pixel, by buffer or for all; null: off",
-    "stages": "overrides one after the other; between them only points, meshes or fields travel", "share": "of the steps, among stages",
-}  # fmt: skip
 
 
 def recipe() -> dict[str, Any]:
     """The schema of a whole recipe."""
     sections = _sections()
     stage = {key: {"$ref": f"#/$defs/{key}"} for key in sections if key not in check.PER_RUN}
-    stage["share"] = {**kinds.schema(Positive), "description": WHAT["share"]}
+    stage["share"] = {**kinds.schema(Positive), "description": SHARE}
     top = {key: {"$ref": f"#/$defs/{key}"} for key in sections}
-    top["extends"] = {"type": "string", "description": WHAT["extends"]}
-    top["stages"] = {"type": "array", "items": {"$ref": "#/$defs/stage"}, "description": WHAT["stages"]}
+    top["extends"] = {"type": "string", "description": KEYS["extends"]}
+    top["stages"] = {"type": "array", "items": {"$ref": "#/$defs/stage"}, "description": KEYS["stages"]}
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": f"a recipe of dream3d {__version__}",
@@ -48,9 +42,10 @@ def _sections() -> dict[str, Any]:
     options = {name: _nullable(_closed(_settings(build.option_parameters(cls)))) for name, cls in build.OPTIONS.items()}
     buffers = _closed({name: {"$ref": "#/$defs/schedule"} for name in check.CLIPPED})
     weights = _closed({name: _described("penalties", name, {"$ref": "#/$defs/schedule"}) for name in build.penalties()})
-    rest = {"penalties": _nullable(weights), "clip": {"anyOf": [{"$ref": "#/$defs/schedule"}, buffers, {"type": "null"}]}}
+    weights = {**_nullable(weights), "description": catalogue.KINDS["penalties"][0]}
+    rest = {"penalties": weights, "clip": {"anyOf": [{"$ref": "#/$defs/schedule"}, buffers, {"type": "null"}]}}
     found = {**plain, **plugged, **options, **rest}
-    return {key: {**value, "description": WHAT[key]} if key in WHAT else value for key, value in found.items()}
+    return {key: {**value, "description": KEYS[key]} if key in KEYS else value for key, value in found.items()}
 
 
 def _plugged(section: str) -> dict[str, Any]:

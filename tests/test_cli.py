@@ -1,4 +1,4 @@
-"""The command line: dispatch, help, usage errors, list, describe, --dry-run, config, completion; without torch, nothing left behind."""
+"""The command line: dispatch, help, usage errors, list, describe, config; without torch, nothing left behind."""
 
 import json
 import re
@@ -7,11 +7,10 @@ import subprocess
 import sys
 from pathlib import Path
 
-import jsonschema
 import pytest
 import yaml
 
-from dream3d import build, catalogue, check, cli, config, estimate, kinds, schema, sketch
+from dream3d import build, catalogue, cli, config, kinds
 from dream3d.commands import COMMANDS, bench
 from dream3d.commands.complete import candidates
 from dream3d.commands.describe import example
@@ -62,7 +61,8 @@ WRONG = {
     "config show nope": "there is no configuration", "completion bsh": "bash", "bench mainjob": "main-job",
     "bench main-job --rns 3": "--runs", "bench main-job --runs x": "invalid int value", "help lst": "list", "cite nope": "list",
     "--config sds-gaussian list": "the command 'list' comes first", "--config sds-gaussian steps": "there is no command",
-    "--config sds-gaussian --dry-run guidance.scael=3": "scale", "prompt=x": "--config", "doctor --jsn": "--json",
+    "--config sds-gaussian --dry-run guidance.scael=3": "scale", "prompt=x": "--config", "doctor --jsn": "--json", "list -j": "--json",
+    "config show": "missing: name\n",
     "list --plugin no.such": "no.such", "--plugin x list": "comes first", "list --plugin": "--plugin needs a value",
     "'' x": "there is no command",
     '--config "a\0b" --dry-run': "configuration", 'resume "a\0b"': "no config.yaml", '"" prompt=x': "there is no command",
@@ -201,90 +201,6 @@ def test_types_in_words(text):
     assert kinds.words(KINDS[text]) == text
 
 
-# --- dry run ------------------------------------------------------------------------------------------------------------------------
-
-HARD = ["a fox: cub", "1984", "null", "- a\n- b", "word " * 100, "a\x0bb\x85c", "#x # y", "'s \"d\"", "\\", "🦊", " lead", "a\n\n# b"]
-
-
-def test_origins_stand_behind_what_was_set_and_only_there(tmp_path):
-    (tmp_path / "mine.yaml").write_text("extends: sds-gaussian\nprompt: a duck\nguidance: {scale: 20}\nkeep:\n  preview: 0\n")
-    overrides = ["renderer={type: gaussians, count: 50}", "seed=3"]
-    told = sketch.annotated(config.load(str(tmp_path / "mine.yaml"), overrides)).splitlines()
-
-    def behind(line):
-        return next(text.partition("  # ")[2] for text in told if text.partition("  # ")[0].strip() == line)
-
-    file = tmp_path / "mine.yaml"
-    assert behind("prompt: a duck") == f"{file}:2" and behind("scale: 20.0") == f"{file}:3" and behind("preview: 0") == f"{file}:5"
-    assert behind("steps: 800") == "sds-gaussian.yaml:12" and behind("batch: 4") == "sds-gaussian.yaml:7"
-    assert behind("seed: 3") == "command line" and behind("count: 50") == "command line"
-    assert behind("radius: 0.6") == "" and behind("faces: 10000") == "" and behind("device: auto") == ""
-
-
-def test_what_another_type_replaces_leaves_no_origin(tmp_path):
-    (tmp_path / "base.yaml").write_text("prompt: a duck\ncameras:\n  type: orbit\n  batch: 8\n  elevation: [0, 9]\n")
-    (tmp_path / "mine.yaml").write_text("extends: base.yaml\ncameras: {type: front}\nstages: [{}, {guidance: {scale: 3}}]\n")
-    found = config.load(str(tmp_path / "mine.yaml"))
-    assert [sketch.origin(found, f"cameras.{key}") for key in ("batch", "elevation")] == ["", ""]
-    assert sketch.origin(found, "cameras.type") == f"{tmp_path / 'mine.yaml'}:2"
-    assert sketch.origin(found, "stages.1.guidance.scale") == f"{tmp_path / 'mine.yaml'}:3"
-    assert sketch.origin(found, "prompt") == f"{tmp_path / 'base.yaml'}:1"
-
-
-@pytest.mark.parametrize("prompt", HARD)
-def test_what_a_dry_run_prints_reruns(prompt, tmp_path):
-    overrides = [f"prompt={prompt}", f"negative={prompt}", "guidance.scale={start: 30, end: 7}", "clip={rgb: 0.1}",
-                 "stages=[{}, {share: 2}]"]  # fmt: skip
-    found = config.load("sds-gaussian", overrides)
-    (tmp_path / "again.yaml").write_text(sketch.dry_run(found), encoding="utf-8")
-    again = config.load(str(tmp_path / "again.yaml"))
-    assert again.values == found.values and again.hash == found.hash
-
-
-def test_a_dry_run_checks_the_vocabulary_before_it_prints(call):
-    code, out, err = call('--config sds-gaussian --dry-run prompt="a zebra"')
-    assert code == 2 and not out and "zebra" in err
-
-
-def test_every_schedule_has_a_curve():
-    found = config.load("sds-gaussian", ["guidance.t=[0.02, {start: 0.98, end: 0.5}]", "penalties.opacity={start: 0, end: 1}",
-                                         "clip={rgb: {start: 1, end: 0.1}}", "guidance.clamp=0.5"])  # fmt: skip
-    lines = sketch.curves(found.stages[0])
-    moving, still = {line.split("  ")[0].strip() for line in lines[:-1]}, lines[-1]
-    assert {"guidance.t to", "penalties.opacity", "clip.rgb", "renderer.lr_position"} <= moving
-    assert all(f"{name} " in still for name in ("guidance.scale", "guidance.t from", "guidance.weight", "guidance.clamp"))
-    assert all(line[-40:].split()[0] != line.split()[-1] for line in lines[:-1])
-
-
-def test_curves():
-    assert sketch.curve(Ramp(0.0, 7.0), 8) == "▁▂▃▄▅▆▇█" and sketch.curve(Ramp(7.0, 0.0), 8) == "█▇▆▅▄▃▂▁"
-    assert sketch.curve(Ramp(1.0), 4) == "▁▁▁▁" and sketch.curve(Ramp(0.0, 1.0, until=0.5), 5) == "▁▅███"
-
-
-def test_memory_grows_with_what_costs_it_and_says_what_it_does_not_know(monkeypatch):
-    def total(*overrides):
-        found = config.load("sds-gaussian", overrides)
-        return estimate.total(found.stages, found.values)
-
-    base, unknown = total()
-    assert not unknown and 1.28e9 < base < 1.25 * 1.28e9  # measured; an upper estimate
-    for bigger in ("prior.size=128", "prior.renders=3200", "renderer.max_count=90000", "export.texture=2048", "cameras.batch=32"):
-        assert total(bigger)[0] > 1.01 * base, bigger
-    assert total("prior.size=128", "stages=[{prior: {size: 64}}, {}]")[0] == total("prior.size=128")[0]
-    monkeypatch.setattr(estimate, "EXPORT", "nothing * faces")
-    assert total() == (pytest.approx(base - 275e6, abs=1e6), ["export"])
-
-
-@pytest.mark.parametrize("kind", ["renderers", "priors"])
-def test_what_is_said_of_memory_can_be_computed(kind):
-    told = [name for name in catalogue.names(kind) if build.signature(kind, name).memory is not None]
-    assert told
-    for name in told:
-        section = catalogue.KINDS[kind][1]
-        sizes = dict(estimate.parts(config.load("sds-gaussian", [f"{section}={name}"]).stages[0]))
-        assert sizes[f"{section} {name}"] > 0
-
-
 # --- config -------------------------------------------------------------------------------------------------------------------------
 
 
@@ -306,95 +222,3 @@ def test_config_diff_tells_values_and_origins(tmp_path, call, monkeypatch):
     run.mkdir()
     (run / "config.yaml").write_text(config.load("sds-gaussian", ["seed=4"]).text())
     assert [line.partition(" (")[0] for line in call(f"config diff sds-gaussian {run}")[1].splitlines()] == ["seed: 0"]
-
-
-@pytest.fixture(scope="module")
-def validator():
-    found = schema.recipe()
-    jsonschema.Draft202012Validator.check_schema(found)
-    return jsonschema.Draft202012Validator(found)
-
-
-@pytest.mark.parametrize("recipe", catalogue.names("configs"))
-def test_recipes_keep_the_schema_as_written_and_complete(recipe, validator):
-    validator.validate(yaml.safe_load((build.place("configs") / f"{recipe}.yaml").read_text(encoding="utf-8")))
-    validator.validate(yaml.safe_load(config.load(recipe, ["stages=[{}, {share: 2, guidance: {scale: 3}}]"]).text()))
-
-
-GOOD = ["steps: 3", "prompt: 1984", "prompt: [a duck, a car]", "guidance: sds", "guidance: [sds, {type: sds, sees: {rgb: 1, normal: 2}}]",
-        "steps: ${seed}\nseed: 3", "renderer: {type: plane, lr: 1e-2}", "clip: {rgb: 0.1}", "clip: {start: 1, end: 0.1}", "prior:",
-        "guidance: {t: [0.1, {start: 0.9, end: 0.5, shape: exp}]}", "extends: sds-gaussian\nrenderer: {count: 3}"]  # fmt: skip
-BAD = ["stpes: 3", "steps: 0", "seed: -1", "guidance: {scael: 3}", "guidance: sdss", "guidance: {type: sdss}", "clip: {rbg: 1}",
-       "guidance: {type: sds, w: sdss}", "renderer: {type: plane, count: 3}", "renderer: {type: gaussians, opacity: 2}",
-       "penalties: {opacit: 1}", "export: {faces: 3}", "keep: {preveiw: 1}", "stages: [{steps: 3}]", "stages: [{guidance: {scael: 3}}]",
-       "guidance: {scale: {start: 1, ned: 3}}", "cameras: {elevation: [1, 2, 3]}", "guidance: [{sees: nrmal}]", "guidance: []",
-       "background: {type: solid, color: [1, 1, 2]}", "export: {size: 17}", "guidance: {scale: {end: 3}}"]  # fmt: skip
-
-
-@pytest.mark.parametrize("text", GOOD)
-def test_what_loads_keeps_the_schema(text, validator, tmp_path):
-    validator.validate(yaml.safe_load(text))
-    (tmp_path / "c.yaml").write_text(text + ("" if text.startswith("prompt") else "\nprompt: a duck"))
-    config.load(str(tmp_path / "c.yaml"))
-
-
-@pytest.mark.parametrize("text", BAD)
-def test_what_does_not_load_breaks_the_schema(text, validator, tmp_path):
-    assert not validator.is_valid(yaml.safe_load(text))
-    (tmp_path / "c.yaml").write_text(f"prompt: a duck\n{text}\n")
-    with pytest.raises(config.Mistake):
-        config.load(str(tmp_path / "c.yaml"))
-
-
-def test_every_default_keeps_its_own_schema():
-    parts = [(kind, entry) for kind in (*build.FOLDERS, *build.MODULES, "sections") for entry in catalogue.entries(kind)]
-    for kind, entry in parts:
-        for name, (annotation, default) in entry.parameters.items():
-            own = {**kinds.schema(annotation), "$defs": kinds.DEFINITIONS}
-            value = json.loads(json.dumps(check.plain(default))) if default is not build.MISSING else None
-            assert default is build.MISSING or jsonschema.Draft202012Validator(own).is_valid(value), (kind, entry.name, name)
-
-
-# --- completion ---------------------------------------------------------------------------------------------------------------------
-
-COMPLETIONS = {
-    "dream3d li": ["list"], "dream3d list g": ["guidance"], "python launch.py describe gaus": ["gaussians"],
-    "dream3d help bench": ["bench"],
-    "dream3d --config sds-g": ["sds-gaussian.yaml"], "dream3d guidance.w=u": ["guidance.w=uniform"],
-    "dream3d cite sds-pl": ["sds-plane.yaml"],
-    "dream3d --config sds-plane.yaml renderer.p": ["renderer.particles="], "dream3d renderer=plane renderer.noi": ["renderer.noise="],
-    "dream3d export.mesh=t": ["export.mesh=true"], "dream3d export some/run fa": ["faces="], "dream3d rendere": ["renderer=", "renderer."],
-    "dream3d renderer.type=pl": ["renderer.type=plane"], "dream3d completion z": ["zsh"], "dream3d config d": ["diff"],
-    "dream3d --dr": ["--dry-run"], "dream3d 'unfin": [], "dream3d penalties.opa": ["penalties.opacity=", "penalties.opaque="],
-    "dream3d bench s": ["splats"], "dream3d --config nope.yaml guidance.w=u": [], "dream3d guidance.sees=d": ["guidance.sees=depth"],
-}  # fmt: skip
-
-
-@pytest.mark.parametrize("line", COMPLETIONS)
-def test_completion(line, tmp_path, monkeypatch, capsys):
-    monkeypatch.chdir(tmp_path)
-    assert cli.main(["complete", "--", line]) == 0
-    assert capsys.readouterr() == ("".join(f"{word}\n" for word in COMPLETIONS[line]), "")
-
-
-def test_run_folders_are_completed_newest_first(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    for name in ("runs/sds/one", "two"):
-        (tmp_path / name).mkdir(parents=True)
-        (tmp_path / name / "config.yaml").write_text("prompt: a duck\n")
-    assert set(candidates("dream3d resume ")) == {"runs/sds/one", "two"} and candidates("dream3d export tw") == ["two"]
-
-
-def test_bash_completes_through_the_script(tmp_path):
-    """The one test with a real shell: what follows the last = is what bash replaces; whole words get their space."""
-    script = """
-    PROGRAM() { "$PYTHON" "$LAUNCH" "$@"; }
-    source <(PROGRAM completion bash | sed s/dream3d/PROGRAM/g)
-    for COMP_LINE in "PROGRAM li" "PROGRAM --config sds-gaussian guidance.w=" "PROGRAM guidance."; do
-      COMP_POINT=${#COMP_LINE} COMP_WORDS=($COMP_LINE)
-      _PROGRAM
-      printf '<%s>' "${COMPREPLY[@]:0:3}"
-    done"""
-    environment = {"PYTHON": sys.executable, "LAUNCH": str(ROOT / "launch.py"), "PATH": "/usr/bin:/bin"}
-    done = subprocess.run(["bash", "-c", script], capture_output=True, text=True, env=environment, cwd=tmp_path)
-    assert done.stdout == "<list ><sds ><uniform ><fantasia3d ><guidance.type=><guidance.scale=><guidance.t=>", done.stderr

@@ -116,6 +116,9 @@ def _facts(entry: Entry) -> dict[str, Any]:
             "file": str(entry.path), "used_by": catalogue.users(entry), "example": example(entry, catalogue.users(entry))}  # fmt: skip
 
 
+VALUES = {"name": "mine", "prompt": '"a duck"', "negative": '"a duck"', "steps": "300", "seed": "3", "device": "cpu", "out": "duck",
+          "clip": "0.1", "stages": '"[{guidance: {scale: 20}}, {share: 2}]"'}  # fmt: skip
+
 # --- examples -----------------------------------------------------------------------------------------------------------------------
 
 
@@ -125,6 +128,8 @@ def example(entry: Entry, recipes: list[str]) -> list[str]:
     match entry.kind:
         case "models":
             return []
+        case "sections" if entry.name == "extends":
+            return []
         case "configs":
             return ["--config", f"{entry.name}.yaml", 'prompt="a red car"']
         case "penalties":
@@ -132,7 +137,8 @@ def example(entry: Entry, recipes: list[str]) -> list[str]:
         case "sees":
             return [*start, f"guidance.sees={entry.name}"]
         case "sections":
-            return [*start, *_first(entry.name, entry.parameters)]
+            given = VALUES.get(entry.name)
+            return [*start, *([f"{entry.name}={given}"] if given else _first(entry.name, entry.parameters))]
         case _:
             return [*start, f"{section}={entry.name}", *_first(section, entry.parameters)]
 

@@ -29,12 +29,15 @@ class Parser(argparse.ArgumentParser):
         if found := re.match(r"argument ([^:]+): expected one argument", message):
             return f"{found[1]} needs a value"
         if found := re.match(r"the following arguments are required: (.*)", message):
-            return f"what is missing: {found[1]}"
+            return f"what is missing: {found[1].removesuffix(', key=value')}"
         return message
 
     def _near(self, message: str) -> str:
         found = re.match(r"unrecognized arguments: (-[^\s=]*)", message)
-        return ", ".join(nearest(found[1], self._option_string_actions)) if found else ""
+        if not found:
+            return ""
+        known = [option for option in self._option_string_actions if option.startswith("--")]
+        return ", ".join(nearest(found[1], known) or [option for option in known if option.startswith(f"-{found[1][:2]}")])
 
     def _fix(self) -> str:
         return f"python launch.py {self.command} --help".replace("  ", " ")
