@@ -37,13 +37,15 @@ def chromium(tmp_path_factory):
 
 
 def gaussians() -> Gaussians:
-    """A lopsided cloud: long, flat and round, faint and solid, with colours that turn with the view."""
+    """A lopsided cloud: long, flat, round and less than a pixel, faint and solid, with colours that turn with the view; and
+    one beyond the frame that reaches into it."""
     rng = torch.Generator().manual_seed(3)
     count = 300
     position = 0.25 * torch.randn(count, 3, generator=rng) * torch.tensor([1.6, 1.0, 0.6])
-    scale = torch.exp(torch.empty(count, 3).uniform_(math.log(0.004), math.log(0.12), generator=rng))
+    scale = torch.exp(torch.empty(count, 3).uniform_(math.log(0.001), math.log(0.12), generator=rng))
     sh = torch.randn(count, 16, 3, generator=rng) * torch.tensor([1.2] + 15 * [0.15])[:, None]
     opacity = torch.rand(count, generator=rng).clamp(0.02, 0.98)
+    position[0], scale[0], opacity[0] = torch.tensor([1.7, 0.9, 0.2]), 0.4, 0.98
     scene = Gaussians(rng, count=count, sh_degree=3)
     scene.init_from(Points(position, sh[:, 0].sigmoid(), scale, torch.randn(count, 4, generator=rng), opacity, sh))
     return scene
@@ -88,16 +90,17 @@ def off(a: np.ndarray, b: np.ndarray) -> float:
     return float(abs(a - b).mean())
 
 
-@pytest.mark.parametrize("kind, most", [("splats", 1.0), ("mesh", 0.7)])
+@pytest.mark.parametrize("kind, most", [("splats", 0.25), ("mesh", 0.5)])
 def test_colours_and_pose_are_those_of_our_own_renderer(chromium, shown, kind, most):
     page, truth = shown
     for view in range(len(VIEWS)):
         seen, true = look(chromium, page, kind, view), truth[kind][view]
         assert off(true, np.full_like(true, 255)) > 8, "there is something to see"
         assert off(seen, true) < most, (view, off(seen, true))
-        assert min(off(seen, true[:, ::-1]), off(seen, true[::-1])) > 5 * most, "a mirrored asset would be noticed"
+        assert min(off(seen, true[:, ::-1]), off(seen, true[::-1])) > 10 * most, "a mirrored asset would be noticed"
         inside = ndimage.binary_erosion(abs(true - 255).max(-1) > 30, iterations=2)
-        assert abs((seen - true)[inside].mean(0)).max() < 1.0, "neither lighter nor darker"
+        assert abs((seen - true)[inside].mean(0)).max() < 0.5, "neither lighter nor darker"
+        assert kind == "mesh" or abs(seen - true).max() <= 6, "the edges of a mesh are smoothed, splats are the same"
 
 
 def test_other_grounds_shine_through_as_ours_do(chromium, shown):
@@ -105,7 +108,7 @@ def test_other_grounds_shine_through_as_ours_do(chromium, shown):
     true = frames(
         gaussians(), look_at(*torch.deg2rad(torch.tensor(VIEWS[:1], dtype=torch.float32)).T, size=SIZE), ground
     )[0]
-    assert off(look(chromium, shown[0], "splats", 0, ground="204080"), true.astype(float)) < 1.0
+    assert off(look(chromium, shown[0], "splats", 0, ground="204080"), true.astype(float)) < 0.25
 
 
 @pytest.mark.parametrize("size", [(SIZE, 400), (400, SIZE)])
@@ -113,7 +116,7 @@ def test_the_shorter_side_of_any_window_holds_the_picture(chromium, shown, size)
     page, truth = shown
     seen = look(chromium, page, "mesh", 1, size=size)
     x, y = (size[0] - SIZE) // 2, (size[1] - SIZE) // 2
-    assert off(seen[y : y + SIZE, x : x + SIZE], truth["mesh"][1]) < 0.7
+    assert off(seen[y : y + SIZE, x : x + SIZE], truth["mesh"][1]) < 0.5
 
 
 def press(chromium, words: str) -> None:
@@ -135,6 +138,11 @@ def test_the_panel_switches_without_a_jump(chromium, shown):
     assert off(chromium.picture().astype(float)[middle], splats.astype(float)[middle]) < 0.05
     assert chromium.ask("document.querySelector('.viewer-facts').textContent") == "300 Gaussians"
     press(chromium, "Back")
+    chromium.ask("new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))")
+    behind = chromium.picture().astype(float)
+    chromium.open(page, hash="#azimuth=180&elevation=15", size=(900, 600))
+    chromium.wait(READY)
+    assert off(behind[middle], chromium.picture().astype(float)[middle]) < 0.05, "sorted anew"
     press(chromium, "Black")
     chromium.wait("document.getElementById('viewer').dataset.ground === 'Black'")
     assert chromium.ask("document.title").startswith(EVIL[:40]) and not chromium.complaints
@@ -148,8 +156,13 @@ def test_a_report_starts_its_viewer_when_asked(chromium, run):  # noqa: F811
     page = write_report(run)
     chromium.open(page, size=(1200, 900))
     assert chromium.ask("typeof dream3dViewer") == "undefined", "nothing is parsed before it is wanted"
+    height = chromium.ask("document.getElementById('viewer').clientHeight")
     press(chromium, "View in 3D")
     chromium.wait(READY)
+    chromium.picture()
+    assert chromium.ask("document.getElementById('viewer').clientHeight") == height, (
+        "the canvas does not push its frame"
+    )
     assert chromium.ask(READY) == "ready" and chromium.ask("document.querySelectorAll('.viewer canvas').length") == 1
     shown = "[...document.querySelectorAll('.strip figure')].map((f) => f.hidden ? '' : f.dataset.step).join('')"
     assert chromium.ask(shown) == "300"
