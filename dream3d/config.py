@@ -130,7 +130,7 @@ def _load(path: Path, overrides: list[str] | tuple[str, ...], settings: dict[str
     for text in overrides:
         override(values, origins, text)
     for key, value in settings.items():
-        put(values, origins, key, value, f"argument {key!r}")
+        put(values, origins, str(key), _named(value), f"argument {key!r}")
     values.setdefault("name", path.stem)
     found = Config(values, origins)
     found = dataclasses.replace(found, values=check.complete(resolve(values, found.where), found.where))
@@ -139,6 +139,13 @@ def _load(path: Path, overrides: list[str] | tuple[str, ...], settings: dict[str
     except UnicodeEncodeError:
         raise Mistake("a value holds bytes that are not UTF-8", where=str(path)) from None
     return found
+
+
+def _named(value: Any) -> Any:
+    """Settings from Python with text for every key, as YAML has them."""
+    if isinstance(value, dict):
+        return {str(key): _named(inner) for key, inner in value.items()}
+    return [_named(inner) for inner in value] if isinstance(value, list) else value
 
 
 def _newer(path: Path) -> str:

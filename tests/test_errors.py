@@ -378,6 +378,27 @@ def test_a_run_that_had_begun_is_kept_whatever_stops_it(empty, monkeypatch, caps
     assert kept and kept <= tree(empty).keys() and json.loads(Path("run/status.json").read_text())["state"] == "failed"
 
 
+SETTINGS = {  # from Python
+    "key": ({"guidance.scael": 3}, "unknown key 'guidance.scael'", "at: argument 'guidance.scael'", "try: scale"),
+    "number for a key": ({3: 4}, "unknown key '3'", "at: argument 3"),
+    "number for a key within": ({"renderer": {1: 2}}, "unknown key 'renderer.1'", "at: argument 'renderer'"),
+    "number for a key in a stage": ({"stages": [{"guidance": {1: 2}}]}, "stages.0: unknown key 'guidance.1'"),
+    "surrogate": ({"prompt": "a \ud800"}, "bytes that are not UTF-8"),
+    "no prompt": ({"prompt": None}, "prompt: expected text, but it is empty (null)", "at: argument 'prompt'"),
+    "object": ({"steps": object()}, "steps: expected a whole number", "try: steps=600"),
+    "not a number": ({"cameras.elevation": (0, float("nan"))}, "cameras.elevation: expected a finite number"),
+    "true": ({"export": {"faces": True}}, "export.faces: expected"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", SETTINGS)
+def test_mistakes_from_python(name):
+    settings, *says = SETTINGS[name]
+    with pytest.raises(Mistake) as caught:
+        config.load("sds-gaussian", settings={"prompt": "a car", **settings})
+    assert all(part in str(caught.value) for part in says), caught.value
+
+
 def test_windows_lines_and_byte_order_marks_are_fine(tmp_path):
     for text in ("\ufeffprompt: a car\nsteps: 3\n", "prompt: a car\r\nsteps: 3\r\n"):
         (tmp_path / "c.yaml").write_bytes(text.encode())
