@@ -11,6 +11,7 @@ import sys
 import typing
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -59,10 +60,11 @@ def signature(catalogue: str, name: str, *, where: str = "") -> Signature:
     """The class called `name`, read from its source. Raises Mistake with the nearest names."""
     if name not in available(catalogue):
         raise Mistake(f"there is no {KINDS.get(catalogue, catalogue)} {name!r}", where=where,
-                      near=choices(name, available(catalogue)))  # fmt: skip
+                      near=choices(name, available(catalogue)),
+                      fix="a class of your own comes by --plugin MODULE" if catalogue in FOLDERS else "")  # fmt: skip
     module = plugins.get((catalogue, name)) or f"dream3d.{catalogue}" + ("" if catalogue in MODULES else f".{name}")
     path = Path(importlib.util.find_spec(module).origin)
-    node = _class(ast.parse(path.read_text(encoding="utf-8")), catalogue, name, path)
+    node = _class(_parsed(path, path.stat().st_mtime_ns), catalogue, name, path)
     try:
         return Signature(module, node.name, path, dict(_parameters(node)), *(_said(node, key) for key in SAID))
     except Mistake as mistake:
@@ -94,7 +96,14 @@ def make(catalogue: str, settings: dict, *positional):
 
 
 def _tree(module: str) -> ast.Module:
-    return ast.parse(Path(importlib.util.find_spec(module).origin).read_text(encoding="utf-8"), module)
+    path = Path(importlib.util.find_spec(module).origin)
+    return _parsed(path, path.stat().st_mtime_ns)
+
+
+@lru_cache(maxsize=64)
+def _parsed(path: Path, changed: int) -> ast.Module:
+    """A source file, read again only when it has changed: a configuration may have many stages and terms."""
+    return ast.parse(path.read_text(encoding="utf-8"), str(path))
 
 
 def _classes(module: str) -> list[ast.ClassDef]:
@@ -233,6 +242,7 @@ def describe(settings: dict, system, device: str) -> str:
 def add_plugin(module: str) -> None:
     """Make the one class of a dotted module available under the module's last name. Only the command line may do this; the
     current folder counts as a place to look in."""
+    help = "name a module that Python finds from this folder: --plugin my_guidance for my_guidance.py"
     if os.getcwd() not in sys.path:
         sys.path.append(os.getcwd())
     if module.endswith(".py") or "/" in module:
@@ -242,10 +252,10 @@ def add_plugin(module: str) -> None:
         found = importlib.util.find_spec(module)
         tree = _tree(module) if found is not None else None
     except (Exception, SystemExit) as error:  # whatever a stranger's package does while it is looked for
-        raise Mistake(f"the module {module!r} cannot be read: {error}", where="--plugin", fix=_PLUGIN) from None
+        raise Mistake(f"the module {module!r} cannot be read: {error}", where="--plugin", fix=help) from None
     if tree is None or not found.origin:
         near = ", ".join(nearest(module, [path.stem for path in Path().glob("*.py")]))
-        raise Mistake(f"there is no module {module!r} to plug in", where="--plugin", near=near, fix=_PLUGIN)
+        raise Mistake(f"there is no module {module!r} to plug in", where="--plugin", near=near, fix=help)
     bases = [ast.unparse(b).split(".")[-1] for n in tree.body if isinstance(n, ast.ClassDef) for b in n.bases]
     kinds = [catalogue for base in bases for catalogue, known in FOLDERS.items() if base == known]
     name = module.rpartition(".")[2]
@@ -256,9 +266,6 @@ def add_plugin(module: str) -> None:
         raise Mistake(f"there is a {KINDS.get(kinds[0], kinds[0])} {name!r} already", where=found.origin, near=f"my_{name}.py",
                       fix="give the module another name")  # fmt: skip
     plugins[kinds[0], name] = module
-
-
-_PLUGIN = "name a module that Python finds from this folder: --plugin my_guidance for my_guidance.py"
 
 
 def _terms(settings: dict, prior) -> list:
@@ -280,12 +287,8 @@ def _check_needs(name: str, guidance, prior) -> None:
     """What a formula needs of its prior is known before any work."""
     if missing := sorted(guidance.needs - prior.spec.capabilities):
         offers = ", ".join(sorted(prior.spec.capabilities)) or "nothing special"
-        raise Mistake(
-            f"guidance {name!r} needs a prior with: {', '.join(missing)}",
-            where="prior",
-            near=f"this prior offers {offers}",
-            fix="another prior by prior.type, or another guidance.type",
-        )
+        raise Mistake(f"guidance {name!r} needs a prior with: {', '.join(missing)}", where="prior",
+                      near=f"this prior offers {offers}", fix="another prior by prior.type, or another guidance.type")  # fmt: skip
 
 
 def _clip(value):

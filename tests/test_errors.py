@@ -223,7 +223,7 @@ CASES = {
     "run missing": line(["resume"], "missing: run"),
     "newer run": (["resume", "d"], {"d/config.yaml": STORED + "future: 3\n", "d/status.json": '{"version": "9.9"}'},
                   ["unknown key 'future'", f"fix: dream3d 9.9 wrote this run, this is {__version__}"]),
-    "run of a plug-in": line(["resume", "d"], "no guidance 'mine'", "at: d/config.yaml:",
+    "run of a plug-in": line(["resume", "d"], "no guidance 'mine'", "at: d/config.yaml:", "fix: a class of your own comes by --plugin",
                              d__config=STORED.replace("type: sds", "type: mine")),
     "changed run": (["resume", "d"], {"d/config.yaml": STORED, "d/status.json": json.dumps({"config": "0"})},
                     ["config.yaml is not the one this run began with", "fix: put it back"]),
