@@ -28,7 +28,7 @@ ALIASES = {  # other tools' names for settings
     "pretrained_model_name_or_path": "prior.type", "t_range": "guidance.t", "text_prompt": "prompt", "caption": "prompt",
 }  # fmt: skip
 YAML = {  # what a parser says -> what helps
-    "mapping values are not allowed": "put text that has ': ' in it between quotes",
+    "mapping values are not allowed": "put text that has ': ' in it between quotes, or mend the indentation",
     "tab character": "indent with spaces, not with tabs",
     "cannot start any token": "put text that begins with a special character between quotes",
     "another document": "one configuration per file: remove the line ---",

@@ -114,8 +114,7 @@ def _jobs(where: str, prompt: str, given: argparse.Namespace, overrides: list[st
             vocabulary.check_vocabulary(found)
             parse(prompt)  # whatever the prior knows, the judge knows only this
         except Mistake as mistake:
-            mistake.lines.insert(1, f"  at: {where}")
-            raise
+            raise Mistake(mistake.problem, where=where, near=mistake.near, fix=mistake.fix) from None
         jobs.append(Job(prompt, seed, found, given.out))
     return jobs
 
