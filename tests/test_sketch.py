@@ -78,6 +78,17 @@ def test_memory_grows_with_what_costs_it_and_says_what_it_does_not_know(monkeypa
     assert total() == (pytest.approx(base - 275e6, abs=1e6), ["export"])
 
 
+def test_a_part_is_unknown_if_one_stage_does_not_know_it_and_every_prompt_counts(monkeypatch):
+    found = config.load("sds-gaussian", ["stages=[{}, {cameras: {resolution: 128}}]"])
+    rows = [{"a": 3.0, "b": 1.0}, {"a": 2.0, "b": None}]
+    monkeypatch.setattr(estimate, "parts", lambda stage: list(rows[found.stages.index(stage)].items()))
+    listed = estimate.memory(found.stages, {"export": {"mesh": False}})
+    assert listed[0].endswith("610 MB and what b needs") and "a 0 MB, b unknown" in listed[1]
+    monkeypatch.undo()
+    one, two = (config.load("sds-gaussian", [f"prompt={p}"]).stages[0] for p in ("a duck", "a car"))
+    assert dict(estimate.parts({**one, "prompt": ["a duck", "a car"]}))["prior exact"] > 1.2 * dict(estimate.parts(two))["prior exact"]
+
+
 @pytest.mark.parametrize("kind", ["renderers", "priors"])
 def test_what_is_said_of_memory_can_be_computed(kind):
     told = [name for name in catalogue.names(kind) if build.signature(kind, name).memory is not None]
