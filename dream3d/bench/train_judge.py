@@ -24,6 +24,7 @@ from dream3d.build import place
 from dream3d.toybox.language import COLOURS, OBJECTS, PATTERNS
 
 BATCH, RATE, SAVE, CHECK = 128, 3e-3, 100, 500  # pictures, Adam's learning rate, steps between saves and between checks
+CYCLE = 4000  # steps after which the learning rate, fallen to nothing, starts again (SGDR, arXiv:1608.03983): train for whole ones
 VALIDATION = 1 << 40  # seeds from here on are never trained on
 
 
@@ -60,6 +61,11 @@ def _mean(right: Tensor) -> float:
     return round(right.float().mean().item(), 4)
 
 
+def rate(step: int) -> float:
+    """A hundred steps of warming up, then cosines."""
+    return RATE * min(1, (step + 1) / 100) * 0.5 * (1 + math.cos(math.pi * (step % CYCLE) / CYCLE))
+
+
 class Training:
     """Weights, Adam's moments and the step: all there is, in two files."""
 
@@ -76,7 +82,7 @@ class Training:
         began = time.monotonic() - self.seconds
         while self.step < (until or self.steps):
             for group in self.optimizer.param_groups:
-                group["lr"] = RATE * min(1, (self.step + 1) / 100) * 0.5 * (1 + math.cos(math.pi * self.step / self.steps))
+                group["lr"] = rate(self.step)
             value = loss(self.judge.train(), examples(BATCH, self.seed + 1 + self.step))
             self.optimizer.zero_grad()
             value.backward()
@@ -136,7 +142,7 @@ def write(training: Training, out: Path) -> None:
 
 def main(words: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--steps", type=int, default=4000)
+    parser.add_argument("--steps", type=int, default=2 * CYCLE)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path, default=place("assets") / "judge")
     parser.add_argument("--work", type=Path, default=Path("train-judge"), help="where the state of the training lies")
