@@ -25,7 +25,7 @@ import dream3d.api
 from dream3d import cli, config
 from dream3d.api import execute
 from dream3d.errors import Mistake
-from dream3d.export import record, report
+from dream3d.export import asset, page, record, report
 from dream3d.export.curves import decades, number, ticks
 from dream3d.export.glb import write_glb
 from dream3d.export.record import POINTS, Series
@@ -181,6 +181,18 @@ def test_pieces_of_a_large_file_join(tmp_path, monkeypatch):
     (tmp_path / "splats.ply").write_bytes(random.Random(0).randbytes(1000))
     made = write_viewer(tmp_path / "viewer.html", splats=tmp_path / "splats.ply", mesh=None, title="x")
     assert blocks(check(made))["splats"] == (tmp_path / "splats.ply").read_bytes()
+
+
+def test_pages_show_every_file_of_a_run(run):
+    made = {kind: run / "export" / record.EXPORTS[kind] for kind in ("splats", "mesh")}
+    found = asset.pages(run, made, ["a red car", "a duck"], status={"state": "failed"})
+    assert list(found) == ["viewer", "report"] and all(set(blocks(check(path))) == set(made) for path in found.values())
+    assert check(found["viewer"]).text["h1"] == ["a red car / a duck"] and "This run failed." in prose(found["report"])
+
+
+def test_no_script_can_end_its_element(monkeypatch):
+    monkeypatch.setattr(page, "web", lambda name: "a = '</script><!--<script>'")
+    assert page.script("any.js") == "a = '<\\/script><\\!--<script>'"
 
 
 def test_a_hostile_title_is_only_text(tmp_path):
