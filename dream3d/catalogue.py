@@ -7,6 +7,7 @@ import json
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -198,12 +199,17 @@ def used(stage: dict[str, Any]) -> Iterator[tuple[str, str]]:
 
 def users(thing: Entry) -> list[str]:
     """The bundled recipes that use it."""
+    folder = build.place("configs")
+    paths = {name: folder / f"{name}.yaml" for name in names("configs")}
+    return [name for name, path in paths.items() if (thing.kind, thing.name) in _used_by(str(path), path.stat().st_mtime_ns)]
+
+
+@cache
+def _used_by(recipe: str, changed: int) -> frozenset[tuple[str, str]]:
+    """(kind, name) of every part of a recipe, read once for each version of its file."""
     from dream3d import config
 
-    def uses(recipe: str) -> bool:
-        return any((thing.kind, thing.name) in set(used(stage)) for stage in config.load(recipe).stages)
-
-    return [recipe for recipe in names("configs") if uses(recipe)]
+    return frozenset(part for stage in config.load(recipe).stages for part in used(stage))
 
 
 def weights(prior: str) -> str | None:
