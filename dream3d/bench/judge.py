@@ -11,6 +11,7 @@ from pathlib import Path
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float, Int
+from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
@@ -101,7 +102,7 @@ def load(path: Path | None = None) -> Judge:
     judge = Judge()
     try:
         judge.load_state_dict({name: value.float() for name, value in load_file(path).items()})
-    except (RuntimeError, ValueError, OSError) as error:
+    except (RuntimeError, ValueError, OSError, SafetensorError) as error:
         raise Mistake(f"these are not the judge's weights: {str(error).splitlines()[0]}", where=str(path),
                       fix="python -m dream3d.bench.train_judge") from error  # fmt: skip
     return judge.eval()

@@ -51,8 +51,9 @@ def recognised(seen: Seen, truth: Truth, match: Match) -> dict[str, float | None
             for v, things in enumerate(truth.required(match))]  # fmt: skip
     objects, colours, patterns = (np.array(column, dtype=float) for column in zip(*rows, strict=True))
     coloured, patterned = (any(getattr(t, k) for t in truth.wish.things) for k in ("colour", "pattern"))
-    return {"recognised": (objects * colours).mean(), "objects": objects.mean(),
-            "colours": colours.mean() if coloured else None, "patterns": patterns.mean() if patterned else None}  # fmt: skip
+    return {"recognised": float((objects * colours).mean()), "objects": float(objects.mean()),
+            "colours": float(colours.mean()) if coloured else None,
+            "patterns": float(patterns.mean()) if patterned else None}  # fmt: skip
 
 
 def _right(seen: Seen, view: int, things: list) -> tuple[bool, bool, bool]:

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dream3d import __version__, config, files, vocabulary
+from dream3d.build import place
 from dream3d.commands.parser import Parser
 from dream3d.errors import Mistake
 from dream3d.folder import slug
@@ -74,6 +75,8 @@ def main(words: list[str] | None = None) -> int:
     words = sys.argv[1:] if words is None else words
     given = parser().parse_intermixed_args(words)
     jobs = plan(given)
+    if not (place("assets") / "judge" / "model.safetensors").is_file():
+        raise Mistake("the judge's weights are missing", where=str(place("assets")), fix="python -m dream3d.bench.train_judge")
     if given.background:
         return background(words, given.out)
     from dream3d.bench.score import Scores
