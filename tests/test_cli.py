@@ -62,7 +62,7 @@ WRONG = {
     "bench main-job --rns 3": "--runs", "bench main-job --runs x": "invalid int value", "help lst": "list", "cite nope": "list",
     "--config sds-gaussian list": "the command 'list' comes first", "--config sds-gaussian steps": "there is no command",
     "--config sds-gaussian --dry-run guidance.scael=3": "scale", "prompt=x": "--config", "doctor --jsn": "--json", "list -j": "--json",
-    "config show": "missing: name\n",
+    "config show": "missing: name\n", "--config sds-gaussian --dry": "--dry-run",
     "list --plugin no.such": "no.such", "--plugin x list": "comes first", "list --plugin": "--plugin needs a value",
     "'' x": "there is no command",
     '--config "a\0b" --dry-run': "configuration", 'resume "a\0b"': "no config.yaml", '"" prompt=x': "there is no command",
@@ -136,7 +136,7 @@ def test_models_are_read_from_their_cards(tmp_path, monkeypatch, call, capsys):
 
 
 @pytest.mark.parametrize("text, first", [
-    ("One. Two.", "One"), ("Kerbl et al. 2023 did. It", "Kerbl et al. 2023 did"), ("No end", "No end"),
+    ("One. Two.", "One"), ("Kerbl et al. 2023 did. It", "Kerbl et al. 2023 did"), ("No end", "No end"), ("Pan et al. Clip it. So", "Pan et al. Clip it"),
     ("Split over\nlines. More", "Split over lines"), ("eq. 3 holds. So", "eq. 3 holds"), ("A para\n\nAnother.", "A para"),
 ])  # fmt: skip
 def test_the_first_sentence(text, first):
