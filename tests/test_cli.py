@@ -56,7 +56,7 @@ WRONG = {
     "resum x": "resume", "lst": "list", "sds-gaussian.yaml": "--config sds-gaussian.yaml", "'a red car'": 'prompt="a red car"',
     "--confg x": "--config", "--config": "--config needs a value", "resume": "run", "resume nope": "no config.yaml",
     "export nope": "no config.yaml", "list guidence": "guidance", "list guidance extra": "nothing is known about extra",
-    "describe": "name", "describe sdss": "sds", "describe guidance/sdss": "sds", 
+    "describe": "name", "describe sdss": "sds", "describe guidance/sdss": "sds",
     "describe guidance": "list guidance", "describe optimizer": "list optim", "config shw": "show", "config diff a": "B",
     "config show nope": "there is no configuration", "completion bsh": "bash", "bench mainjob": "main-job",
     "bench main-job --rns 3": "--runs", "bench main-job --runs x": "invalid int value", "help lst": "list", "cite nope": "list",
@@ -136,7 +136,8 @@ def test_models_are_read_from_their_cards(tmp_path, monkeypatch, call, capsys):
 
 
 @pytest.mark.parametrize("text, first", [
-    ("One. Two.", "One"), ("Kerbl et al. 2023 did. It", "Kerbl et al. 2023 did"), ("No end", "No end"), ("Pan et al. Clip it. So", "Pan et al. Clip it"),
+    ("One. Two.", "One"), ("Kerbl et al. 2023 did. It", "Kerbl et al. 2023 did"), ("No end", "No end"),
+    ("Pan et al. Clip it. So", "Pan et al. Clip it"),
     ("Split over\nlines. More", "Split over lines"), ("eq. 3 holds. So", "eq. 3 holds"), ("A para\n\nAnother.", "A para"),
 ])  # fmt: skip
 def test_the_first_sentence(text, first):
