@@ -72,7 +72,7 @@ def _thing(dice: Dice) -> Thing:
 def _cameras(count: int, rng: torch.Generator):
     u, v, d, near = torch.rand(4, count, generator=rng)
     elevation = torch.where(near < 0.6, 5 + 20 * v, 95 * v - 10)  # most of them near the ring that is judged
-    return look_at(2 * math.pi * u, torch.deg2rad(elevation), 2.8 + 0.8 * d, size=SIDE)
+    return look_at(2 * math.pi * u, torch.deg2rad(elevation), 2.8 + 0.4 * d, size=SIDE)
 
 
 def _labels(wishes: list[Wish], weights: Float[Tensor, "B H W S"], view: Int[Tensor, " B"]):
@@ -118,7 +118,7 @@ def blemish(picture: Float[Tensor, "B 4 H W"], rng: torch.Generator) -> Float[Te
 def _move(picture, rng):
     """Nearer or farther, and not quite in the middle; whatever channels there are."""
     b = len(picture)
-    zoom, shift = 0.95 + 0.25 * torch.rand(b, generator=rng), 0.12 * (2 * torch.rand(b, 2, generator=rng) - 1)
+    zoom, shift = 0.75 + 0.4 * torch.rand(b, generator=rng), 0.12 * (2 * torch.rand(b, 2, generator=rng) - 1)
     affine = torch.cat([torch.diag_embed(torch.stack([zoom, zoom], -1)), shift[..., None]], -1)
     return F.grid_sample(picture, F.affine_grid(affine, list(picture.shape), align_corners=False), align_corners=False)
 

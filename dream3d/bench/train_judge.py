@@ -37,7 +37,7 @@ def loss(judge: Judge, batch: Examples) -> Float[Tensor, ""]:
     there = F.binary_cross_entropy_with_logits(present[known], batch.present[known], reduction="sum") / len(batch)
     named = [F.cross_entropy(logits[target >= 0], target[target >= 0])
              for logits, target in ((colour, batch.colour), (pattern, batch.pattern), (view, batch.view))]  # fmt: skip
-    return 4 * (weight * cells).mean() + 0.5 * there + 0.7 * named[0] + 0.5 * named[1] + 0.5 * named[2]
+    return 4 * (weight * cells).mean() + 0.5 * there + 0.7 * named[0] + 0.5 * named[1] + named[2]
 
 
 @torch.no_grad()
