@@ -96,16 +96,17 @@ def weight(prior: Prior, t: Float[Tensor, " B"], name: str) -> Float[Tensor, " B
     return {"sds": sigma**2, "uniform": torch.ones_like(t), "fantasia3d": alpha * sigma**2, "x0": sigma / alpha}[name]
 
 
-@torch.no_grad()
 def predict(
-    prior: Prior, z: Float[Tensor, "B C h w"], t: Float[Tensor, " B"], view: View, *rows: str | Embedding
+    prior: Prior, z: Float[Tensor, "B C h w"], t: Float[Tensor, " B"], view: View, *rows: str | Embedding, graph: bool = False
 ) -> tuple[Float[Tensor, "B C h w"], ...]:
-    """The prior's eps at (z, t) for each row of text, in one batched call: the only place where guidances meet networks."""
+    """The prior's eps at (z, t) for each row of text, in one batched call: the only place where guidances meet networks. `graph`
+    keeps the graph from z, for the few formulas that differentiate the network in x."""
     n = len(rows)
     text = Embedding.cat([view.text[row] if isinstance(row, str) else row for row in rows])
     again = torch.arange(len(z), device=z.device).repeat(n)
     prior.evaluations += len(again)
-    eps = prior.eps(z[again], t[again], text, view.cameras.at(again), view.render.at(again))
+    with torch.set_grad_enabled(graph):
+        eps = prior.eps(z[again], t[again], text, view.cameras.at(again), view.render.at(again))
     return eps.chunk(n)
 
 

@@ -39,13 +39,13 @@ class ESD(Guidance):
     def gradient(self, view: View, now: Step) -> Float[Tensor, "B C h w"]:
         t = draw_t(self.t, view.cameras, now)
         z = add_noise(self.prior, view.x, t, now.normal(*view.x.shape, device=view.x.device))
-        self.view = view
+        self.phi.see(view, now)
         real = guided(self.prior, z, t, view, at(self.scale, now))
-        told, untold = self.phi.eps(z, t, view), self.phi.eps(z, t, view, camera=False)
+        (told,), (untold,) = self.phi.eps(z, t, view), self.phi.eps(z, t, view, camera=False)
         return per_view(weight(self.prior, t, self.w), z) * (real - cfg(untold, told, at(self.entropy, now)))
 
     def learn(self, now: Step) -> None:
-        self.phi.learn(self.view, now)
+        self.phi.learn(now)
 
     def state(self) -> dict:
         return self.phi.state()

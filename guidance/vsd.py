@@ -39,12 +39,13 @@ class VSD(Guidance):
     def gradient(self, view: View, now: Step) -> Float[Tensor, "B C h w"]:
         t = draw_t(self.t, view.cameras, now)
         z = add_noise(self.prior, view.x, t, now.normal(*view.x.shape, device=view.x.device))
-        self.view = view
+        self.phi.see(view, now)
         real = guided(self.prior, z, t, view, at(self.scale, now))
-        return per_view(weight(self.prior, t, self.w), z) * (real - self.phi.eps(z, t, view))
+        (fake,) = self.phi.eps(z, t, view)
+        return per_view(weight(self.prior, t, self.w), z) * (real - fake)
 
     def learn(self, now: Step) -> None:
-        self.phi.learn(self.view, now)
+        self.phi.learn(now)
 
     def state(self) -> dict:
         return self.phi.state()

@@ -10,7 +10,8 @@ from dream3d.types import Cameras, Embedding, Render
 
 
 class Residual(nn.Module):
-    """base.eps + three convolutions, told the time, and the camera where it is known. The base is shared and stays
+    """base.eps + three convolutions over z and base.eps, told the time, and the camera where it is known. With no
+    channels it does not look at z: only a colour for each time and camera is learnt. The base is shared and stays
     frozen."""
 
     def __init__(self, base: Prior, *, channels: int):
@@ -18,10 +19,13 @@ class Residual(nn.Module):
         self.base = base
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(0)
-            self.tell = nn.Sequential(nn.Linear(9, channels), nn.SiLU(), nn.Linear(channels, 2 * channels))
-            self.first = nn.Conv2d(base.spec.channels, channels, 3, padding=1)
-            self.middle = nn.Conv2d(channels, channels, 3, padding=1)
-            self.last = nn.Conv2d(channels, base.spec.channels, 3, padding=1)
+            colours = base.spec.channels
+            self.tell = nn.Sequential(nn.Linear(9, channels or 32), nn.SiLU(), nn.Linear(channels or 32, 2 * channels or colours))
+            self.looks = channels > 0
+            if self.looks:
+                self.first = nn.Conv2d(2 * colours, channels, 3, padding=1)
+                self.middle = nn.Conv2d(channels, channels, 3, padding=1)
+            self.last = nn.Conv2d(channels, colours, 3, padding=1) if self.looks else self.tell[-1]
         nn.init.zeros_(self.last.weight)
         nn.init.zeros_(self.last.bias)
 
@@ -34,12 +38,14 @@ class Residual(nn.Module):
         render: Render | None = None,
     ) -> Float[Tensor, "B C h w"]:
         """The base's eps, and what was learnt on top of it."""
-        with torch.no_grad():
-            base = self.base.eps(x, t, text, cameras, render)
+        base = self.base.eps(x, t, text, cameras, render)
         alpha, sigma = self.base.alpha_sigma(t)
-        told = self.tell(torch.cat([torch.stack([t, alpha, sigma, sigma.log()], 1), _camera(cameras, t)], 1))
-        scale, shift = told[:, :, None, None].chunk(2, 1)
-        hidden = F.silu(self.first(x) * (1 + scale) + shift)
+        told = self.tell(torch.cat([torch.stack([t, alpha, sigma, sigma.log()], 1), _camera(cameras, t)], 1).float())
+        told = told[:, :, None, None]
+        if not self.looks:
+            return base + told
+        scale, shift = told.chunk(2, 1)
+        hidden = F.silu(self.first(torch.cat([x, base], 1).float()) * (1 + scale) + shift)
         return base + self.last(F.silu(self.middle(hidden)))
 
 

@@ -112,7 +112,6 @@ class Exact(Prior):
             parts = _renders.anything(renders=self.others, **sized)
         return _renders.with_bandwidth(parts, self.bandwidth)
 
-    @torch.no_grad()
     def eps(
         self,
         x: Float[Tensor, "B C h w"],
@@ -121,7 +120,7 @@ class Exact(Prior):
         cameras: Cameras | None = None,
         render: Render | None = None,
     ) -> Float[Tensor, "B C h w"]:
-        """The exact E[eps | z] of the mixture, float32."""
+        """The exact E[eps | z] of the mixture, float32; differentiable in x."""
         answers = []
         for rows in torch.arange(len(x), device=x.device).split(ROWS):
             noisy, logits, shifts = self._weigh(*_rows(rows, x, t, text, cameras, render))

@@ -7,6 +7,7 @@ components N(alpha mu_k, V_k^2 I): E[eps | z] = sigma sum_k rho_k (z - alpha mu_
 pictures.
 """
 
+import math
 import re
 from typing import ClassVar, Literal
 
@@ -70,7 +71,7 @@ class Mixture(Prior):
         self.form, self.subjects = form, subjects
         for name, value in (("means", means), ("std", std), ("weights", weights), ("table", scaled_linear())):
             self.register_buffer(name, value.detach().clone(), persistent=False)
-        capabilities = frozenset({"student"})
+        capabilities = frozenset({"student", "density"})
         self.spec = Spec(means.shape[-1], means.shape[1], flow=form == "flow", capabilities=capabilities)
         freeze(self)
 
@@ -112,19 +113,45 @@ class Mixture(Prior):
         std: Float[Tensor, "B K"],
     ) -> Float[Tensor, "B C h w"]:
         """eps of a mixture given per view, by way of this prior's parametrisation."""
-        alpha, sigma = (v.to(z.dtype)[:, None, None, None, None] for v in self.alpha_sigma(t))
-        off = z[:, None] - alpha * means
-        data = std[..., None, None, None] ** 2
-        variance = alpha**2 * data + sigma**2
-        exponent = (
-            off.square().sum((2, 3, 4)) / variance[:, :, 0, 0, 0] + means[0, 0].numel() * variance[:, :, 0, 0, 0].log()
-        )
-        rho = torch.softmax(weights.to(z.dtype).log() - exponent / 2, 1)[..., None, None, None]
+        alpha, sigma, off, data, variance = self._noisy(z, t, means, std)
+        rho = torch.softmax(_logits(weights, off, variance), 1)[..., None, None, None]
         noise = (rho * sigma * off / variance).sum(1)
         clean = (rho * (means + alpha * data * off / variance)).sum(1)
         alpha, sigma = alpha[:, 0], sigma[:, 0]
         out = {"eps": noise, "v": alpha * noise - sigma * clean, "flow": noise - clean}[self.form]
         return to_eps(self.form, out, z, alpha, sigma)
+
+    def log_density(
+        self,
+        z: Float[Tensor, "B C h w"],
+        t: Float[Tensor, " B"],
+        text: Embedding,
+        cameras: Cameras | None = None,
+        render: Render | None = None,
+    ) -> Float[Tensor, " B"]:
+        """The exact log p_t(z), the score's own density."""
+        count = len(z)
+        means, std = self.means.expand(count, *self.means.shape), self.std.expand(count, -1)
+        return self.log_answer(z, t, text.tokens[:, 0], means, std)
+
+    def log_answer(
+        self,
+        z: Float[Tensor, "B C h w"],
+        t: Float[Tensor, " B"],
+        weights: Float[Tensor, "B K"],
+        means: Float[Tensor, "B K C h w"],
+        std: Float[Tensor, "B K"],
+    ) -> Float[Tensor, " B"]:
+        """log p_t(z) of a mixture given per view."""
+        _, _, off, _, variance = self._noisy(z, t, means, std)
+        total = weights.to(z.dtype).sum(1).log() + z[0].numel() / 2 * math.log(2 * math.pi)
+        return torch.logsumexp(_logits(weights, off, variance), 1) - total
+
+    def _noisy(self, z, t, means, std):
+        """alpha, sigma, z - alpha mu, S^2 and V^2, per view and component."""
+        alpha, sigma = (v.to(z.dtype)[:, None, None, None, None] for v in self.alpha_sigma(t))
+        data = std[..., None, None, None] ** 2
+        return alpha, sigma, z[:, None] - alpha * means, data, alpha**2 * data + sigma**2
 
     def student(self, *, rank: int = 4) -> nn.Module:
         """A mixture per subject with learnable means and standard deviations, at first this one: under a text row with
@@ -152,6 +179,27 @@ class Student(nn.Module):
         """E[eps | z] under the learnt moments of each view's subject (0 where the cameras do not say)."""
         rows = _subjects(cameras, len(x), x.device)
         return self.base.answer(x, t, text.tokens[:, 0], self.means[rows], self.log_std[rows].exp())
+
+    def log_density(
+        self,
+        z: Float[Tensor, "B C h w"],
+        t: Float[Tensor, " B"],
+        text: Embedding,
+        cameras: Cameras | None = None,
+        render: Render | None = None,
+    ) -> Float[Tensor, " B"]:
+        """log p_t(z) under the learnt moments."""
+        rows = _subjects(cameras, len(z), z.device)
+        return self.base.log_answer(z, t, text.tokens[:, 0], self.means[rows], self.log_std[rows].exp())
+
+
+def _logits(
+    weights: Float[Tensor, "B K"], off: Float[Tensor, "B K C h w"], variance: Float[Tensor, "B K 1 1 1"]
+) -> Float[Tensor, "B K"]:
+    """log of the components' shares of the noisy density, up to (2 pi)^(d/2)."""
+    single = variance[:, :, 0, 0, 0]
+    exponent = off.square().sum((2, 3, 4)) / single + off[0, 0].numel() * single.log()
+    return weights.to(off.dtype).log() - exponent / 2
 
 
 def _subjects(cameras: Cameras | None, count: int, device: torch.device) -> Int[Tensor, " B"]:
