@@ -274,8 +274,8 @@ def _terms(settings: dict, prior) -> list:
 
     words, terms = options.Words(**settings["text"]), []
     for entry in settings["guidance"] if isinstance(settings["guidance"], list) else [settings["guidance"]]:
+        _check_needs(entry["type"], load(signature("guidance", entry["type"])), prior)
         guidance = make("guidance", entry, prior)
-        _check_needs(entry["type"], guidance, prior)
         prompts = entry.get("prompt") or settings["prompt"]
         text = Prompt(prior, prompts if isinstance(prompts, list) else [prompts], settings["negative"], words)
         known = {k: v for k, v in term_parameters().items() if k != "prompt"}
@@ -283,8 +283,8 @@ def _terms(settings: dict, prior) -> list:
     return terms
 
 
-def _check_needs(name: str, guidance, prior) -> None:
-    """What a formula needs of its prior is known before any work."""
+def _check_needs(name: str, guidance: type, prior) -> None:
+    """What a formula needs of its prior is known before any work, and before the formula asks for it."""
     if missing := sorted(guidance.needs - prior.spec.capabilities):
         offers = ", ".join(sorted(prior.spec.capabilities)) or "nothing special"
         raise Mistake(f"guidance {name!r} needs a prior with: {', '.join(missing)}", where="prior",

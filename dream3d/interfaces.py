@@ -61,7 +61,8 @@ class Prior(nn.Module, ABC):
 
     @abstractmethod
     def student(self, *, rank: int) -> nn.Module:
-        """A trainable copy with the same `eps` signature that equals this prior at first and shares its frozen weights."""
+        """A trainable copy with the same `eps` signature that equals this prior at first and shares its frozen weights. `rank` says
+        how much of it learns: 0 nothing but what a camera means, where that can be told apart."""
 
     def encode(self, image: Float[Tensor, "B H W K"]) -> Float[Tensor, "B C h w"]:
         """Images in [0, 1] to x, differentiable. Pixel priors resize; latent priors override with the posterior's mean."""

@@ -13,13 +13,12 @@ class Learner:
     """A prior's student and its optimiser (AdamW). It learns by denoising (ProlificDreamer, arXiv:2305.16213, eq. 10), always in
     eps, whatever the prior's own parametrisation. All particles (`cameras.subject`) share it, as all renders share one density.
 
-    rank: of the student, 0 for one that learns nothing but what a camera means; lr: AdamW's; inner: learning steps per step of the
-    scene; drop: how often a learning step hides the cameras, so that the student also knows the mean over them.
+    student: `prior.student(rank=...)`, of rank 0 where it shall learn nothing but what a camera means; lr: AdamW's; inner: learning
+    steps per step of the scene; drop: how often one hides the cameras, so that the student also knows the mean over them.
     """
 
-    def __init__(self, prior: Prior, *, rank: int, lr: float, inner: int = 1, drop: float = 0.1):
-        self.prior, self.student, self.inner, self.drop = prior, prior.student(rank=rank), inner, drop
-        self.student.to(device_of(prior))
+    def __init__(self, prior: Prior, student: nn.Module, *, lr: float, inner: int = 1, drop: float = 0.1):
+        self.prior, self.student, self.inner, self.drop = prior, student.to(device_of(prior)), inner, drop
         self.owned = Owned(self.student, lr)
         self.seen: list[View] = []
         self.now: Step | None = None

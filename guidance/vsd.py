@@ -34,7 +34,7 @@ class VSD(Guidance):
     drop: Share = 0.1
 
     def __post_init__(self):
-        self.phi = Learner(self.prior, rank=self.rank, lr=self.lr, inner=self.inner, drop=self.drop)
+        self.phi = Learner(self.prior, self.prior.student(rank=self.rank), lr=self.lr, inner=self.inner, drop=self.drop)
 
     def gradient(self, view: View, now: Step) -> Float[Tensor, "B C h w"]:
         t = draw_t(self.t, view.cameras, now)
