@@ -1,6 +1,6 @@
 """Personalised geometry-aware score distillation: g = w(t) (eps_psi(z_t; y^view, k, t) - eps_phi(z_t; y, k, t, c)).
 
-TextureDreamer, Yeh et al. 2024, arXiv:2401.09416, eq. 7: psi is a model personalised to a few pictures of one object, phi the model it
+TextureDreamer, Yeh et al. 2024, arXiv:2401.09416: psi is a model personalised to a few pictures of one object, phi the model it
 was before (`prior.original`), of which nothing learns but what a camera c means (no LoRA: rank 0), by VSD's regression. k, rendered
 normals, reaches both networks through `render`. No guidance scale. No code is published; this follows the paper. What personalises is
 the prior's business: a prior with the capability "original" offers the frozen prior it came from, for the same text rows.

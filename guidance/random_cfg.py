@@ -1,6 +1,6 @@
 """VSD with a random guidance scale: g = w(t) (cfg(eps_hat; kappa) - cfg(eps_phi; kappa)), kappa ~ U(low, high) once per step.
 
-SNOOPI's PG-SB, Nguyen et al. 2024, arXiv:2412.02687, section 4.1: proper guidance for one-step students, here instead of VSD's fixed
+SNOOPI's PG-SB, Nguyen et al. 2024, arXiv:2412.02687: proper guidance for one-step students, here instead of VSD's fixed
 scale. Without a published code this follows a digest of the paper, with low confidence in two points: one kappa serves both networks,
 and phi learns under its prompt only, so that its unconditional answer is what it shares with it. The mean gradient is linear in kappa.
 Their kappa is this framework's scale.
