@@ -143,3 +143,10 @@ def fitted(look: Look, *, steps: int = STEPS, size: int = 64) -> Gaussians:
         optimizer.step(scene.groups(now))
         scene.refine(render, optimizer, now)
     return scene
+
+
+def restored(state: dict[str, Tensor]) -> Gaussians:
+    """Splats that were fitted before, from their state."""
+    scene = Gaussians(Step.make(0, 1, 0, salt="fit").rng)
+    scene.restore(state)
+    return scene

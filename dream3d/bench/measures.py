@@ -81,7 +81,9 @@ def facing(seen: Seen, ring: Ring) -> dict[str, float | int]:
 
 
 def janus(front: Float[Tensor, " V"]) -> int:
-    """Fronts around the ring: arcs of p(front) > 0.5, where arcs less than 45 degrees apart are one."""
+    """Fronts around the ring: arcs of p(front) > 0.5, where arcs less than 45 degrees apart are one. A front is 90 degrees wide, so
+    one view alone counts neither for nor against it: p is the median of three neighbours."""
+    front = torch.stack([front.roll(1), front, front.roll(-1)]).median(0).values
     on = torch.nonzero(front > 0.5).flatten().tolist()
     gap = APART * len(front) / 360
     breaks = sum(1 for a, b in zip(on, on[1:] + on[:1], strict=True) if (b - a - 1) % len(front) + 1 >= gap)

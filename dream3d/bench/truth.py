@@ -14,16 +14,17 @@ from scipy.spatial import cKDTree
 from torch import Tensor
 
 from dream3d.bench.rings import AZIMUTHS, Ring, cameras, shoot, turn
-from dream3d.bench.scenes import FRONTED, SEEN
+from dream3d.bench.scenes import FRONTED
 from dream3d.cameras import look_at
 from dream3d.toybox.language import Wish, parse
 from dream3d.toybox.render import render
-from dream3d.toybox.world import build, instance_seed
+from dream3d.toybox.world import Soup, build, instance_seed
 from dream3d.types import Cameras
 
 INSTANCES = 32
 STEP = 2  # every second view of the ring: the 12 from which shape and recognition are judged
 POINTS = 4000  # of a visible surface
+HALF = 0.5  # of an object that has to show before it has to be recognised
 
 
 @dataclass(frozen=True)
@@ -46,8 +47,16 @@ class Truth:
         rings = [Ring(where, seen.at(rows)) for rows in torch.arange(len(where)).split(AZIMUTHS)]
         self.masks = torch.stack([r.mask for r in rings])
         self.pictures = torch.stack([r.pictures for r in rings])
-        self.labels = seen.labels.unflatten(0, (instances, AZIMUTHS))[..., :-1].sum((2, 3))
+        self.visible = self._visible(seen.labels[..., :-1].sum((1, 2)), where).unflatten(0, (instances, AZIMUTHS))
         self.fronted = any(thing.name in FRONTED for thing in self.wish.things)
+
+    def _visible(self, shown: Float[Tensor, "B S"], where: Cameras) -> Float[Tensor, "B S"]:
+        """How much of every thing each view shows, as a share of what it would show of the thing alone."""
+        if len(self.wish.things) < 2:
+            return torch.ones_like(shown)
+        alone = [render([_only(soup, i) for soup in self.soups], where, buffers=("alpha",)).alpha.sum((1, 2, 3))
+                 for i in range(len(self.wish.things))]  # fmt: skip
+        return shown / torch.stack(alone, -1).clamp(min=1e-6)
 
     def match(self, ring: Ring) -> Match:
         """The nearest instance by silhouette."""
@@ -58,10 +67,9 @@ class Truth:
         return Match(best % len(self.soups), best // len(self.soups), iou.max().item())
 
     def required(self, match: Match) -> list[list[int]]:
-        """For each of the 12 views, the things (indices into wish.things) that the matching instance shows there."""
-        shares = self.labels[match.instance].roll(-match.turn, 0)[::STEP]
-        shares = shares / shares.sum(-1, keepdim=True).clamp(min=1e-6)
-        return [[i for i, share in enumerate(row) if share >= SEEN] for row in shares.tolist()]
+        """For each of the 12 views, the things (indices into wish.things) of which the matching instance shows at least half."""
+        visible = self.visible[match.instance].roll(-match.turn, 0)[::STEP]
+        return [[i for i, share in enumerate(row) if share >= HALF] for row in visible.tolist()]
 
     def ring(self, match: Match) -> Ring:
         """The matching instance, turned as the subject is."""
@@ -131,6 +139,13 @@ def _iou(mine: Float[Tensor, "V P"], theirs: Float[Tensor, "K V P"]) -> Float[Te
 def _repeated(where: Cameras, count: int) -> Cameras:
     rows = where.at(torch.arange(len(where)).repeat(count))
     return dataclasses.replace(rows, subject=torch.arange(count).repeat_interleave(len(where)))
+
+
+def _only(soup: Soup, thing: int) -> Soup:
+    """One of a soup's objects where it stands, without the others."""
+    mine = soup.thing == thing
+    rows = ("kind", "pose", "shape", "colour", "second", "pattern", "part", "thing", "frame")
+    return dataclasses.replace(soup, **{name: getattr(soup, name)[mine] for name in rows})
 
 
 def _turned(where: Cameras, steps: int) -> Cameras:
