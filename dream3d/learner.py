@@ -29,6 +29,10 @@ class Learner:
             self.seen, self.now = [], now
         self.seen.append(view)
 
+    def views(self, now: Step) -> list[View]:
+        """What was seen in this step: nothing where no view served the term, or the step before was skipped."""
+        return self.seen if self.now is now else []
+
     def eps(
         self, z: Float[Tensor, "B C h w"], t: Float[Tensor, " B"], view: View, *rows: str, camera: bool = True, graph: bool = False
     ) -> tuple[Float[Tensor, "B C h w"], ...]:
@@ -43,10 +47,9 @@ class Learner:
             return self.student.eps(z[again], t[again], text, cameras, view.render.at(again)).chunk(len(rows))
 
     def learn(self, now: Step, row: str = "bare") -> float:
-        """`inner` steps on what was seen in this step, all chunks as one batch; returns the last loss, mean |eps - noise|^2. Nothing
-        was seen where no view served the term: then nothing is learnt, and the loss is 0."""
-        loss = 0.0
-        views, self.seen = (self.seen if self.now is now else []), []
+        """`inner` steps on what was seen in this step, all chunks as one batch; returns the last loss, mean |eps - noise|^2, or 0
+        where nothing was seen."""
+        loss, views, self.seen = 0.0, self.views(now), []
         share = [len(view.x) / sum(len(v.x) for v in views) for view in views]
         for _ in range(self.inner if views else 0):
             hidden = now.uniform(1).item() < self.drop
