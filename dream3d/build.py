@@ -127,7 +127,7 @@ def sees() -> list[str]:
 def term_parameters() -> dict[str, tuple[Any, Any]]:
     """The settings of a term, which stand beside those of its guidance."""
     node = next(n for n in _tree("dream3d.term").body if isinstance(n, ast.ClassDef))
-    return {**dict(_parameters(node)), "prompt": (str | None, None)}
+    return {**dict(_parameters(node)), **dict.fromkeys(options.TEXTS, (str | None, None))}
 
 
 def _class(tree: ast.Module, catalogue: str, name: str, path: Path) -> ast.ClassDef:
@@ -277,8 +277,9 @@ def _terms(settings: dict, prior) -> list:
         _check_needs(entry["type"], load(signature("guidance", entry["type"])), prior)
         guidance = make("guidance", entry, prior)
         prompts = entry.get("prompt") or settings["prompt"]
-        text = Prompt(prior, prompts if isinstance(prompts, list) else [prompts], settings["negative"], words)
-        known = {k: v for k, v in term_parameters().items() if k != "prompt"}
+        prompts, regions = prompts if isinstance(prompts, list) else [prompts], options.regions(entry.get("regions"))
+        text = Prompt(prior, prompts, settings["negative"], words, regions)
+        known = {k: v for k, v in term_parameters().items() if k not in options.TEXTS}
         terms.append(Term(guidance, text, **{k: typed(entry[k], kind, k) for k, (kind, _) in known.items()}))
     return terms
 

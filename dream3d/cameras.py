@@ -7,6 +7,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from dream3d.errors import Mistake
 from dream3d.schedule import Count, Lens, Positive
 from dream3d.types import Cameras, Step
 
@@ -83,6 +84,37 @@ class Orbit:
             torch.deg2rad(_between(self.fovy, f)),
             size=self.size,
         )
+
+
+class Orthogonal:
+    """Groups of `views` cameras evenly around the object (four: 90 degrees apart) that share elevation, distance and lens, as
+    multi-view models know them (MVDream, arXiv:2308.16512). Where the first one stands is stratified over the groups."""
+
+    def __init__(
+        self,
+        size: int,
+        *,
+        batch: Count = 4,
+        views: Count = 4,
+        azimuth: tuple[float, float] = (-180.0, 180.0),
+        elevation: tuple[float, float] = (0.0, 30.0),
+        distance: tuple[Positive, Positive] = (3.0, 3.0),
+        fovy: tuple[Lens, Lens] = (40.0, 40.0),
+        resolution: Count | None = None,
+    ):
+        if batch % views:
+            whole = -(-batch // views) * views
+            raise Mistake(f"{batch} is not a number of groups of {views} views", where="cameras.batch", near=str(whole))
+        around = {"azimuth": azimuth, "elevation": elevation, "distance": distance, "fovy": fovy}
+        self.views, self.firsts = views, Orbit(size, batch=batch // views, resolution=resolution, **around)
+
+    def __call__(self, now: Step) -> Cameras:
+        first = self.firsts(now)
+        one = first.at(torch.arange(len(first)).repeat_interleave(self.views))
+        turn = torch.arange(self.views).repeat(len(first)) * (2 * math.pi / self.views)
+        fovy = 2 * torch.atan(one.height / (2 * one.intrinsics[:, 1, 1]))
+        size, distance = (one.height, one.width), one.centre.norm(dim=1)
+        return look_at(one.azimuth + turn, one.elevation, distance, fovy, size=size, views=self.views)
 
 
 class Front:

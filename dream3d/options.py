@@ -7,6 +7,13 @@ from annotated_types import Ge
 
 from dream3d.schedule import Count, NonNegative, Side, Whole
 
+TEXTS = ("prompt", "regions")  # what a term is told besides its settings
+
+
+def regions(text: str | None) -> list[str]:
+    """The prompts of the objects of a scene, in the order of their labels: "a red ball | a blue cube"."""
+    return [prompt.strip() for prompt in text.split("|")] if text else []
+
 
 @dataclass(frozen=True)
 class Words:

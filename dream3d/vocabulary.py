@@ -4,7 +4,7 @@ import importlib
 from types import ModuleType
 from typing import Any
 
-from dream3d import build
+from dream3d import build, options
 from dream3d.config import Config
 from dream3d.errors import Mistake, choices
 
@@ -40,8 +40,8 @@ def _prompts(stage: dict[str, Any]) -> list[tuple[str, str]]:
     terms = stage["guidance"] if isinstance(stage["guidance"], list) else [stage["guidance"]]
     prompts = stage["prompt"] if isinstance(stage["prompt"], list) else [stage["prompt"]]
     found = [("prompt", text) for text in prompts] + [("negative", stage["negative"])]
-    numbered = isinstance(stage["guidance"], list)
-    return found + [
-        (f"guidance.{i}.prompt" if numbered else "guidance.prompt", term["prompt"])
-        for i, term in enumerate(terms) if term.get("prompt")
-    ]  # fmt: skip
+    for i, term in enumerate(terms):
+        own = f"guidance.{i}" if isinstance(stage["guidance"], list) else "guidance"
+        found += [(f"{own}.prompt", term["prompt"])] if term.get("prompt") else []
+        found += [(f"{own}.regions", text) for text in options.regions(term.get("regions"))]
+    return found

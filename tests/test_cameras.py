@@ -8,8 +8,9 @@ import torch
 from scipy import stats
 
 from dream3d.background import Random, Solid
-from dream3d.cameras import VIEW_WORDS, Front, Orbit, look_at, ring, view_index
-from dream3d.options import Words
+from dream3d.cameras import VIEW_WORDS, Front, Orbit, Orthogonal, look_at, ring, view_index
+from dream3d.errors import Mistake
+from dream3d.options import Words, regions
 from dream3d.prompt import Prompt
 from dream3d.types import Cameras, Embedding, Render, Step
 
@@ -119,6 +120,27 @@ def test_the_source_scene_gets_the_same_background():
     assert torch.equal(over.source.rgb, over.rgb)
 
 
+def test_groups_stand_evenly_around_the_object():
+    """Views of a group share elevation, distance and lens; groups differ; four views are 90 degrees apart."""
+    sampler = Orthogonal(32, batch=12, views=4, elevation=(0.0, 30.0), distance=(2.0, 4.0), fovy=(30.0, 60.0))
+    cameras = sampler(Step.make(0, 10, 0))
+    assert (len(cameras), cameras.views, cameras.height) == (12, 4, 32)
+    turn = cameras.azimuth.view(3, 4) - cameras.azimuth.view(3, 4)[:, :1]
+    torch.testing.assert_close(turn, degrees(0, 90, 180, 270).expand(3, 4), atol=1e-5, rtol=0)
+    distance = cameras.centre.norm(dim=1)
+    for value in (cameras.elevation, distance, cameras.intrinsics[:, 0, 0]):
+        torch.testing.assert_close(value.view(3, 4), value.view(3, 4)[:, :1].expand(3, 4))
+        assert len(value.view(3, 4)[:, 0].unique()) == 3
+    assert distance.min() > 2 and distance.max() < 4 and cameras.elevation.min() >= 0
+    fovy = torch.rad2deg(2 * torch.atan(16 / cameras.intrinsics[:, 1, 1]))
+    assert fovy.min() > 30 and fovy.max() < 60 and fovy.max() - fovy.min() > 1
+    assert cameras.group.tolist() == [0] * 4 + [1] * 4 + [2] * 4
+    first = Orbit(32, batch=3, elevation=(0.0, 30.0))(Step.make(0, 10, 0))
+    torch.testing.assert_close(cameras.azimuth[::4], first.azimuth)  # stratified as Orbit's are
+    with pytest.raises(Mistake, match="6 is not a number of groups of 4 views"):
+        Orthogonal(32, batch=6)
+
+
 class Spelling:
     """A text encoder that remembers: row i is the number i."""
 
@@ -127,9 +149,9 @@ class Spelling:
         return Embedding(torch.arange(len(prompts)).float()[:, None, None])
 
 
-def rows(prompts: list[str], cameras: Cameras, words: Words = Words()) -> dict[str, list[str]]:
+def rows(prompts: list[str], cameras: Cameras, words: Words = Words(), **more) -> dict[str, list[str]]:
     prior = Spelling()
-    text = Prompt(_as_prior(prior), prompts, "ugly", words)
+    text = Prompt(_as_prior(prior), prompts, "ugly", words, **more)
     return {name: [prior.prompts[int(i)] for i in e.tokens[:, 0, 0]] for name, e in text(cameras).rows.items()}
 
 
@@ -154,6 +176,17 @@ def test_each_view_is_told_what_it_sees():
 def test_subjects_take_their_prompts_in_turn():
     cameras = look_at(degrees(0, 0, 180), degrees(0, 0, 0), subject=torch.tensor([0, 1, 3]))
     assert rows(["a cat", "a dog"], cameras)["text"] == ["a cat, front view", "a dog, front view", "a dog, back view"]
+
+
+def test_regions_have_prompts_of_their_own():
+    """They are told the view as the prompt is, whatever the subject, and leave the other rows as they were."""
+    cameras = look_at(degrees(0, 180), degrees(0, 0), subject=torch.tensor([0, 1]))
+    got = rows(["a cat", "a dog"], cameras, regions=["a hat", "a tail"])
+    assert got["region/0"] == ["a hat, front view", "a hat, back view"]
+    assert got["region/1"] == ["a tail, front view", "a tail, back view"]
+    assert rows(["a cat"], cameras, Words(views=False), regions=["a hat"])["region/0"] == ["a hat"] * 2
+    assert rows(["a cat", "a dog"], cameras) == {k: v for k, v in got.items() if not k.startswith("region/")}
+    assert regions("a red ball |a blue cube") == ["a red ball", "a blue cube"] and regions(None) == []
 
 
 def test_streams_of_randomness_do_not_meet():

@@ -1,0 +1,181 @@
+"""The exact score of a mixture whose components are toybox instances, drawn at the very cameras that are asked about.
+
+The views of a group are one vector: rho_k of sum_v log N(z_v; alpha_v x_kv, V_v^2), V^2 = alpha^2 h^2 + sigma^2, and eps_v = sigma_v
+sum_k rho_k (z_v - alpha_v x_kv) / V_v^2. So one instance has to explain all views at once: what multi-view diffusion models were made
+for (MVDream, arXiv:2308.16512), with nothing trained. x may hold colour, colour and depth, or four views tiled to one picture.
+"""
+
+import dataclasses
+import math
+from typing import ClassVar, Literal
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from dream3d import sees
+from dream3d.background import composite
+from dream3d.cameras import ring
+from dream3d.errors import Mistake
+from dream3d.interfaces import Prior, Spec, freeze
+from dream3d.priors._noise import look_up, scaled_linear
+from dream3d.priors._residual import Residual
+from dream3d.schedule import Count, Positive
+from dream3d.toybox import world
+from dream3d.toybox.language import Wish, parse
+from dream3d.toybox.render import render as draw
+from dream3d.toybox.world import Soup
+from dream3d.types import Cameras, Embedding, Render
+
+KEPT = 32  # drawings that are remembered: a step asks about the same cameras several times
+STARTS = 8  # where a group may stand whose cameras are not known
+
+
+class ExactJoint(Prior):
+    """A prompt such as "a red car" means `instances` red cars, "" those of every prompt asked for so far and `others` from all over the
+    world, each equally likely. View words add nothing: a camera says more. A group goes by the prompt of its first view.
+
+    size: pixels; views: how many rows of x are one group; buffers: what x shows, as a term's `sees` makes it ("grid": each row is a
+    2 x 2 picture of the given camera and three more, 90 degrees apart); bandwidth: h in units of x; unknown: what to do with words
+    outside the vocabulary. The background is render.extras["background"], else white. Cameras that are not given are a ring at 15
+    degrees of elevation that begins anywhere (one of 8 azimuths).
+    """
+
+    vocabulary: ClassVar[str] = "dream3d.toybox.language"
+    memory: ClassVar[str] = "800 * size**2 * views * max(instances, others)"
+
+    def __init__(
+        self,
+        *,
+        size: Count = 32,
+        views: Count = 1,
+        buffers: Literal["rgb", "rgb+depth", "grid"] = "rgb",
+        instances: Count = 12,
+        others: Count = 16,
+        bandwidth: Positive = 0.1,
+        unknown: Literal["stop", "ignore"] = "stop",
+    ):
+        super().__init__()
+        if buffers == "grid" and size % 2:
+            raise Mistake(f"a grid of two by two is not {size} pixels wide", where="prior.size", near=str(size + 1))
+        self.instances, self.others, self.bandwidth, self.unknown = instances, others, bandwidth, unknown
+        self.buffers, self.tiles = buffers, 2 if buffers == "grid" else 1
+        can = {"student": True, "camera": True, "views": views > 1, "depth": buffers == "rgb+depth"}
+        capabilities = frozenset(name for name, there in can.items() if there)
+        self.spec = Spec(size, 4 if buffers == "rgb+depth" else 3, views=views, capabilities=capabilities)
+        self.register_buffer("table", scaled_linear(), persistent=False)
+        self.rows: list[Wish] = []
+        self.soups: dict[Wish, list[Soup]] = {}
+        self.drawn: dict[tuple, Render] = {}
+        freeze(self)
+
+    def text(self, prompts: list[str]) -> Embedding:
+        """Rows whose token is an index into what was asked for so far. Raises Mistake for words the toybox does not know."""
+        wishes = [_bare(parse(prompt, unknown=self.unknown)) for prompt in prompts]
+        self.rows += [wish for wish in dict.fromkeys(wishes) if wish not in self.rows]
+        index = torch.tensor([self.rows.index(wish) for wish in wishes], device=self.table.device)
+        return Embedding(index.float()[:, None, None])
+
+    def alpha_sigma(self, t: Float[Tensor, " B"]) -> tuple[Float[Tensor, " B"], Float[Tensor, " B"]]:
+        return look_up(self.table, t)
+
+    def eps(
+        self,
+        x: Float[Tensor, "B C h w"],
+        t: Float[Tensor, " B"],
+        text: Embedding,
+        cameras: Cameras | None = None,
+        render: Render | None = None,
+    ) -> Float[Tensor, "B C h w"]:
+        """The exact E[eps | z] of the mixture, in the precision of x; differentiable in x. Raises Mistake where the views do not
+        come in groups of `views`."""
+        self._check(len(x), cameras)
+        groups = torch.arange(len(x), device=x.device).split(self.spec.views)
+        colour = self.table.new_ones(len(x), 3).float()
+        if render is not None and "background" in render.extras:
+            colour = render.extras["background"].float()
+        each = ((rows, cameras and cameras.at(rows)) for rows in groups)
+        return torch.cat([self._answer(x[i], t[i], self.pictures(text.at(i), group, colour[i])) for i, group in each])
+
+    def _answer(
+        self, z: Float[Tensor, "V C h w"], t: Float[Tensor, " V"], means: Float[Tensor, "K V C h w"]
+    ) -> Float[Tensor, "V C h w"]:
+        alpha, sigma = (v.to(z.dtype)[:, None, None, None] for v in self.alpha_sigma(t))
+        variance = (alpha * self.bandwidth) ** 2 + sigma**2
+        off = z - alpha * means.to(z.dtype)
+        distance = (off.square() / variance).flatten(1).sum(1, dtype=torch.float64)  # thousands: differences count
+        rho = torch.softmax(-distance / 2, 0).to(z.dtype)
+        return sigma * torch.einsum("k,kvchw->vchw", rho, off) / variance
+
+    def _check(self, count: int, cameras: Cameras | None) -> None:
+        together = count if cameras is None else cameras.views * cameras.frames
+        if together % self.spec.views:
+            fix = f"cameras={{type: orthogonal, views: {self.spec.views}, batch: {self.spec.views}}}, or prior.views=1"
+            problem = f"this prior answers for {self.spec.views} views together, but there are {together}"
+            raise Mistake(problem, where="cameras", fix=fix)
+
+    # --- what the components look like ------------------------------------------------------------------------------
+
+    def pictures(
+        self, text: Embedding, cameras: Cameras | None, colour: Float[Tensor, "V 3"]
+    ) -> Float[Tensor, "K V C h w"]:
+        """The components that text means (its first row) for one group of cameras over a colour per view, as x."""
+        wish = self.rows[int(text.tokens[0, 0, 0])]
+        starts = [cameras] if cameras is not None else self._anywhere()
+        meant = [wish] if wish.things else list(dict.fromkeys([*self.rows, Wish()]))
+        return torch.cat([self._over(self._draw(one, group), colour) for one in meant for group in starts])
+
+    def _over(self, drawn: Render, colour: Float[Tensor, "V 3"]) -> Float[Tensor, "K V C h w"]:
+        tiles = self.tiles**2
+        colour = colour.repeat_interleave(tiles, 0).repeat(len(drawn) // (tiles * len(colour)), 1)
+        image = sees.SEES[self.buffers](composite(drawn, colour), lambda image: image)
+        return (2 * image.movedim(-1, 1) - 1).unflatten(0, (-1, self.spec.views))
+
+    @torch.no_grad()
+    def _draw(self, wish: Wish, cameras: Cameras) -> Render:
+        """Every instance of a wish for a group of cameras, instances slowest; from memory where it was asked for lately."""
+        lens = cameras.sized(self.spec.size, self.spec.size)
+        key = (wish, *(v.cpu().numpy().tobytes() for v in (lens.to_world, lens.intrinsics)))
+        drawn = self.drawn.pop(key, None)
+        if drawn is None:
+            soups, cameras = self._instances(wish), _around(cameras, self.tiles**2)
+            again = torch.arange(len(cameras), device=cameras.device).repeat(len(soups))
+            which = torch.arange(len(soups), device=cameras.device).repeat_interleave(len(cameras))
+            side = self.spec.size // self.tiles
+            many = dataclasses.replace(cameras.at(again).sized(side, side), subject=which)
+            drawn = draw(soups, many, buffers=("rgb", "alpha", "depth"))
+        self.drawn[key] = drawn
+        while len(self.drawn) > KEPT:
+            del self.drawn[next(iter(self.drawn))]
+        return drawn
+
+    def _instances(self, wish: Wish) -> list[Soup]:
+        if wish not in self.soups:
+            count = self.instances if wish.things else self.others
+            self.soups[wish] = [world.build(wish, world.instance_seed("prior", i)) for i in range(count)]
+        return self.soups[wish]
+
+    def _anywhere(self) -> list[Cameras]:
+        made = {"size": self.spec.size, "elevation": 15.0}
+        return [ring(self.spec.views, start=360 / STARTS * i, **made).to(self.table.device) for i in range(STARTS)]
+
+    def student(self, *, rank: int = 4) -> nn.Module:
+        """The exact eps plus a small network that knows time and camera and answers zero at first; 8 rank channels wide."""
+        return Residual(self, channels=8 * rank)
+
+
+def _bare(wish: Wish) -> Wish:
+    return Wish(wish.things, wish.relation)
+
+
+def _around(cameras: Cameras, count: int) -> Cameras:
+    """Every camera and those beside it, `count` evenly around the world's z axis: the tiles of a grid."""
+    if count == 1:
+        return cameras
+    turn = torch.eye(4).repeat(count, 1, 1)
+    angle = torch.arange(count) * (2 * math.pi / count)
+    turn[:, 0, 0], turn[:, 0, 1], turn[:, 1, 0], turn[:, 1, 1] = angle.cos(), -angle.sin(), angle.sin(), angle.cos()
+    many = cameras.at(torch.arange(len(cameras), device=cameras.device).repeat_interleave(count))
+    turn = turn.to(many.to_world).repeat(len(cameras), 1, 1)
+    azimuth = many.azimuth + angle.to(many.azimuth).repeat(len(cameras))
+    return dataclasses.replace(many, to_world=turn @ many.to_world, azimuth=azimuth)

@@ -1,0 +1,72 @@
+"""Semantic score distillation: g = 1/K sum_k M_k w(t) (eps_hat(z_t; y_k, t) - eps), every region k under a prompt of its own.
+
+SemanticSDS, Yang et al. 2024, arXiv:2410.09009, and the authors' code. M_k is where the render shows object k (`view.render.labels`,
+text row "region/k"), at the resolution of x and grown a little, but only into the background. All prompts share t and noise. Steps of
+the whole scene (row "text", under the union of the masks) alternate with steps of the objects. What differs: the authors find labels by
+comparing blended CLIP features, here objects carry them; their K unconditional evaluations are one and the same, so there are K + 1
+here and not 2 K; their s = 100 in cond + s (cond - uncond) is 101 here; view words are those of the camera, since objects do not turn.
+"""
+
+from dataclasses import KW_ONLY, dataclass
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor
+
+from dream3d.diffusion import add_noise, cfg, draw_t, per_view, predict, weight
+from dream3d.errors import Mistake
+from dream3d.interfaces import Guidance
+from dream3d.schedule import Ramp, Share, Times, Whole, at
+from dream3d.types import Render, Step, View
+
+
+@dataclass(eq=False)
+class SemanticSDS(Guidance):
+    """scale, t, w: as in sds (Perp-Neg is not served); combine: the authors' mean over the K prompts dilutes each region, sum does
+    not; grow: how many pixels of x a region reaches into the background; scene: share of the steps that pull the whole scene."""
+
+    _: KW_ONLY
+    scale: Ramp = Ramp(7.5)
+    t: Times = Times(Ramp(0.02), Ramp(0.98))
+    w: Literal["sds", "uniform", "fantasia3d"] = "sds"
+    combine: Literal["mean", "sum"] = "mean"
+    grow: Whole = 2
+    scene: Share = 0.5
+
+    def gradient(self, view: View, now: Step) -> Float[Tensor, "B C h w"]:
+        t = draw_t(self.t, view.cameras, now)
+        noise = now.normal(*view.x.shape, device=view.x.device)
+        z = add_noise(self.prior, view.x, t, noise)
+        rows, masks = self._regions(view, now)
+        *conds, uncond = predict(self.prior, z, t, view, *rows, "negative")
+        pulls = cfg(torch.stack(conds), uncond, at(self.scale, now)) - noise
+        share = 1 / len(rows) if self.combine == "mean" else 1.0
+        return per_view(share * weight(self.prior, t, self.w), z) * (masks.to(z.dtype) * pulls).sum(0)
+
+    def _regions(self, view: View, now: Step) -> tuple[list[str], Float[Tensor, "K B 1 h w"]]:
+        """The text rows of this step, and where each holds."""
+        rows = [f"region/{k}" for k in range(sum(row.startswith("region/") for row in view.text.rows))]
+        masks = regions(view.render, len(rows), view.x.shape[-2:], self.grow)
+        if int((now.index + 1) * self.scene) > int(now.index * self.scene):
+            return ["text"], masks.amax(0, keepdim=True)
+        return rows, masks
+
+
+def regions(render: Render, count: int, size: tuple[int, int], grow: int) -> Float[Tensor, "K B 1 h w"]:
+    """Masks (0 or 1) of the `count` objects at the size of x: the object that covers most of a pixel, the background only where there
+    is no object at all; then grown by `grow` pixels into the background, where they may meet. Raises Mistake where labels and
+    prompts do not match."""
+    if render.labels is None:
+        raise Mistake("no object of this scene has a label", where="renderer", fix="renderer.halves=above (gaussians)")
+    if count == 0 or render.labels.shape[-1] != count + 1:
+        problem = f"{count} region prompts, but {render.labels.shape[-1] - 1} labelled objects"
+        raise Mistake(problem, where="guidance.regions", fix='one for each: guidance.regions="a red ball | a blue cube"')
+    hard = F.one_hot(render.labels.argmax(-1), count + 1).movedim(-1, 0)[:, :, None].float()
+    *objects, background = F.interpolate(hard.flatten(1, 2), size, mode="area").unflatten(1, (-1, 1))
+    share = torch.stack(objects)
+    empty = share.sum(0) == 0
+    first = (share.argmax(0) == torch.arange(count, device=share.device).view(-1, 1, 1, 1, 1)) & ~empty
+    near = F.max_pool2d(first.float().flatten(0, 1), 2 * grow + 1, 1, grow).view_as(share) > 0
+    return (first | near & empty).float()
