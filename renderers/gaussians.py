@@ -5,6 +5,7 @@ starting ball is DreamGaussian's (Tang et al., arXiv:2309.16653). Densification 
 `_backends/surgery.py`.
 """
 
+import dataclasses
 from typing import ClassVar, Literal
 
 import torch
@@ -25,7 +26,9 @@ NAMES = ("position", "log_scale", "rotation", "logit", "colour", "harmonics")
 
 
 class Gaussians(Representation):
-    """`count` Gaussians in a ball of `radius` metres, grey, with the given starting `opacity` (in (0, 1)).
+    """`count` Gaussians in a ball of `radius` metres, grey, with the given starting `opacity` (in (0, 1)). With `halves` they
+    belong to two objects from the start: label 0 to those above the middle (or left of it, seen from the front), 1 to the
+    rest; children inherit it, and `labels` are drawn.
 
     Learning rates are per Adam step: lr_position in metres, lr_scale in log metres, lr_rotation of the quaternion,
     lr_opacity of the logit, lr_colour of rgb (a twentieth of it for the view-dependent harmonics of degree 1 to
@@ -50,6 +53,7 @@ class Gaussians(Representation):
         count: Count = 2000,
         radius: Positive = 0.6,
         opacity: Inside = 0.1,
+        halves: Literal["above", "left"] | None = None,
         sh_degree: Literal[0, 1, 2, 3] = 0,
         antialias: bool = True,
         backend: Literal["auto", "numba", "torch"] = "auto",
@@ -80,7 +84,7 @@ class Gaussians(Representation):
         self.reset_every, self.reset_opacity = reset_every, reset_opacity
         self.register_buffer("label", None)
         self.register_buffer("objects", torch.tensor(0))  # labels, also those with no Gaussian left
-        self._start(ball(count, radius, rng))
+        self._start(labelled(ball(count, radius, rng), halves))
 
     def __len__(self) -> int:
         return len(self.position)
@@ -222,6 +226,14 @@ class Gaussians(Representation):
         self._replace({name: state[name].clone().to(device) for name in NAMES})
         for name in ("pull", "seen", "label", "objects"):
             setattr(self, name, state[name].clone().to(device) if name in state else None)
+
+
+def labelled(points: Points, halves: Literal["above", "left"] | None) -> Points:
+    """Points of two objects, told apart by where they are; unchanged for None."""
+    if halves is None:
+        return points
+    x, _, z = points.position.unbind(1)
+    return dataclasses.replace(points, label=(z < 0 if halves == "above" else x > 0).long())
 
 
 def _interval(share: float, now: Step) -> int:
