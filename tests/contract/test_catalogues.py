@@ -10,7 +10,8 @@ from dream3d.optim import Adam
 from dream3d.types import Field, Mesh, Points, Step
 
 SETTINGS = {"exact": {"size": 16, "renders": 8, "others": 16, "instances": 1}, "gaussians": {"count": 40},
-            "exact_joint": {"size": 16, "instances": 2, "others": 2}}  # fmt: skip
+            "exact_joint": {"size": 16, "instances": 2, "others": 2},
+            "personal": {"size": 16, "renders": 8, "others": 16, "instances": 2}}  # fmt: skip
 PROMPTS = {"exact_joint": ["a red car", "a duck, side view", ""],
            "personal": ["a red car", "a duck, side view", ""],
            "exact": ["a red car", "a duck, side view", ""], "mixture": ["0", "1 and 2", ""]}  # fmt: skip

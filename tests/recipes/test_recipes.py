@@ -9,6 +9,7 @@ from dream3d.folder import Folder
 SMALL = ["steps=4", "keep={preview: 2, steps: 2}", "export.frames=2", "export.size=32", "export.mesh=false"]
 SHRINK = {
     "exact": ["prior.size=16", "prior.renders=8", "prior.others=16", "prior.instances=1"],
+    "personal": ["prior.size=16", "prior.renders=8", "prior.others=16", "prior.instances=2"],
     "exact_joint": ["prior.size=16", "prior.others=2", "prior.instances=2"],
     "gaussians": ["renderer.count=40"],
 }
