@@ -9,7 +9,8 @@ import dataclasses
 from typing import ClassVar, Literal
 
 import torch
-from dream3d.renderers._backends import splat_numba, splat_torch
+from dream3d.renderers._backends import splat_gsplat, splat_numba, splat_torch
+from dream3d.renderers._backends.choice import kernel
 from dream3d.renderers._backends.project import C0, harmonics, matrix, project
 from dream3d.renderers._backends.seeds import ball, spacing, start
 from dream3d.renderers._backends.surgery import choose, divide, splits
@@ -22,6 +23,7 @@ from dream3d.interfaces import Group, Representation
 from dream3d.schedule import Count, Inside, Positive, Ramp, Share, at
 from dream3d.types import Cameras, Field, Mesh, Points, Render, Step
 
+BACKENDS = {"numba": splat_numba, "torch": splat_torch, "gsplat": splat_gsplat}
 NAMES = ("position", "log_scale", "rotation", "logit", "colour", "harmonics")
 
 
@@ -39,7 +41,7 @@ class Gaussians(Representation):
     `split_scale` metres split, smaller ones are cloned; what is below `prune_opacity` or above `prune_scale` metres
     goes. `reset_every` (a fraction; 0: never) lowers all opacities to `reset_opacity`. antialias: a scene fitted at 64
     pixels looks the same at 512 (off: the reference code's rule, where small splats grow as pixels do). backend "auto":
-    numba for float32 on the CPU, else torch.
+    numba for float32 on the CPU, gsplat for float32 on CUDA where it is installed, else torch.
     """
 
     memory: ClassVar[str] = (
@@ -56,7 +58,7 @@ class Gaussians(Representation):
         halves: Literal["above", "left"] | None = None,
         sh_degree: Literal[0, 1, 2, 3] = 0,
         antialias: bool = True,
-        backend: Literal["auto", "numba", "torch"] = "auto",
+        backend: Literal["auto", "numba", "torch", "gsplat"] = "auto",
         lr_position: Ramp = Ramp(5e-3, 2e-4, shape="exp"),
         lr_scale: Ramp = Ramp(1e-2, 2e-3, shape="exp"),
         lr_rotation: Ramp = Ramp(1e-2, 2e-3, shape="exp"),
@@ -91,7 +93,8 @@ class Gaussians(Representation):
 
     @property
     def about(self) -> str:
-        return f"{len(self)} gaussians on {self._backend()}"
+        name, why = self._backend()
+        return f"{len(self)} gaussians on {name}: {why}"
 
     # --- drawing ----------------------------------------------------------------------------------------------------
 
@@ -105,7 +108,7 @@ class Gaussians(Representation):
         colours, normals, labels = self._colours(cameras), self._normals(turn, cameras), self._labels(cameras)
         features = torch.cat([colours, splats.depths[..., None], normals, *labels], -1)
         weight = torch.where(splats.visible, opacity * splats.fade if self.antialias else opacity, 0)
-        composite = splat_numba.composite if self._backend() == "numba" else splat_torch.composite
+        composite = BACKENDS[self._backend()[0]].composite
         size = cameras.height, cameras.width
         image, alpha = composite(splats.means2d, splats.conics, weight, features, splats.depths, *size)
         rgb, depth, normal, labels = image.split([3, 1, 3, image.shape[-1] - 7], -1)
@@ -113,11 +116,12 @@ class Gaussians(Representation):
         extras = {"means2d": splats.means2d, "radii": splats.radii, "opacity": opacity, "scale": scale}
         return Render(rgb, alpha, depth, normal, labels, extras=extras)
 
-    def _backend(self) -> str:
-        fits = self.position.device.type == "cpu" and self.position.dtype == torch.float32
-        if self.backend == "numba" and not fits:
+    def _backend(self) -> tuple[str, str]:
+        """The kernel, and why it is this one."""
+        device, single = self.position.device.type, self.position.dtype == torch.float32
+        if self.backend == "numba" and not (device == "cpu" and single):
             raise Mistake("the numba backend needs the CPU and float32", where="renderer.backend", near="auto, torch")
-        return ("numba" if fits else "torch") if self.backend == "auto" else self.backend
+        return kernel(device, single, self.backend, splat_gsplat.trouble() if device == "cuda" else "")
 
     def _towards(self, cameras: Cameras) -> Float[Tensor, "B N 3"]:
         return self.position - cameras.centre[:, None]
