@@ -218,7 +218,7 @@ def _backends(torch) -> Iterator[Check]:
     for name in build.available("renderers"):
         try:
             scene = build.make("renderers", {"type": name}, torch.Generator().manual_seed(0)).to(device)
-            yield Check("runs on", f"renderer {name}", "ok", f"{scene.about}: {_where(scene)}")
+            yield Check("runs on", f"renderer {name}", "ok", scene.about if ":" in scene.about else f"{scene.about}: {_where(scene)}")
         except Exception as error:
             what = str(error) if isinstance(error, Mistake) else _one_line(error)
             yield Check("runs on", f"renderer {name}", "broken", what.splitlines()[0], vital=name == "gaussians")

@@ -212,7 +212,8 @@ def test_same_seed_same_bytes():
 def test_numba_refuses_what_it_cannot_do():
     with pytest.raises(Mistake, match="float32"):
         scene(3, backend="numba").double().render(_double(ring(1)))
-    assert scene(3).about == "3 gaussians on numba" and scene(3).double()._backend() == "torch"
+    assert scene(3).about == "3 gaussians on numba: float32 on the CPU"
+    assert scene(3).double().about == "3 gaussians on torch: not float32"
 
 
 # --- surgery --------------------------------------------------------------------------------------------------------
