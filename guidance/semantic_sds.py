@@ -41,9 +41,10 @@ class SemanticSDS(Guidance):
         z = add_noise(self.prior, view.x, t, noise)
         rows, masks = self._regions(view, now)
         *conds, uncond = predict(self.prior, z, t, view, *rows, "negative")
-        pulls = cfg(torch.stack(conds), uncond, at(self.scale, now)) - noise
+        scale, masks = at(self.scale, now), masks.to(z.dtype)
+        pulls = (mask * (cfg(cond, uncond, scale) - noise) for mask, cond in zip(masks, conds, strict=True))
         share = 1 / len(rows) if self.combine == "mean" else 1.0
-        return per_view(share * weight(self.prior, t, self.w), z) * (masks.to(z.dtype) * pulls).sum(0)
+        return per_view(share * weight(self.prior, t, self.w), z) * sum(pulls)
 
     def _regions(self, view: View, now: Step) -> tuple[list[str], Float[Tensor, "K B 1 h w"]]:
         """The text rows of this step, and where each holds."""
@@ -62,7 +63,7 @@ def regions(render: Render, count: int, size: tuple[int, int], grow: int) -> Flo
         raise Mistake("no object of this scene has a label", where="renderer", fix="renderer.halves=above (gaussians)")
     if count == 0 or render.labels.shape[-1] != count + 1:
         problem = f"{count} region prompts, but {render.labels.shape[-1] - 1} labelled objects"
-        raise Mistake(problem, where="guidance.regions", fix='one for each: guidance.regions="a red ball | a blue cube"')
+        raise Mistake(problem, where="guidance.regions", fix='for two: guidance.regions="a red ball | a blue cube"')
     hard = F.one_hot(render.labels.argmax(-1), count + 1).movedim(-1, 0)[:, :, None].float()
     *objects, background = F.interpolate(hard.flatten(1, 2), size, mode="area").unflatten(1, (-1, 1))
     share = torch.stack(objects)
