@@ -20,18 +20,36 @@ Decay = Annotated[float, Ge(0), Lt(1)]
 Seed = Annotated[int, Ge(0), Le(2**63 - 1)]
 Side = Annotated[int, Ge(16), MultipleOf(2)]  # of a video frame
 
+
+def dreamtime(p: float, m1: float = 0.8, m2: float = 0.5, s1: float = 0.3, s2: float = 0.1) -> float:
+    """How far down the noise levels DreamTime (Huang et al. 2023, arXiv:2306.12422) is at progress p: 1 - t, where t
+    has the share p of the weight W above it, and W is 1 between m2 and m1 with Gaussian flanks of widths s1 above and s2 below."""
+
+    def flank(reach: float, width: float) -> float:
+        return width * math.sqrt(math.pi / 2) * math.erf(reach / (width * math.sqrt(2)))
+
+    above, below = flank(1 - m1, s1), flank(m2, s2)
+    wanted, low, high = p * (above + m1 - m2 + below), 0.0, 1.0
+    for _ in range(52):  # the mass above t falls in t: bisection down to a double's precision
+        t = (low + high) / 2
+        mass = above - flank(max(t - m1, 0), s1) + m1 - min(max(t, m2), m1) + flank(m2 - min(t, m2), s2)
+        low, high = (t, high) if mass > wanted else (low, t)
+    return 1 - (low + high) / 2
+
+
 SHAPES = {
     "linear": lambda p: p,
     "sqrt": math.sqrt,
     "cosine": lambda p: (1 - math.cos(math.pi * p)) / 2,
     "constant": lambda p: 0.0 if p < 1 else 1.0,
+    "dreamtime": dreamtime,
 }
 
 
 @dataclass(frozen=True)
 class Ramp:
     """`start` until progress `begin`, `end` from progress `until`, between them along `shape` (linear, sqrt, cosine; constant
-    jumps at `until`; exp is linear in the logarithm)."""
+    jumps at `until`; exp is linear in the logarithm; dreamtime is for t from 1 to 0, a narrower window squeezes it)."""
 
     start: float
     end: float | None = None
