@@ -24,7 +24,7 @@ from dream3d.build import place
 from dream3d.toybox.language import COLOURS, OBJECTS, PATTERNS
 
 BATCH, RATE, SAVE, CHECK = 128, 3e-3, 100, 500  # pictures, Adam's learning rate, steps between saves and between checks
-CYCLE = 4000  # steps after which the learning rate, fallen to nothing, starts again (SGDR, arXiv:1608.03983): train for whole ones
+CYCLE = 4000  # steps after which the learning rate, fallen to nothing, starts again (SGDR, arXiv:1608.03983)
 VALIDATION = 1 << 40  # seeds from here on are never trained on
 
 
@@ -61,9 +61,11 @@ def _mean(right: Tensor) -> float:
     return round(right.float().mean().item(), 4)
 
 
-def rate(step: int) -> float:
-    """A hundred steps of warming up, then cosines."""
-    return RATE * min(1, (step + 1) / 100) * 0.5 * (1 + math.cos(math.pi * (step % CYCLE) / CYCLE))
+def rate(step: int, steps: int) -> float:
+    """A hundred steps of warming up, then cosines; the last one ends with the training."""
+    begun = step // CYCLE * CYCLE
+    length = min(CYCLE, steps - begun)
+    return RATE * min(1, (step + 1) / 100) * 0.5 * (1 + math.cos(math.pi * (step - begun) / length))
 
 
 class Training:
@@ -82,7 +84,7 @@ class Training:
         began = time.monotonic() - self.seconds
         while self.step < (until or self.steps):
             for group in self.optimizer.param_groups:
-                group["lr"] = rate(self.step)
+                group["lr"] = rate(self.step, self.steps)
             value = loss(self.judge.train(), examples(BATCH, self.seed + 1 + self.step))
             self.optimizer.zero_grad()
             value.backward()
@@ -123,7 +125,7 @@ class Training:
         self.step, self.seconds, self.seed = about["step"], about["seconds"], about["seed"]
 
 
-def write(training: Training, out: Path) -> None:
+def write(training: Training, out: Path, note: str = "") -> None:
     """model.safetensors (half precision) and card.json."""
     weights = {name: value.half().contiguous() for name, value in training.judge.state_dict().items()}
     with files.replacing(out / "model.safetensors") as path:
@@ -137,19 +139,21 @@ def write(training: Training, out: Path) -> None:
         "parameters": sum(p.numel() for p in training.judge.parameters()),
         "metrics": training.check(4096), "licence": "Apache-2.0", "version": __version__,
         "command": f"python -m dream3d.bench.train_judge --steps {training.steps} --seed {training.seed}",
+        **({"note": note} if note else {}),
     })  # fmt: skip
 
 
 def main(words: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--steps", type=int, default=2 * CYCLE)
+    parser.add_argument("--steps", type=int, default=7000)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path, default=place("assets") / "judge")
+    parser.add_argument("--note", default="", help="what the card should say of how these weights came to be")
     parser.add_argument("--work", type=Path, default=Path("train-judge"), help="where the state of the training lies")
     given = parser.parse_args(words)
     training = Training(given.work, given.steps, given.seed)
     training.run()
-    write(training, given.out)
+    write(training, given.out, given.note)
     return 0
 
 
