@@ -1,7 +1,7 @@
 """3D Gaussians, splatted (Kerbl et al. 2023, arXiv:2308.04079), with spherical harmonics up to degree 3.
 
-Compositing runs in numba on the CPU and in torch elsewhere (`_backends/splat_*`, same signature, same numbers). The
-starting ball is DreamGaussian's (Tang et al., arXiv:2309.16653). Densification is relative, see
+Compositing runs in numba on the CPU, in gsplat on CUDA where it is installed, in torch elsewhere (`_backends/splat_*`:
+the same signature and rules). The starting ball is DreamGaussian's (Tang et al., arXiv:2309.16653). Densification is relative, see
 `_backends/surgery.py`.
 """
 
@@ -18,7 +18,6 @@ from dream3d.renderers._backends.unit import unit
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from dream3d.errors import Mistake
 from dream3d.interfaces import Group, Representation
 from dream3d.schedule import Count, Inside, Positive, Ramp, Share, at
 from dream3d.types import Cameras, Field, Mesh, Points, Render, Step
@@ -118,10 +117,7 @@ class Gaussians(Representation):
 
     def _backend(self) -> tuple[str, str]:
         """The kernel, and why it is this one."""
-        device, single = self.position.device.type, self.position.dtype == torch.float32
-        if self.backend == "numba" and not (device == "cpu" and single):
-            raise Mistake("the numba backend needs the CPU and float32", where="renderer.backend", near="auto, torch")
-        return kernel(device, single, self.backend, splat_gsplat.trouble() if device == "cuda" else "")
+        return kernel(self.position.device.type, self.position.dtype == torch.float32, self.backend, splat_gsplat.trouble)
 
     def _towards(self, cameras: Cameras) -> Float[Tensor, "B N 3"]:
         return self.position - cameras.centre[:, None]

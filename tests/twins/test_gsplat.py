@@ -1,87 +1,145 @@
-"""The gsplat backend: against the dense oracle on a GPU, and everywhere against what gsplat promises of its functions."""
+"""What is the gsplat backend's own: how it asks gsplat, and when it is chosen. Values and gradients of all backends: test_splats."""
+
+import sys
+from importlib import metadata
+from types import SimpleNamespace
 
 import pytest
-import tiled
 import torch
-from dream3d.renderers._backends import splat_dense, splat_gsplat
-from dream3d.renderers._backends.choice import kernel
-from test_splats import CASES, random_splats, run
+from dream3d.renderers._backends import choice, splat_dense, splat_gsplat
+from dream3d.renderers._backends.choice import absent, kernel
+from dream3d.renderers.gaussians import Gaussians
+from test_splats import CONTRACT, random_splats, run
 
+from dream3d.cameras import ring
 from dream3d.errors import Mistake
 
-ON_GPU = [
-    pytest.mark.gpu,
-    pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device"),
-    pytest.mark.skipif(bool(splat_gsplat.trouble()), reason=splat_gsplat.trouble() or "ready"),
-]
+SHAPES = [(1, 1), (1, 40), (40, 1), (15, 17), (16, 16), (17, 15), (32, 48), (33, 31)]
 
 
-class Tiled:
-    """The backend over the documented contract instead of the CUDA kernels."""
-
-    @staticmethod
-    def composite(*arguments):
-        return splat_gsplat.blend(*arguments, tiled)
-
-
-class OnDevice:
-    @staticmethod
-    def composite(*arguments):
-        *tensors, height, width = arguments
-        image, alpha = splat_gsplat.composite(*(v.cuda() for v in tensors), height, width)
-        return image.cpu(), alpha.cpu()
-
-
-@pytest.mark.parametrize("case", CASES, ids=lambda case: case.__name__)
-@pytest.mark.parametrize("backend", [
-    pytest.param((Tiled, torch.float64, 1e-12), id="contract"),
-    pytest.param((OnDevice, torch.float32, 2e-3), id="cuda", marks=ON_GPU),
-])  # fmt: skip
-def test_it_agrees_with_the_oracle_in_values_and_gradients(case, backend):
-    """Float32 on CUDA with fast exponentials: a splat at the edge of 1/255 may be in or out, so the bound is of that size."""
-    module, dtype, tolerance = backend
-    splats, height, width = case()
-    expected, found = run(splat_dense, splats, height, width, torch.float64), run(module, splats, height, width, dtype)
-    for name, value in expected.items():
-        assert found[name].shape == value.shape and found[name].dtype == dtype
-        if value.numel():
-            assert (found[name].double() - value).abs().max() <= tolerance * value.abs().max() + 1e-12, name
-
-
-@pytest.mark.parametrize("channels", [1, 6, 7, 40])
-def test_any_number_of_features(channels):
-    splats = random_splats(21, 2, 40, channels, 20, 35)
-    expected = run(splat_dense, splats, 20, 35, torch.float64)
-    for name, value in run(Tiled, splats, 20, 35, torch.float64).items():
+def agree(splats, height, width):
+    expected = run(splat_dense, splats, height, width, torch.float64)
+    for name, value in run(CONTRACT, splats, height, width, torch.float64).items():
+        assert value.shape == expected[name].shape
         torch.testing.assert_close(value, expected[name], atol=1e-10, rtol=0)
 
 
-def test_reach_covers_every_pixel_that_shows_a_splat():
-    (mean, conics, opacity, *_), height, width = random_splats(22, 1, 200, 1, 40, 40, spread=4), 40, 40
+@pytest.mark.parametrize("channels", [0, *range(1, 41), 64, 71])
+def test_any_number_of_features(channels):
+    agree(random_splats(21, 2, 12, channels, 9, 19, spread=3), 9, 19)
+
+
+@pytest.mark.parametrize(("height", "width"), SHAPES)
+@pytest.mark.parametrize("views", [1, 3])
+def test_any_size_and_number_of_views(height, width, views):
+    agree(random_splats(22, views, 30, 3, height, width), height, width)
+
+
+def test_reach_covers_every_pixel_that_shows_a_splat_and_little_more():
+    (mean, conics, opacity, *_), height, width = random_splats(23, 1, 200, 1, 40, 40, spread=4), 40, 40
+    mean[:] = 20 + 5 * torch.randn(1, 200, 2, generator=torch.Generator().manual_seed(0))
     drawn = splat_dense._alphas(mean, conics, opacity, height, width)[0] > 0
     radii = splat_gsplat.reach(mean, conics, opacity)[0]
+    assert radii.dtype == torch.int32 and drawn.flatten(1).any(1).sum() > 150
     for n in range(200):
-        rows, columns = torch.nonzero(drawn[n], as_tuple=True)
-        if len(rows):
-            assert (columns + 0.5 - mean[0, n, 0]).abs().max() <= radii[n, 0]
-            assert (rows + 0.5 - mean[0, n, 1]).abs().max() <= radii[n, 1]
-    assert (radii > 0).all(-1).float().mean() > 0.9 and radii.float().mean() < 60
+        for axis, pixels in enumerate(torch.nonzero(drawn[n]).flip(1).T):
+            if len(pixels):
+                off = (pixels + 0.5 - mean[0, n, axis]).abs().max()
+                assert off <= radii[n, axis]
+                inside = pixels.min() > 0 and pixels.max() < 39  # all of it is in the image
+                assert not inside or radii[n, axis] < off + 3 + 0.2 * radii[n, axis]
 
 
 def test_what_is_not_drawn_is_not_listed():
-    mean, opacity = torch.full((1, 4, 2), 8.0), torch.tensor([[0.5, 0.0, 0.5, 0.5]])
-    conics = torch.tensor([[[1.0, 0.0, 1.0], [1.0, 0.0, 1.0], [1.0, 2.0, 1.0], [-1.0, 0.0, 1.0]]])
-    assert (splat_gsplat.reach(mean, conics, opacity)[0] > 0).all(-1).tolist() == [True, False, False, False]
+    bad = float("nan"), float("inf")
+    mean, opacity = torch.full((1, 7, 2), 8.0), torch.full((1, 7), 0.5)
+    mean[0, 4:6, 1], opacity[0, 1], opacity[0, 6] = torch.tensor(bad), 0.0, float("nan")
+    conics = torch.tensor([1.0, 0.0, 1.0]).repeat(1, 7, 1)
+    conics[0, 2], conics[0, 3] = torch.tensor([1.0, 2.0, 1.0]), torch.tensor([-1.0, 0.0, -1.0])
+    assert (splat_gsplat.reach(mean, conics, opacity)[0] > 0).all(-1).tolist() == [True] + 6 * [False]
+
+
+def test_nothing_in_sight_has_no_gradient_even_where_values_are_not_finite():
+    splats = random_splats(24, 1, 4, 3, 8, 8)
+    splats[0][:], splats[3][:] = float("inf"), float("nan")
+    found = run(CONTRACT, splats, 8, 8, torch.float64)
+    assert all(value.eq(0).all() for value in found.values())
+
+
+def test_depths_get_no_gradient():
+    splats = [v.requires_grad_() for v in random_splats(25, 1, 10, 3, 8, 8)]
+    CONTRACT.composite(*splats, 8, 8)[0].sum().backward()
+    assert splats[4].grad is None and all(v.grad is not None for v in splats[:4])
+
+
+# --- the choice -----------------------------------------------------------------------------------------------------
+
+
+def _never():
+    raise AssertionError("gsplat is looked at only where it would be chosen")
 
 
 def test_the_choice_says_why():
-    assert kernel("cpu", True) == ("numba", "float32 on the CPU") and kernel("cpu", False)[0] == "torch"
-    assert kernel("cuda", True) == ("gsplat", "float32 on CUDA") and kernel("cuda", False)[0] == "torch"
-    assert kernel("cuda", True, trouble="gsplat is not installed") == ("torch", "gsplat is not installed")
-    assert kernel("cpu", True, "torch") == ("torch", "asked for") and kernel("mps", True)[0] == "torch"
+    assert kernel("cpu", True, trouble=_never) == ("numba", "float32 on the CPU")
+    assert kernel("cpu", False, trouble=_never) == kernel("cuda", False, trouble=_never) == ("torch", "not float32")
+    assert kernel("mps", True, trouble=_never) == ("torch", "mps device")
+    assert kernel("cuda", True, "torch", _never) == ("torch", "asked for")
+    assert kernel("cuda", True, trouble=str) == ("gsplat", "float32 on CUDA")  # str() is "": no trouble
+    assert kernel("cuda", True, "gsplat", str) == ("gsplat", "asked for")
+    assert kernel("cuda", True, trouble=lambda: "no gsplat") == ("torch", "on cuda, no gsplat")
 
 
-@pytest.mark.skipif(not splat_gsplat.trouble(), reason="gsplat works here")
-def test_asking_for_it_where_it_cannot_work_says_what_is_missing():
-    with pytest.raises(Mistake, match="CUDA|gsplat"):
-        splat_gsplat.composite(*random_splats(23, 1, 3, 1, 8, 8), 8, 8)
+def test_what_is_asked_for_is_never_replaced():
+    for device, single in (("cpu", True), ("cpu", False), ("cuda", False)):
+        with pytest.raises(Mistake, match="gsplat backend needs CUDA and float32") as caught:
+            kernel(device, single, "gsplat", _never)
+        assert choice.PIP in caught.value.fix
+    with pytest.raises(Mistake, match="cannot be used: it broke") as caught:
+        kernel("cuda", True, "gsplat", lambda: "it broke")
+    assert caught.value.fix == choice.PIP
+    with pytest.raises(Mistake, match="numba backend needs the CPU"):
+        kernel("cuda", True, "numba", _never)
+
+
+def test_a_scene_that_asks_for_gsplat_on_the_cpu_stops():
+    scene = Gaussians(torch.Generator().manual_seed(0), count=3, backend="gsplat")
+    with pytest.raises(Mistake, match="gsplat backend needs CUDA"):
+        _ = scene.about
+    with pytest.raises(Mistake, match="gsplat backend needs CUDA"):
+        scene.render(ring(1, size=8))
+    with pytest.raises(Mistake, match="gsplat backend needs CUDA"):
+        splat_gsplat.composite(*random_splats(26, 1, 3, 1, 8, 8), 8, 8)
+
+
+@pytest.mark.parametrize("version", ["1.5.0", "1.5.3+pt24cu124", "1.4.0", "1.6.0", "1.50.0"])
+def test_only_versions_that_draw_as_we_do(monkeypatch, version):
+    monkeypatch.setattr(metadata, "version", lambda name: version)
+    assert absent() == ("" if version.startswith("1.5.") else f"gsplat {version} is not 1.5; {choice.PIP}")
+
+
+def test_why_gsplat_cannot_be_used(monkeypatch):
+    """The wrong machine, not installed, no compiler, kernels that do not build; and nothing where all is well."""
+
+    def trouble():
+        splat_gsplat.trouble.cache_clear()
+        return splat_gsplat.trouble()
+
+    def missing(name):
+        raise metadata.PackageNotFoundError(name)
+
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert trouble() == "there is no CUDA device"
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(metadata, "version", missing)
+    assert trouble() == f"gsplat is not installed; {choice.PIP}"
+    monkeypatch.setattr(metadata, "version", lambda name: "1.5.3")
+    for name in ("gsplat", "gsplat.cuda"):
+        monkeypatch.setitem(sys.modules, name, SimpleNamespace(__path__=[]))
+    backend = "gsplat.cuda._backend"
+    monkeypatch.setitem(sys.modules, backend, None)
+    assert "do not build" in trouble() and backend in trouble()
+    monkeypatch.setitem(sys.modules, backend, SimpleNamespace(_C=None))
+    assert "nvcc" in trouble()
+    monkeypatch.setitem(sys.modules, backend, SimpleNamespace(_C=object()))
+    assert trouble() == ""
+    splat_gsplat.trouble.cache_clear()
