@@ -48,7 +48,7 @@ class SDI(Guidance):
     def _inverted(self, view: View, now: Step, t: float) -> Float[Tensor, "B C h w"]:
         last = min(t + self.jitter * now.uniform(1).item(), 0.9995)
         levels = [level(v, view.x) for v in (*climb(t, self.stride)[:-1], last)]
-        z = view.x
+        z = add_noise(self.prior, view.x, levels[0], torch.zeros_like(view.x))
         for a, b in zip(levels, levels[1:], strict=False):
             z = jump(self.prior, z, a, b, guided(self.prior, z, a, view, at(self.inversion, now)))
             z = z + per_view(self.eta * self._fresh(a, b), z) * now.normal(*z.shape, device=z.device)
