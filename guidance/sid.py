@@ -2,7 +2,7 @@
 
 SiD, Zhou et al. 2024, arXiv:2404.04057, algorithm 1: y are the clean x that prior and student phi see in z = alpha x +
 sigma eps, and both networks are differentiated in z. For an optimal phi the loss is (1 - a) E|D|^2, negative at a > 1. a = 1 is the
-squared-distance case of SIM (arXiv:2410.16794) up to its weight. Without the networks' Jacobians every a is VSD with w = sigma / alpha.
+squared-distance case of SIM (arXiv:2410.16794) up to its weight. With both y taken as constants every a is VSD with w = sigma / alpha.
 As the authors' code, the denominator is a constant per view and at least 1e-5. They use no guidance scale; neither does the default.
 """
 
