@@ -51,7 +51,7 @@ class Target(Guidance):
         c = 1 / ratio(self.prior, t) if self.w == "eps" else torch.ones_like(t)
         return per_view(c, view.x) * (view.x - (self._image(target, view.x) if self.on == "image" else target))
 
-    def _image(self, x0: Float[Tensor, "B C h w"], like: Float[Tensor, "B C H W"]) -> Float[Tensor, "B C H W"]:
+    def _image(self, x0: Float[Tensor, "B C h w"], like: Float[Tensor, "B K H W"]) -> Float[Tensor, "B K H W"]:
         image = self.prior.decode(x0).movedim(-1, 1).clamp(0, 1)
         if image.shape[-2:] != like.shape[-2:]:
             image = F.interpolate(image, like.shape[-2:], mode="bilinear", antialias=True)
