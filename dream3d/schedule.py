@@ -24,17 +24,18 @@ Side = Annotated[int, Ge(16), MultipleOf(2)]  # of a video frame
 def dreamtime(p: float, m1: float = 0.8, m2: float = 0.5, s1: float = 0.3, s2: float = 0.1) -> float:
     """How far down the noise levels DreamTime (Huang et al. 2023, arXiv:2306.12422) is at progress p: 1 - t, where t
     has the share p of the weight W above it, and W is 1 between m2 and m1 with Gaussian flanks of widths s1 above and s2 below."""
-
-    def flank(reach: float, width: float) -> float:
-        return width * math.sqrt(math.pi / 2) * math.erf(reach / (width * math.sqrt(2)))
-
-    above, below = flank(1 - m1, s1), flank(m2, s2)
+    above, below = _flank(1 - m1, s1), _flank(m2, s2)
     wanted, low, high = p * (above + m1 - m2 + below), 0.0, 1.0
     for _ in range(52):  # the mass above t falls in t: bisection down to a double's precision
         t = (low + high) / 2
-        mass = above - flank(max(t - m1, 0), s1) + m1 - min(max(t, m2), m1) + flank(m2 - min(t, m2), s2)
+        mass = above - _flank(max(t - m1, 0.0), s1) + m1 - min(max(t, m2), m1) + _flank(m2 - min(t, m2), s2)
         low, high = (t, high) if mass > wanted else (low, t)
     return 1 - (low + high) / 2
+
+
+def _flank(reach: float, width: float) -> float:
+    """The weight under a Gaussian of this width and height 1, from its middle to `reach`."""
+    return width * math.sqrt(math.pi / 2) * math.erf(reach / (width * math.sqrt(2)))
 
 
 SHAPES = {
