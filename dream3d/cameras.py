@@ -8,7 +8,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from dream3d.errors import Mistake
-from dream3d.schedule import Count, Lens, Positive
+from dream3d.schedule import Angle, Angles, Count, Distances, Elevation, Elevations, Lenses
 from dream3d.types import Cameras, Step
 
 FOVY, DISTANCE = 40.0, 3.0  # the lens of the house: an object in [-0.75, 0.75]^3 fills about two thirds of the frame
@@ -63,10 +63,10 @@ class Orbit:
         size: int,
         *,
         batch: Count = 4,
-        azimuth: tuple[float, float] = (-180.0, 180.0),
-        elevation: tuple[float, float] = (-10.0, 75.0),
-        distance: tuple[Positive, Positive] = (3.0, 3.0),
-        fovy: tuple[Lens, Lens] = (40.0, 40.0),
+        azimuth: Angles = (-180.0, 180.0),
+        elevation: Elevations = (-10.0, 75.0),
+        distance: Distances = (3.0, 3.0),
+        fovy: Lenses = (40.0, 40.0),
         resolution: Count | None = None,
     ):
         self.batch, self.size = batch, resolution or size
@@ -96,10 +96,10 @@ class Orthogonal:
         *,
         batch: Count = 4,
         views: Count = 4,
-        azimuth: tuple[float, float] = (-180.0, 180.0),
-        elevation: tuple[float, float] = (0.0, 30.0),
-        distance: tuple[Positive, Positive] = (3.0, 3.0),
-        fovy: tuple[Lens, Lens] = (40.0, 40.0),
+        azimuth: Angles = (-180.0, 180.0),
+        elevation: Elevations = (0.0, 30.0),
+        distance: Distances = (3.0, 3.0),
+        fovy: Lenses = (40.0, 40.0),
         resolution: Count | None = None,
     ):
         if batch % views:
@@ -125,8 +125,8 @@ class Front:
         size: int,
         *,
         batch: Count = 1,
-        azimuth: float = 0.0,
-        elevation: float = 15.0,
+        azimuth: Angle = 0.0,
+        elevation: Elevation = 15.0,
         resolution: Count | None = None,
     ):
         self.batch, self.size, self.azimuth, self.elevation = batch, resolution or size, azimuth, elevation

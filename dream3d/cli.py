@@ -6,6 +6,8 @@ Each command is imported only when it is called, none of them imports torch befo
 import os
 import sys
 
+OURS = ("dream3d", "guidance", "renderers", "systems")  # what of these cannot be imported is a bug, not an installation
+
 
 def main(arguments: list[str] | None = None) -> int:
     """Run one command; returns the exit code. Mistakes are printed, not raised; so is what must be a bug of ours."""
@@ -17,6 +19,11 @@ def main(arguments: list[str] | None = None) -> int:
     except BrokenPipeError:  # a reader that went away (| head) is no failure
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+    except ImportError as error:
+        if os.environ.get("DREAM3D_DEBUG"):
+            raise
+        ours = error.name is not None and error.name.split(".")[0] in OURS
+        return _bug(error) if ours else _uninstalled(error)
     except Exception as error:
         if os.environ.get("DREAM3D_DEBUG"):
             raise
@@ -41,6 +48,18 @@ def _checked(words: list[str]) -> int:
         return 1 if isinstance(stop.code, str) else stop.code or 0
     finally:
         sys.stdout.flush()  # a reader that went away is noticed here, not while Python shuts down
+
+
+def _uninstalled(error: ImportError) -> int:
+    import traceback
+
+    print(f"error: a package is missing or broken: {' '.join(str(error).split())[:150]}", file=sys.stderr)
+    place = traceback.extract_tb(error.__traceback__)[-1]
+    print(f"  at: {error.name or f'{place.filename}:{place.lineno}'}", file=sys.stderr)
+    print(
+        "  fix: pip install -c constraints.txt -e . (python launch.py doctor tells what is installed)", file=sys.stderr
+    )
+    return 2
 
 
 def _bug(error: Exception) -> int:

@@ -3,11 +3,11 @@
 from dataclasses import dataclass
 from typing import Annotated
 
-from annotated_types import Ge
+from annotated_types import Ge, Interval
 
-from dream3d.schedule import Count, NonNegative, Side, Whole
+from dream3d.schedule import Count, Elevation, NonNegative, Side, Whole
 
-TEXTS = ("prompt", "regions")  # what a term is told besides its settings
+TEXTS = ("prompt", "regions", "source")  # what a term is told besides its settings
 
 
 def regions(text: str | None) -> list[str]:
@@ -20,8 +20,8 @@ class Words:
     """The `text` section. views: append ", front view" and so on; front, overhead: where they begin, in degrees."""
 
     views: bool = True
-    front: float = 45.0
-    overhead: float = 60.0
+    front: Annotated[float, Interval(ge=0, le=90)] = 45.0
+    overhead: Elevation = 60.0
 
 
 @dataclass(frozen=True)

@@ -15,10 +15,33 @@ Share = Annotated[float, Interval(ge=0, le=1)]
 Inside = Annotated[float, Interval(gt=0, lt=1)]
 Positive = Annotated[float, Gt(0), Lt(math.inf)]
 NonNegative = Annotated[float, Ge(0), Lt(math.inf)]
-Lens = Annotated[float, Gt(0), Lt(180)]  # degrees
+Lens = Annotated[float, Gt(0), Lt(180)]  # degrees, as the next two are
+Angle = Annotated[float, Interval(ge=-360, le=360)]
+Elevation = Annotated[float, Interval(ge=-90, le=90)]
 Decay = Annotated[float, Ge(0), Lt(1)]
 Seed = Annotated[int, Ge(0), Le(2**63 - 1)]
 Side = Annotated[int, Ge(16), MultipleOf(2)]  # of a video frame
+
+
+class Ascending:
+    """Marks a pair [low, high] whose second number is not below its first."""
+
+    def __get_pydantic_core_schema__(self, source, handler):
+        from pydantic_core import core_schema
+
+        return core_schema.no_info_after_validator_function(self.check, handler(source))
+
+    @staticmethod
+    def check(pair: tuple[float, float]) -> tuple[float, float]:
+        if pair[0] > pair[1]:
+            raise ValueError("expected [low, high]")
+        return pair
+
+
+Angles = Annotated[tuple[Angle, Angle], Ascending()]
+Elevations = Annotated[tuple[Elevation, Elevation], Ascending()]
+Distances = Annotated[tuple[Positive, Positive], Ascending()]
+Lenses = Annotated[tuple[Lens, Lens], Ascending()]
 
 
 def dreamtime(p: float, m1: float = 0.8, m2: float = 0.5, s1: float = 0.3, s2: float = 0.1) -> float:

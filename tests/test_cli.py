@@ -1,6 +1,7 @@
 """The command line: dispatch, help, usage errors, list, describe, config; without torch, nothing left behind."""
 
 import json
+import os
 import re
 import shlex
 import subprocess
@@ -223,3 +224,13 @@ def test_config_diff_tells_values_and_origins(tmp_path, call, monkeypatch):
     run.mkdir()
     (run / "config.yaml").write_text(config.load("sds-gaussian", ["seed=4"]).text())
     assert [line.partition(" (")[0] for line in call(f"config diff sds-gaussian {run}")[1].splitlines()] == ["seed: 0"]
+
+
+def test_a_missing_package_is_no_bug_of_ours(tmp_path):
+    """Nor is one that cannot be imported: the pip line, no traceback."""
+    (tmp_path / "annotated_types.py").write_text("raise ImportError('hidden')")
+    done = subprocess.run([sys.executable, ROOT / "launch.py", "list"], cwd=tmp_path, capture_output=True, text=True,
+                          env=os.environ | {"PYTHONPATH": str(tmp_path)})  # fmt: skip
+    assert done.returncode == 2 and done.stdout == ""
+    problem, place, fix = done.stderr.splitlines()
+    assert problem == "error: a package is missing or broken: hidden" and "annotated_types" in place and "pip install" in fix

@@ -19,7 +19,7 @@ def validator():
 @pytest.mark.parametrize("recipe", catalogue.names("configs"))
 def test_recipes_keep_the_schema_as_written_and_complete(recipe, validator):
     validator.validate(yaml.safe_load((build.place("configs") / f"{recipe}.yaml").read_text(encoding="utf-8")))
-    validator.validate(yaml.safe_load(config.load(recipe, ["stages=[{}, {share: 2, guidance: {scale: 3}}]"]).text()))
+    validator.validate(yaml.safe_load(config.load(recipe, ["stages=[{}, {share: 2, guidance: {weight: 3}}]"]).text()))
 
 
 GOOD = ["steps: 3", "prompt: 1984", "prompt: [a duck, a car]", "guidance: sds", "guidance: [sds, {type: sds, sees: {rgb: 1, normal: 2}}]",

@@ -33,6 +33,7 @@ def run(words: list[str]) -> int:
 def stray(word: str) -> Mistake:
     """What a lone word may have meant: a command, a recipe, or a prompt."""
     from dream3d import build
+    from dream3d.commands.parser import SAMPLES, setting
 
     recipes = {path.stem for path in build.place("configs").glob("*.yaml")}
     if word in COMMANDS:
@@ -42,6 +43,12 @@ def stray(word: str) -> Mistake:
     if " " in word.strip():
         return Mistake(f"{word!r} is neither a command nor key=value", where="command line",
                        fix=f'--config sds-gaussian.yaml prompt="{word.strip()}"')  # fmt: skip
+    if key := setting(word):
+        return Mistake(
+            f"{word!r} has no value",
+            where="command line",
+            fix=f"{key}={SAMPLES.get(key, 'VALUE')} (no spaces around =)",
+        )
     close = nearest(word, COMMANDS)
     return Mistake(f"there is no command {word!r}", where="command line", near=", ".join(close or COMMANDS),
                    fix='settings are written key=value, such as prompt="a red car"')  # fmt: skip

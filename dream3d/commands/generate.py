@@ -3,7 +3,9 @@
 Settings are checked, the folder is claimed and its status written before torch is imported.
 """
 
+import itertools
 import os
+import re
 import signal
 import sys
 from pathlib import Path
@@ -40,11 +42,21 @@ def main(words: list[str]) -> int:
         parser.print_help()
         return 0
     if words_alone := [text for text in options.overrides if "=" not in text]:
-        raise stray(words_alone[0])
+        raise _unquoted(options.overrides) or stray(words_alone[0])
     if options.config is None:
         raise Mistake("no configuration is named", where="command line", fix="--config sds-gaussian.yaml")
     plug(options.plugin)
     return _go(options)
+
+
+def _unquoted(texts: list[str]) -> Mistake | None:
+    """prompt=a red car, whose quotes the shell never saw."""
+    for first, text in enumerate(texts):
+        rest = list(itertools.takewhile(lambda word: "=" not in word, texts[first + 1 :]))
+        if rest and re.match("prompt=.", text):
+            prompt = " ".join([text.removeprefix("prompt="), *rest])
+            return Mistake("a prompt of several words needs quotes", where="command line", fix=f'prompt="{prompt}"')
+    return None
 
 
 def _go(options) -> int:

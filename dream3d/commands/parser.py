@@ -8,6 +8,8 @@ from typing import NoReturn
 
 from dream3d.errors import Mistake, choices, nearest
 
+SAMPLES = {"prompt": '"a red car"', "seed": "3", "steps": "300", "out": "FOLDER"}
+
 
 class Parser(argparse.ArgumentParser):
     """Of one command; `examples` are lines without the program's name, shown below the options."""
@@ -21,7 +23,7 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         """Raise a Mistake instead of printing and leaving."""
-        raise Mistake(self._problem(message), where="command line", near=self._near(message), fix=self._fix())
+        raise Mistake(self._problem(message), where="command line", near=self._near(message), fix=self._fix(message))
 
     def _problem(self, message: str) -> str:
         if found := re.match(r"unrecognized arguments: (.*)", message, re.DOTALL):
@@ -39,8 +41,20 @@ class Parser(argparse.ArgumentParser):
         known = [option for option in self._option_string_actions if option.startswith("--")]
         return ", ".join(nearest(found[1], known) or [option for option in known if option.startswith(f"-{found[1][:2]}")])
 
-    def _fix(self) -> str:
+    def _fix(self, message: str) -> str:
+        found = re.match(r"unrecognized arguments: --?([^\s=]+)", message)
+        if found and not self.command and (key := setting(found[1])):
+            return f"settings are written without dashes: {key}={SAMPLES.get(key, 'VALUE')}"
         return f"python launch.py {self.command} --help".replace("  ", " ")
+
+
+def setting(word: str) -> str:
+    """The key of a configuration that a word is, or was in another tool; "" where it is none."""
+    from dream3d import check, hints
+
+    key = word.strip(":").replace("-", "_")
+    key = hints.ALIASES.get(key, key)
+    return key if key.split(".")[0] in check.DEFAULTS else ""
 
 
 def one_of(names: Iterable[str], what: str) -> Callable[[str], str]:

@@ -241,7 +241,6 @@ def _reproduce(found: Record) -> Markup:
 def _log(found: Record) -> Markup | None:
     if not found.log:
         return None
-    return section(
-        "Log",
-        tag("details", tag("summary", f"{found.log.count(chr(10)):,} lines"), tag("pre", found.log, class_="log")),
-    )
+    count = found.log.count("\n")
+    lines = f"{count:,} {'line' if count == 1 else 'lines'}"
+    return section("Log", tag("details", tag("summary", lines), tag("pre", found.log, class_="log")))
