@@ -260,3 +260,13 @@ def test_a_prior_without_a_student_is_refused_before_it_is_asked(toy_prior):
     for name in ("vsd", "pgsd"):
         with pytest.raises(Mistake, match="needs a prior with"):
             build._check_needs(name, build.load(build.signature("guidance", name)), toy_prior())
+
+
+@pytest.mark.parametrize("formula, expected", [(VSD, 3), (ESD, 4), (RandomCFG, 4), (PGSD, 2)])
+def test_network_evaluations(kit, formula, expected):
+    """Per view and step, as the master table counts them: without the student's own training."""
+    prior = two()
+    guidance = formula(prior)
+    guidance.gradient(view_of(kit, prior), now := kit.step())
+    guidance.learn(now)
+    assert prior.evaluations == expected * 4 and prior.original.evaluations == 0

@@ -152,18 +152,13 @@ def test_drift_of_the_mean_and_of_each_particle(kit, form):
     assert still == 1
 
 
-def matched(guidance, x):
-    """The exact student of an ensemble: its own mean and variance."""
-    moments(guidance, x.mean(0), x.var(0).mean().sqrt())
-
-
 def spread(kit, guidance, prior, steps=400, particles=128, lr=0.2, exact=False):
     """Variance of an ensemble around its mean, averaged over the last fifth of a run."""
     x, late = 0.05 * draw(particles, 1, 2, 2, seed=3), []
     for i in range(steps):
         view, now = kit.view_of(prior, x, text="0", bare="0", negative="0"), kit.step(i, steps)
         if exact:
-            matched(guidance, x)
+            moments(guidance, x.mean(0), x.var(0).mean().sqrt())
         x = x - lr * guidance.gradient(view, now)
         if not exact:
             guidance.learn(now)
@@ -225,8 +220,8 @@ def test_variance_at_which_entropy_rests(kit, share, expected):
     esd.phi, x = Ensemble(prior), 0.5 * draw(64, 1, 1, 1, seed=4).expand(-1, 1, 2, 2) - 1
     alpha, sigma = (v.item() for v in prior.alpha_sigma(torch.tensor([0.5005], dtype=DOUBLE)))
     assert max(0, share - (1 - share) * sigma**2 / alpha**2) == pytest.approx(expected, abs=2e-4)
-    for i in range(900):
-        x = x - esd.gradient(kit.view_of(prior, x, text="0", bare="0", negative="0"), quiet(i))
+    for i in range(150):
+        x = x - 3 * esd.gradient(kit.view_of(prior, x, text="0", bare="0", negative="0"), quiet(i))
     assert x.var(0, unbiased=False).mean().item() == pytest.approx(expected, abs=5e-3)
     assert torch.allclose(x.mean(0), torch.full_like(x[0], 0.3), rtol=0, atol=1e-3)  # for every lambda
 
@@ -298,13 +293,3 @@ def test_a_personalised_prior_pulls_from_what_it_was(kit):
     alpha, sigma = (v.item() for v in prior.alpha_sigma(torch.tensor([0.5005], dtype=DOUBLE)))
     expected = -sigma * alpha / (alpha**2 * 0.25 + sigma**2)
     assert torch.allclose(pgsd.gradient(view, fine()), torch.full_like(view.x, expected), rtol=0, atol=1e-7)
-
-
-@pytest.mark.parametrize("formula, expected", [(VSD, 3), (ESD, 4), (RandomCFG, 4), (PGSD, 2)])
-def test_network_evaluations(kit, formula, expected):
-    """Per view and step, as the master table counts them: without the student's own training."""
-    prior = personalised(three(), three())
-    guidance, view = formula(prior), seen(kit, prior)
-    guidance.gradient(view, now := fine())
-    guidance.learn(now)
-    assert prior.evaluations == expected * len(view.x) and prior.original.evaluations == 0
