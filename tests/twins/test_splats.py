@@ -21,7 +21,7 @@ BACKENDS = [
     pytest.param(CONTRACT, "cpu", torch.float64, 1e-12, id="gsplat-contract64"),
     pytest.param(splat_torch, "cuda", torch.float64, 1e-9, id="torch64-cuda", marks=CUDA),
     pytest.param(splat_torch, "cuda", torch.float32, 1e-4, id="torch-cuda", marks=CUDA),
-    pytest.param(splat_gsplat, "cuda", torch.float32, 2e-3, id="gsplat", marks=GSPLAT),  # its backward: see its docstring
+    pytest.param(splat_gsplat, "cuda", torch.float32, 2e-3, id="gsplat", marks=GSPLAT),  # its backward: see there
 ]
 
 
@@ -150,7 +150,7 @@ def test_backends_agree_in_values_and_gradients(case, module, device, dtype, tol
         assert found[name].shape == value.shape and found[name].dtype == dtype
         scale = value.abs().max().item() if value.numel() else 0.0
         worst = (found[name].double().cpu() - value).abs().max().item() if value.numel() else 0.0
-        assert worst <= tolerance * scale, name
+        assert worst <= scale * (min(tolerance, 1e-4) if name in ("image", "alpha") else tolerance), name
 
 
 def test_cases_reach_what_they_are_for():
