@@ -1,5 +1,6 @@
 """A run's folder on disk: its name, its lock, its status. Works before torch is imported."""
 
+import hashlib
 import json
 import os
 import re
@@ -104,12 +105,16 @@ class Folder:
         files.sweep(self.path)
         if resume:
             check_untouched(self.path, self.config)
-        elif not stored.is_file() or self._begun_with(stored) != self.config.hash:
+        elif not stored.is_file() or not self._same(stored):
             self._begin(stored)
 
-    def _begun_with(self, stored: Path) -> str:
-        """The hash this run began with; a status.json that cannot be read leaves config.yaml to say."""
-        return self.status().get("config") or load(str(stored)).hash
+    def _same(self, stored: Path) -> bool:
+        """Whether this is the run that began here: by its hash, or, since a newer version may know more settings, by its file. A
+        status.json that cannot be read leaves config.yaml to say."""
+        begun = self.status().get("config")
+        if begun == self.config.hash:
+            return True
+        return (begun is None or untouched(self.path)) and load(str(stored)).hash == self.config.hash
 
     def _begin(self, stored: Path) -> None:
         kept = [p for p in (self.path / "checkpoints").glob("step_*") if not p.name.startswith("step_0000000")]
@@ -122,7 +127,7 @@ class Folder:
         shutil.rmtree(self.path / "checkpoints", ignore_errors=True)  # at step 0 there is nothing to lose
         files.write_text(stored, self.config.text())
         files.write_text(self.path / "command.txt", shlex.join(sys.argv) + "\n")
-        self.report("running", 0, "preparing")
+        self.report("running", 0, "preparing", file=_digest(stored))
 
     def status(self) -> dict:
         """What status.json says; empty where there is none."""
@@ -140,6 +145,7 @@ class Folder:
             "started": started,
             "updated": time.time(),
             "config": self.config.hash,
+            **({"file": old["file"]} if "file" in old else {}),
         }
         files.write_json(self.path / "status.json", {**status, "version": __version__, **more})
 
@@ -185,12 +191,21 @@ def read_status(path: Path) -> dict:
 
 def check_untouched(path: Path, config: Config) -> None:
     """A run continues with the configuration that it began with."""
-    if read_status(path).get("config", config.hash) != config.hash:
+    if read_status(path).get("config", config.hash) != config.hash and not untouched(path):
         raise Mistake(
             "config.yaml is not the one this run began with",
             where=str(path / "config.yaml"),
             fix="put it back, or start anew with out=ANOTHER",
         )
+
+
+def untouched(path: Path) -> bool:
+    """Whether config.yaml is, byte for byte, what the run began with."""
+    return read_status(path).get("file") == _digest(path / "config.yaml")
+
+
+def _digest(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()[:16]
 
 
 def _step_of(line: str) -> int | float:

@@ -24,7 +24,7 @@ import dream3d
 from dream3d import build, checkpoint, cli, config, files
 from dream3d.api import execute, generate, load
 from dream3d.errors import Mistake
-from dream3d.folder import Folder
+from dream3d.folder import Folder, check_untouched
 from dream3d.run import PACKAGES, Interrupted, Run
 
 ROOT = Path(dream3d.__file__).parent.parent
@@ -413,3 +413,19 @@ def test_kill_and_terminate_a_real_process(tmp_path):
     assert start(tmp_path / "a", steps).wait(120) == 0
     execute(quick(tmp_path / "b", TWO, steps=steps), quiet=True)
     assert digest(tmp_path / "a") == digest(tmp_path / "b")
+
+
+def test_a_run_of_an_older_version_continues_when_settings_were_added(tmp_path, monkeypatch):
+    """The hash counts every setting; the file is what the run began with."""
+    words = ["prompt=a red ball", "steps=2", f"out={tmp_path / 'run'}"]
+    found = config.load("sds-gaussian", words)
+    Folder(tmp_path / "run", found).close()
+    status = json.loads((tmp_path / "run" / "status.json").read_text())
+    (tmp_path / "run" / "status.json").write_text(json.dumps({**status, "config": "of a time with fewer settings", "step": 1}))
+    Folder(tmp_path / "run", found).close()
+    check_untouched(tmp_path / "run", found)
+    with pytest.raises(Mistake, match="another configuration"):
+        Folder(tmp_path / "run", config.load("sds-gaussian", [*words, "seed=3"]))
+    (tmp_path / "run" / "config.yaml").write_text(found.text() + "# touched\n")
+    with pytest.raises(Mistake, match="not the one"):
+        check_untouched(tmp_path / "run", found)

@@ -24,7 +24,7 @@ from dream3d.types import Cameras
 INSTANCES = 32
 STEP = 2  # every second view of the ring: the 12 from which shape and recognition are judged
 POINTS = 4000  # of a visible surface
-HALF = 0.5  # of an object that has to show before it has to be recognised
+SHOWN = 2 / 3  # of an object that has to show before it has to be recognised: what is half hidden nobody can name
 
 
 @dataclass(frozen=True)
@@ -67,9 +67,9 @@ class Truth:
         return Match(best % len(self.soups), best // len(self.soups), iou.max().item())
 
     def required(self, match: Match) -> list[list[int]]:
-        """For each of the 12 views, the things (indices into wish.things) of which the matching instance shows at least half."""
+        """For each of the 12 views, the things (indices into wish.things) of which the matching instance shows at least two thirds."""
         visible = self.visible[match.instance].roll(-match.turn, 0)[::STEP]
-        return [[i for i, share in enumerate(row) if share >= HALF] for row in visible.tolist()]
+        return [[i for i, share in enumerate(row) if share >= SHOWN] for row in visible.tolist()]
 
     def ring(self, match: Match) -> Ring:
         """The matching instance, turned as the subject is."""
