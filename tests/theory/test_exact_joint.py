@@ -141,11 +141,18 @@ def test_a_grid_holds_the_given_view_and_three_beside_it():
     assert (views[0] - views[1]).abs().mean() > 2e-2
 
 
+def test_every_picture_of_a_group_of_grids_has_its_own_background():
+    prior, colour = tiny(buffers="grid", size=16, views=2), torch.rand(2, 3)
+    pictures = prior.pictures(prior.text(["a red car"]), around(2, views=2), colour)
+    corners = pictures[:, :, :, [0, 0, 15, 15], [0, 15, 0, 15]]
+    torch.testing.assert_close(corners, (2 * colour - 1)[None, :, :, None].expand_as(corners))
+
+
 def test_without_cameras_a_group_stands_anywhere():
     """The answer is that of the mixture over eight starts of the ring."""
     prior, t, text = tiny(views=2), torch.full((2,), 0.8, dtype=DOUBLE), rows(tiny(), "a red car", 2)
     mixture, pictures = by_hand(prior, "a red car", None, torch.ones(2, 3))
-    assert len(pictures) == 8 * 3
+    assert len(pictures) == 8 * 3 and len(pictures.flatten(1).unique(dim=0)) == 8 * 3
     z = draw(2, 3, 8, 8)
     expected = mixture.eps(z.flatten(0, 1)[None], t[:1], mixture.text([""]))[0]
     torch.testing.assert_close(prior.eps(z, t, text), expected.view_as(z), rtol=0, atol=1e-9)
