@@ -429,3 +429,11 @@ def test_the_nearest_names():
     assert nearest("promt", ["prompt", "prior", "export"]) == ["prompt"] and nearest("zebra", ["car", "duck"]) == []
     assert choices("zebra", ["duck", "car"]) == "duck, car"
     assert choices("zebra", [f"name{i}" for i in range(99)], width=30) == "name0, name1, name2, ..."
+
+
+def test_a_missing_package_leaves_nothing_behind(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    for name in ("dream3d.api", "dream3d.run"):
+        monkeypatch.setitem(sys.modules, name, None)
+    assert cli.main(["--config", "sds-gaussian", "prompt=a red car"]) == 2
+    assert "package is missing" in capsys.readouterr().err and not list(tmp_path.iterdir())

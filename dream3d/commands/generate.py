@@ -99,8 +99,12 @@ def start(found, *, quiet: bool, path: Path | None = None) -> int:
         if hasattr(signal, name):
             signal.signal(getattr(signal, name), at_once)
 
-    from dream3d.api import execute
-    from dream3d.run import Interrupted
+    try:
+        from dream3d.api import execute
+        from dream3d.run import Interrupted
+    except ImportError:  # a package is missing: nothing has begun
+        folder.discard()
+        raise
 
     try:
         result = execute(folder, quiet=quiet)
