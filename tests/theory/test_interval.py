@@ -11,6 +11,7 @@ from dream3d.guidance.sds import SDS
 from dream3d.guidance.tsm import TSM
 
 from dream3d.diffusion import predict, weight
+from dream3d.priors.exact import Exact
 from dream3d.priors.mixture import Mixture
 from dream3d.schedule import Ramp, Times
 from dream3d.types import Condition, View
@@ -79,6 +80,20 @@ def test_tsm_with_gamma_0_is_csm(kit, form):
     a = make(TSM, prior, gamma=0.0).gradient(view, kit.step())
     b = make(CSM, prior).gradient(view, kit.step())
     assert torch.allclose(a, b, rtol=0, atol=1e-9) and a.abs().max() > 1e-2
+
+
+def test_the_same_on_renders(kit):
+    """Between the three on the exact prior, in single precision."""
+    prior = Exact(size=8, instances=1, renders=5, others=5)
+    x = draw(2, 3, 8, 8, seed=1).float()
+    view = kit.view_of(prior, x, text="a red car", empty="", negative="")
+    for a, b in (
+        (make(TSM, prior, gamma=1.0), make(ISM, prior)),
+        (make(TSM, prior, gamma=0.0), make(CSM, prior)),
+        (make(ISM, prior, delta_t=1e-4), make(CSM, prior, delta_t=1e-4)),
+    ):
+        one, two = a.gradient(view, kit.step()), b.gradient(view, kit.step())
+        assert torch.allclose(one, two, rtol=1e-4, atol=1e-5) and one.abs().max() > 0.05 and one.dtype == torch.float32
 
 
 @FORMS
