@@ -1,0 +1,21 @@
+"""Answers to several rows of text at one noise level, for formulas that combine them in other ways than classifier-free guidance."""
+
+from jaxtyping import Float
+from torch import Tensor
+
+from dream3d.diffusion import perp_neg, predict
+from dream3d.interfaces import Prior
+from dream3d.types import View
+
+
+def answers(
+    prior: Prior, z: Float[Tensor, "B C h w"], t: Float[Tensor, " B"], view: View, *rows: str
+) -> tuple[Float[Tensor, "B C h w"], ...]:
+    """The prior's eps for each row, in one batched call. Where the prompt has Perp-Neg rows, the first row's answer is the one that
+    they leave of it relative to the second: guidance between the two is then Perp-Neg at that scale."""
+    perp = view.text.perp
+    found = predict(prior, z, t, view, *rows, *perp)
+    cond, uncond, *others = found[: len(rows)]
+    if perp:
+        cond = perp_neg(cond, uncond, list(found[len(rows) :]), list(perp.values()), 1.0)
+    return cond, uncond, *others
