@@ -24,7 +24,7 @@ FOLDERS = {"guidance": "Guidance", "renderers": "Representation", "priors": "Pri
 MODULES = ("cameras", "background", "optim")  # one module each; a name is one of its classes, in lower case
 KINDS = {"renderers": "renderer", "priors": "prior", "systems": "system", "optim": "optimizer"}  # one thing of a catalogue
 MISSING = object()
-SAID = ("vocabulary", "memory", "weights")  # what a class may say of itself
+SAID = ("vocabulary", "memory", "weights", "edits")  # what a class may say of itself
 _NAMES = {**vars(typing), **{k: v for k, v in vars(schedule).items() if not k.startswith("_")}}
 plugins: dict[tuple[str, str], str] = {}  # (catalogue, name) -> dotted module, from --plugin only
 
@@ -40,6 +40,7 @@ class Signature:
     vocabulary: str | None = None
     memory: str | None = None
     weights: str | None = None
+    edits: bool | None = None
 
 
 def place(folder: str) -> Path:
@@ -169,9 +170,10 @@ def _value(node: ast.expr | None) -> Any:
                       fix="types and defaults use only typing and dream3d.schedule") from None  # fmt: skip
 
 
-def _said(node: ast.ClassDef, name: str) -> str | None:
+def _said(node: ast.ClassDef, name: str) -> str | bool | None:
     """What a class says of itself in `name: ClassVar[str] = "..."`: `vocabulary`, the torch-free module that checks the prompts of a
-    prior that has one; `memory`, the bytes it takes (dream3d.estimate); `weights`, the model in assets/ that a prior loads."""
+    prior that has one; `memory`, the bytes it takes (dream3d.estimate); `weights`, the model in assets/ that a prior loads; `edits`, that a
+    guidance changes a scene it has to be told of."""
     for item in node.body:
         if isinstance(item, ast.AnnAssign) and ast.unparse(item.target) == name and item.value is not None:
             return ast.literal_eval(item.value)
@@ -278,7 +280,7 @@ def _terms(settings: dict, prior) -> list:
         guidance = make("guidance", entry, prior)
         prompts = entry.get("prompt") or settings["prompt"]
         prompts, regions = prompts if isinstance(prompts, list) else [prompts], options.regions(entry.get("regions"))
-        text = Prompt(prior, prompts, settings["negative"], words, regions)
+        text = Prompt(prior, prompts, settings["negative"], words, regions, entry.get("source"))
         known = {k: v for k, v in term_parameters().items() if k not in options.TEXTS}
         terms.append(Term(guidance, text, **{k: typed(entry[k], kind, k) for k, (kind, _) in known.items()}))
     return terms

@@ -150,11 +150,13 @@ def _plugin(path: str, settings: Any, where: Where) -> dict[str, Any]:
     catalogue, default = PLUGINS[path.split(".")[0]], DEFAULTS[path.split(".")[0]]["type"]
     name = _typed(settings.get("type", default), str, f"{path}.type", where, default)
     try:
-        known = build.signature(catalogue, name).parameters
+        found = build.signature(catalogue, name)
     except Mistake as mistake:
         raise mistake.completed(where=where(f"{path}.type")) from None
-    if catalogue == "guidance":
-        known = {**known, **build.term_parameters()}
+    known = {**found.parameters, **(build.term_parameters() if catalogue == "guidance" else {})}
+    if found.edits and not settings.get("source"):
+        raise Mistake(f"{path}: {name} edits a scene, and is not told what that shows now", where=where(path),
+                      near=f'{path}.source="a red car"', fix=f"prompt says what it shall show, {path}.source what it shows")  # fmt: skip
     filled = _settings(path, {k: v for k, v in settings.items() if k != "type"}, known, where)
     told = {k: v for k, v in filled.items() if k not in VERBATIM or v is not None}  # a written null is a word
     return {"type": name, **told}

@@ -123,11 +123,13 @@ class Representation(nn.Module, ABC):
 @dataclass(eq=False)
 class Guidance(ABC):
     """One score-distillation formula. `needs` is checked against the prior's capabilities before any work; `space` "pixel"
-    hands `gradient` the image itself (as B C H W in [0, 1]) instead of the prior's x."""
+    hands `gradient` the image itself (as B C H W in [0, 1]) instead of the prior's x. A formula that `edits` is shown the scene as
+    its stage found it (View.source), and its term must say what that shows (row "source")."""
 
     prior: Prior
     needs: ClassVar[frozenset[str]] = frozenset()
     space: ClassVar[str] = "latent"
+    edits: ClassVar[bool] = False
 
     @abstractmethod
     def gradient(self, view: View, now: Step) -> Float[Tensor, "B C h w"]:
@@ -171,6 +173,10 @@ class System(ABC):
     optimizer: Any  # dream3d.optim.Adam or its like: step, remap, skipped, streak, state, restore
     steps: int
     seed: int
+
+    def draw(self, cameras: Cameras, now: Step) -> Render:
+        """What the terms see of the scene, before the background."""
+        return self.scene.render(cameras, now)
 
     @abstractmethod
     def step(self, index: int) -> Log:

@@ -19,7 +19,7 @@ def strip(system, index: int) -> Float[Tensor, "h w 3"]:
     now = Step(index, system.steps, system.seed, fixed.rng)  # the same cameras and noise in every strip
     cameras = system.cameras(now).to(device_of(system.scene))
     with torch.no_grad():
-        render = system.background(system.scene.render(cameras, now), cameras, now)
+        render = system.background(system.draw(cameras, now), cameras, now)
     seen, term = render.cut(), system.terms[0]
     term.pull(seen, cameras, now)
     columns = [render.rgb, _wanted(term, render, cameras, now)]

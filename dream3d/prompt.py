@@ -13,12 +13,15 @@ from dream3d.types import Cameras, Condition
 class Prompt:
     """Rows "text" (view-dependent), "bare", "empty", "negative" and the view words. Subject i is given prompt i modulo their
     number: particles share one prompt, several prompts take turns. `regions` are prompts for parts of the picture, the
-    same for every subject: rows "region/k", view-dependent as "text" is."""
+    same for every subject: rows "region/k", view-dependent as "text" is. So is "source", what a scene to be edited shows now."""
 
-    def __init__(self, prior: Prior, prompts: list[str], negative: str, words: Words, regions: list[str] | None = None):
+    def __init__(self, prior: Prior, prompts: list[str], negative: str, words: Words, regions: list[str] | None = None,
+                 source: str | None = None):  # fmt: skip
         regions = regions or []
-        self.words, self.prompts, self.regions = words, len(prompts), len(regions)
-        texts = [[p, *(f"{p}, {word} view" for word in VIEW_WORDS)] for p in [*prompts, *regions]]
+        self.words, self.prompts = words, len(prompts)
+        self.further = [*(f"region/{k}" for k in range(len(regions))), *(["source"] if source else [])]
+        told = [*prompts, *regions, *([source] if source else [])]
+        texts = [[p, *(f"{p}, {word} view" for word in VIEW_WORDS)] for p in told]
         self.strings = [*(t for row in texts for t in row), negative, ""]
         self.embedding = prior.text(self.strings)
         self.stride = 1 + len(VIEW_WORDS)
@@ -30,7 +33,7 @@ class Prompt:
         view = view_index(cameras, front=self.words.front, overhead=self.words.overhead).cpu()
         told = 1 + view if self.words.views else torch.zeros_like(view)
         picks = {"text": bare + told, "bare": bare}
-        picks |= {f"region/{k}": (self.prompts + k) * self.stride + told for k in range(self.regions)}
+        picks |= {row: (self.prompts + k) * self.stride + told for k, row in enumerate(self.further)}
         picks |= {"negative": self._constant(n, -2), "empty": self._constant(n, -1)}
         picks |= {word: bare + 1 + i for i, word in enumerate(VIEW_WORDS)}
         return Condition(

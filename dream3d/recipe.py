@@ -9,7 +9,7 @@ import yaml
 from dream3d.errors import Mistake
 from dream3d.hints import SUFFIXES, refuse_foreign, yaml_fix
 
-VERBATIM = ("prompt", "regions", "negative", "out")  # never parsed as YAML
+VERBATIM = ("prompt", "regions", "source", "negative", "out")  # never parsed as YAML
 LIMITS = {"bytes": 1 << 20, "nodes": 20_000, "depth": 32}  # of a file
 Where = Callable[[str], str]  # a path in a configuration to where it was written
 

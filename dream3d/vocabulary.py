@@ -44,4 +44,5 @@ def _prompts(stage: dict[str, Any]) -> list[tuple[str, str]]:
         own = f"guidance.{i}" if isinstance(stage["guidance"], list) else "guidance"
         found += [(f"{own}.prompt", term["prompt"])] if term.get("prompt") else []
         found += [(f"{own}.regions", text) for text in options.regions(term.get("regions"))]
+        found += [(f"{own}.source", term["source"])] if term.get("source") else []
     return found

@@ -4,6 +4,9 @@ Renders of the scene are cut from their graph; every term adds to the gradients 
 the total is clipped pixel by pixel and sent through the renderer. Left of the waist live priors and formulas, right of it parameters.
 """
 
+import copy
+import dataclasses
+
 from dream3d.cameras import Sampler
 from dream3d.clock import Clock
 from dream3d.interfaces import Log, Representation, System, device_of
@@ -11,7 +14,7 @@ from dream3d.optim import Adam, clip_pixels, clipped_share
 from dream3d.penalties import Penalties
 from dream3d.schedule import at
 from dream3d.term import Term
-from dream3d.types import Step
+from dream3d.types import Cameras, Render, Step
 
 
 class TextTo3D(System):
@@ -25,12 +28,13 @@ class TextTo3D(System):
         self.scene, self.terms, self.cameras, self.background = scene, terms, cameras, background
         self.optimizer, self.penalties, self.clip = optimizer, penalties, clip
         self.steps, self.seed, self.salt = steps, seed, salt
+        self.source: Representation | None = None  # where a formula edits: the scene as this stage found it
 
     def step(self, index: int) -> Log:
         clock, evaluations = Clock(), self._evaluations()
         now = Step.make(index, self.steps, self.seed, salt=self.salt)  # where we are; all randomness
         cameras = self.cameras(now).to(device_of(self.scene))  # B views: whence, of what, for which term
-        render = self.background(self.scene.render(cameras, now), cameras, now)  # every buffer, composited
+        render = self.background(self.draw(cameras, now), cameras, now)  # every buffer, composited
         clock.lap("renderer")
 
         seen = render.cut()  # the waist: the same buffers as leaves
@@ -52,6 +56,14 @@ class TextTo3D(System):
         scalars = {**self._scalars(raw, limit), "evaluations": self._evaluations() - evaluations}
         return Log(scalars, clock.seconds, skipped=not moved)
 
+    def draw(self, cameras: Cameras, now: Step) -> Render:
+        """The scene, and beside it the unedited one where a formula compares the two."""
+        if not any(term.guidance.edits for term in self.terms):
+            return self.scene.render(cameras, now)
+        if self.source is None:  # not in the constructor: a stage starts from what the one before hands over
+            self.source = copy.deepcopy(self.scene).requires_grad_(False)
+        return dataclasses.replace(self.scene.render(cameras, now), source=self.source.render(cameras, now).detach())
+
     def _evaluations(self) -> float:
         """Network evaluations so far; terms may share a prior."""
         return float(sum(prior.evaluations for prior in {term.guidance.prior for term in self.terms}))
@@ -63,10 +75,14 @@ class TextTo3D(System):
 
     def state(self) -> dict:
         terms = {str(i): term.state() for i, term in enumerate(self.terms)}
-        return {"scene": self.scene.state(), "optimizer": self.optimizer.state(), "terms": terms}
+        source = {} if self.source is None else {"source": self.source.state()}
+        return {"scene": self.scene.state(), "optimizer": self.optimizer.state(), "terms": terms, **source}
 
     def restore(self, state: dict) -> None:
         self.scene.restore(state["scene"])
         self.optimizer.restore(state["optimizer"])
+        if "source" in state:
+            self.source = copy.deepcopy(self.scene).requires_grad_(False)
+            self.source.restore(state["source"])
         for i, term in enumerate(self.terms):
             term.restore(state.get("terms", {}).get(str(i), {}))

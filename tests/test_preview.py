@@ -50,7 +50,7 @@ def strip(towards) -> torch.Tensor:
     scene = torch.nn.Module()
     scene.render = render
     system = SimpleNamespace(
-        steps=10, seed=0, terms=[term], cameras=lambda now: ring(2, size=SIZE), background=Solid(), scene=scene,
+        steps=10, seed=0, terms=[term], cameras=lambda now: ring(2, size=SIZE), background=Solid(), scene=scene, draw=render,
     )  # fmt: skip
     return preview.strip(system, 5)
 
