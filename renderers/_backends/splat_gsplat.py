@@ -35,8 +35,8 @@ def trouble() -> str:
         return why
     try:
         compiled = importlib.import_module("gsplat.cuda._backend")._C
-    except (ImportError, OSError, RuntimeError) as error:
-        return f"gsplat's kernels do not build: {str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__}"
+    except Exception as error:  # whatever a compiler or another package does
+        return f"gsplat's kernels do not build: {(str(error).strip() or type(error).__name__).splitlines()[0]}"
     return "" if compiled is not None else "gsplat finds no nvcc to build its kernels; install the CUDA toolkit"
 
 

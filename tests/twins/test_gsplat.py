@@ -1,5 +1,6 @@
 """What is the gsplat backend's own: how it asks gsplat, and when it is chosen. Values and gradients of all backends: test_splats."""
 
+import subprocess
 import sys
 from importlib import metadata
 from types import SimpleNamespace
@@ -88,6 +89,15 @@ def _never():
     raise AssertionError("gsplat is looked at only where it would be chosen")
 
 
+def _unbuilt(name):
+    raise RuntimeError("ninja failed\nline 2 of many")
+
+
+def test_the_choice_needs_no_torch():
+    code = "import sys, dream3d.renderers._backends.choice as c; c.absent(); print('torch' in sys.modules, 'gsplat' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout.split() == ["False", "False"]
+
+
 def test_the_choice_says_why():
     assert kernel("cpu", True, trouble=_never) == ("numba", "float32 on the CPU")
     assert kernel("cpu", False, trouble=_never) == kernel("cuda", False, trouble=_never) == ("torch", "not float32")
@@ -147,6 +157,9 @@ def test_why_gsplat_cannot_be_used(monkeypatch):
     backend = "gsplat.cuda._backend"
     monkeypatch.setitem(sys.modules, backend, None)
     assert "do not build" in trouble() and backend in trouble()
+    with monkeypatch.context() as patched:
+        patched.setattr(splat_gsplat.importlib, "import_module", _unbuilt)
+        assert trouble() == "gsplat's kernels do not build: ninja failed"
     monkeypatch.setitem(sys.modules, backend, SimpleNamespace(_C=None))
     assert "nvcc" in trouble()
     monkeypatch.setitem(sys.modules, backend, SimpleNamespace(_C=object()))
