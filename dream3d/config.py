@@ -14,7 +14,7 @@ import yaml
 
 from dream3d import __version__, build, check
 from dream3d.check import CLIPPED, DEFAULTS, PER_RUN, PLAIN, PLUGINS, merge, plain  # noqa: F401
-from dream3d.errors import Mistake, nearest
+from dream3d.errors import Mistake, choices, nearest
 from dream3d.recipe import VERBATIM, holds, override, put, read
 from dream3d.references import resolve
 from dream3d.typed import short
@@ -90,7 +90,7 @@ def _not_found(name: str, where: str) -> Mistake:
         problem = f"{name!r} is not a file that can be read"
     elif " " in name.strip():
         near = near or f'--config sds-gaussian.yaml prompt="{name}"'
-    near = near or ", ".join(nearest(path.stem, recipes) or recipes)
+    near = near or choices(path.stem or "sds-gaussian", recipes)
     return Mistake(problem, where=where, near=near, fix="name a YAML file, or a recipe that python launch.py list configs shows")
 
 

@@ -55,6 +55,8 @@ def _mistake(errors: list[dict], value: Any, path: str, where: str) -> Mistake:
     inner = [part for part in first["loc"] if isinstance(part, int) or isinstance(value, dict) and part in value]
     expected = " or ".join(dict.fromkeys(_expected(error) for error in closest))
     came = first["input"] if inner else value
+    if isinstance(came, float) and not math.isfinite(came):
+        expected = "a finite number"
     near = _literal(first, came) or _integer(first, came)
     full = ".".join(map(str, [path, *inner]))
     return Mistake(f"{full}: expected {expected}, but it is {short(came)}", where=where, near=near)

@@ -56,7 +56,7 @@ def test_a_damaged_entry_is_refused(text):
 
 
 GAUSSIANS = {"2308.04079", "2309.16653", "2409.06765", "2311.16493", "2404.06109", "2404.09591"}
-EXACT, ADAM, SDS = {"2206.00364", "2112.10752"}, {"1412.6980"}, {"2209.14988"}
+EXACT, ADAM, SDS = {"2206.00364", "2112.10752"}, {"1412.6980"}, {"2209.14988", "2305.08891"}
 
 
 def test_exactly_the_parts_used_are_cited(capsys):

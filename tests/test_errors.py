@@ -59,7 +59,7 @@ CASES = {
     "stage that is not there": over("stages.0.share=1", "expected a list of overrides", "fix: stages: [{share: 1"),
     "merge key": file("prompt: a car\n<<: {a: b}\n", "unknown key '<<'", "at: c.yaml:2", "fix: YAML's merge keys", "extends"),
     "guidance": over("guidance.type=sdss", "no guidance 'sdss'", "at: command line: guidance.type=sdss", "try: sds"),
-    "prior": over("prior=stable-diffusion", "no prior 'stable-diffusion'", "try: exact, mixture"),
+    "prior": over("prior=stable-diffusion", "no prior 'stable-diffusion'", "try: exact"),
     "renderer": over("renderer.type=gausians", "no renderer 'gausians'", "try: gaussians"),
     "cameras": over("cameras=orbt", "no cameras 'orbt'", "try: orbit"),
     "background": over("background=rndom", "no background 'rndom'", "try: random"),
@@ -67,7 +67,7 @@ CASES = {
     "system": over("system=images", "no system 'images'", "try: text_to_3d"),
     "path as a type": over("prior.type=../exact", "no prior '../exact'", "try: exact"),
     "buffer": over("guidance.sees=nrmal", "no buffer 'nrmal'", "try: normal"),
-    "w": over("guidance.w=sdss", "expected sds, uniform or fantasia3d", "but it is 'sdss'", "try: sds"),
+    "w": over("guidance.w=sdss", "expected sds, uniform, fantasia3d or x0", "but it is 'sdss'", "try: sds"),
     "device": over("device=gpu", "no device 'gpu'", "try: auto, cpu, cuda"),
     # --- types and bounds
     "int from text": over("steps=abc", "steps: expected a whole number, but it is 'abc'", "try: steps=600"),
