@@ -398,7 +398,7 @@ SETTINGS = {  # from Python
     "surrogate": ({"prompt": "a \ud800"}, "bytes that are not UTF-8"),
     "no prompt": ({"prompt": None}, "prompt: expected text, but it is empty (null)", "at: argument 'prompt'"),
     "object": ({"steps": object()}, "steps: expected a whole number", "try: steps=600"),
-    "not a number": ({"cameras.elevation": (0, float("nan"))}, "cameras.elevation: expected a finite number"),
+    "not a number": ({"cameras.elevation": (0, float("nan"))}, "cameras.elevation.1: expected a finite number"),
     "true": ({"export": {"faces": True}}, "export.faces: expected"),
 }  # fmt: skip
 
