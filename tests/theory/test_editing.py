@@ -146,7 +146,7 @@ def test_the_true_posterior(prior):
 def test_what_is_missing_is_said(kit, prior):
     view = edited(kit, prior)
     for formula in (DDS, PDS):
-        with pytest.raises(Mistake, match="this renderer shows none"):
+        with pytest.raises(Mistake, match="was not shown here"):
             formula(prior).gradient(dataclasses.replace(view, source=None), step())
         rows = {name: row for name, row in view.text.rows.items() if name != "source"}
         with pytest.raises(Mistake, match='no text row "source"') as caught:
