@@ -13,13 +13,20 @@ from dream3d.types import Embedding, Render, View
 
 
 def source(view: View) -> Float[Tensor, "B C h w"]:
-    """x of the unedited scene. Raises Mistake where the renderer shows none or the prompt has no row for it."""
+    """x of the unedited scene. Raises Mistake where none is shown or the prompt has no row for it."""
     if view.source is None:
-        raise Mistake("editing compares with the unedited scene, and it was not shown here", where="View.source",
-                      fix="a system that keeps the scene as its stage found it, or a guidance that starts from nothing, such as sds")  # fmt: skip
+        raise Mistake(
+            "editing compares with the unedited scene, and it was not shown here",
+            where="View.source",
+            fix="a system that keeps the scene as its stage found it, or a guidance that starts from nothing: sds",
+        )
     if "source" not in view.text:
-        raise Mistake('editing needs a prompt of the unedited scene: there is no text row "source"', where="prompt",
-                      near=f"rows: {', '.join(view.text.rows)}", fix="say what the scene shows before the edit: guidance.source=...")  # fmt: skip
+        raise Mistake(
+            'editing needs a prompt of the unedited scene: there is no text row "source"',
+            where="prompt",
+            near=f"rows: {', '.join(view.text.rows)}",
+            fix="say what the scene shows before the edit: guidance.source=...",
+        )
     return view.source
 
 
