@@ -38,8 +38,7 @@ class Target(Guidance):
 
     def gradient(self, view: View, now: Step) -> Float[Tensor, "B C h w"]:
         t, scale = draw_t(self.t, view.cameras, now), at(self.scale, now)
-        with torch.no_grad():
-            x = self.prior.encode(view.x.movedim(1, -1)) if self.on == "image" else view.x
+        x = self.prior.encode(view.x.movedim(1, -1)) if self.on == "image" else view.x
 
         def eps(z: Tensor, t: Tensor) -> Tensor:
             return guided(self.prior, z, t, view, scale)
