@@ -50,6 +50,7 @@ class Entry:
     doc: str
     parameters: Parameters = field(default_factory=dict)
     facts: dict[str, Any] = field(default_factory=dict)  # of a model: its card
+    edits: bool = False
 
     @property
     def what(self) -> str:
@@ -148,7 +149,7 @@ def _class(kind: str, name: str) -> Entry:
     node = next(n for n in module.body if isinstance(n, ast.ClassDef) and n.name == found.name)
     texts = [] if kind in build.MODULES else [ast.get_docstring(module)]
     doc = "\n\n".join(text for text in (*texts, ast.get_docstring(node)) if text)
-    return Entry(kind, name, found.path, doc, found.parameters)
+    return Entry(kind, name, found.path, doc, found.parameters, edits=bool(found.edits))
 
 
 def _function(kind: str, name: str, module: str, function: str) -> Entry:

@@ -23,22 +23,22 @@ from dream3d.types import Step, View
 
 @dataclass(eq=False)
 class Target(Guidance):
-    """scale: classifier-free guidance; t: window of noise levels; k: steps of DDIM; on: whether x or the image is regressed; w: x0 1,
+    """scale: classifier-free guidance; t: window of noise levels; k: steps of DDIM; regress: x, or the image; w: x0 1,
     eps alpha / sigma (one step on x is then SDS with w = 1)."""
 
     _: KW_ONLY
     scale: Ramp = Ramp(7.5)
     t: Times = Times(Ramp(0.2, 0.05), Ramp(0.2, 0.05))
     k: Count = 5
-    on: Literal["x", "image"] = "x"
+    regress: Literal["x", "image"] = "x"
     w: Literal["x0", "eps"] = "x0"
 
     def __post_init__(self):
-        self.space = "pixel" if self.on == "image" else "latent"
+        self.space = "pixel" if self.regress == "image" else "latent"
 
     def gradient(self, view: View, now: Step) -> Float[Tensor, "B C h w"]:
         t, scale = draw_t(self.t, view.cameras, now), at(self.scale, now)
-        x = self.prior.encode(view.x.movedim(1, -1)) if self.on == "image" else view.x
+        x = self.prior.encode(view.x.movedim(1, -1)) if self.regress == "image" else view.x
 
         def eps(z: Tensor, t: Tensor) -> Tensor:
             return guided(self.prior, z, t, view, scale)
@@ -48,7 +48,7 @@ class Target(Guidance):
         z = walk(self.prior, z, levels, eps)
         target = x0_from_eps(self.prior, z, levels[-1], eps(z, levels[-1]))
         c = 1 / ratio(self.prior, t) if self.w == "eps" else torch.ones_like(t)
-        return per_view(c, view.x) * (view.x - (self._image(target, view.x) if self.on == "image" else target))
+        return per_view(c, view.x) * (view.x - (self._image(target, view.x) if self.regress == "image" else target))
 
     def _image(self, x0: Float[Tensor, "B C h w"], like: Float[Tensor, "B K H W"]) -> Float[Tensor, "B K H W"]:
         image = self.prior.decode(x0).movedim(-1, 1).clamp(0, 1)

@@ -61,7 +61,7 @@ WRONG = {
     "describe guidance": "list guidance", "describe optimizer": "list optim", "config shw": "show", "config diff a": "B",
     "config show nope": "there is no configuration", "completion bsh": "bash", "bench mainjob": "main-job",
     "bench main-job --rns 3": "--runs", "bench main-job --runs x": "invalid int value", "help lst": "list", "cite nope": "list",
-    "--config sds-gaussian list": "the command 'list' comes first", "--config sds-gaussian steps": "there is no command",
+    "--config sds-gaussian list": "the command 'list' comes first", "--config sds-gaussian steps": "'steps' has no value",
     "--config sds-gaussian --dry-run guidance.scael=3": "scale", "prompt=x": "--config", "doctor --jsn": "--json", "list -j": "--json",
     "config show": "missing: name\n", "--config sds-gaussian --dry": "--dry-run",
     "list --plugin no.such": "no.such", "--plugin x list": "comes first", "list --plugin": "--plugin needs a value",
@@ -130,7 +130,7 @@ def test_models_are_read_from_their_cards(tmp_path, monkeypatch, call, capsys):
     (assets / "small" / "card.json").write_text(json.dumps({"name": "small", "kind": "judge", "what": "It judges. Well."}))
     monkeypatch.setattr(build, "place", lambda folder: assets)
     out = call("list models")[1]
-    assert out.startswith("small  judge: It judges\n") and "Priors that need no weights: exact, mixture." in out
+    assert out.startswith("small  judge: It judges\n") and "Priors that need no weights: exact, " in out and "mixture" in out
     (assets / "small" / "card.json").write_text("{")
     code, _, err = call("list models")
     assert code == 2 and "card.json" in err
@@ -181,7 +181,7 @@ class Swirl(Guidance):
 ''')
     monkeypatch.chdir(tmp_path)
     assert cli.main(["list", "guidance", "--plugin", "swirl"]) == 0
-    assert "swirl  arXiv:2101.00001  Swirls\n" in capsys.readouterr().out
+    assert any(line.split() == ["swirl", "arXiv:2101.00001", "Swirls"] for line in capsys.readouterr().out.splitlines())
     assert cli.main(["describe", "swirl"]) == 0
     out = capsys.readouterr().out
     assert "one of left, right" in out and "Round and round." in out and "paper  arXiv:2101.00001" in out

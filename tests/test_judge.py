@@ -96,9 +96,9 @@ def test_the_weights_are_small_and_their_card_is_true(trained):
     card = judge.card()
     assert {"name", "kind", "what", "data", "steps", "hardware", "metrics", "licence", "command"} <= set(card)
     assert card["parameters"] == sum(p.numel() for p in trained.parameters())
-    again = train_judge.accuracy(trained, examples(512, train_judge.VALIDATION + 77))
-    for name, value in card["metrics"].items():  # other pictures: four standard errors of 512 are below 0.07
-        assert abs(again[name] - value) < 0.12 if name == "nothing" else abs(again[name] - value) < 0.07, (name, again)
+    again = train_judge.accuracy(trained, examples(1024, train_judge.VALIDATION + 77))
+    for name, value in card["metrics"].items():  # 256 other scenes: four standard errors are below 0.1
+        assert abs(again[name] - value) < 0.1, (name, again)
 
 
 def test_missing_or_foreign_weights_are_named(tmp_path):

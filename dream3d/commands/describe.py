@@ -140,7 +140,8 @@ def example(entry: Entry, recipes: list[str]) -> list[str]:
             given = VALUES.get(entry.name)
             return [*start, *([f"{entry.name}={given}"] if given else _first(entry.name, entry.parameters))]
         case _:
-            return [*start, f"{section}={entry.name}", *_first(section, entry.parameters)]
+            told = ['guidance.source="a blue car"'] if entry.edits else []  # what an edit begins with
+            return [*start, f"{section}={entry.name}", *told, *_first(section, entry.parameters)]
 
 
 def _first(section: str, known: Parameters) -> list[str]:

@@ -229,7 +229,7 @@ def test_on_the_image(kit):
     prior = Mixture.of(0.3 * draw(3, 3, 4, 4), 0.1)
     x = 0.3 * draw(2, 3, 4, 4, seed=1)
     a = target(prior, 3, 2.0, t=(0.1, 0.3)).gradient(kit.view_of(prior, x, text="1"), kit.step())
-    on = target(prior, 3, 2.0, t=(0.1, 0.3), on="image")
+    on = target(prior, 3, 2.0, t=(0.1, 0.3), regress="image")
     b = on.gradient(kit.view_of(prior, (x + 1) / 2, text="1"), kit.step())
     assert (x - a).abs().max() < 1 and torch.allclose(b, a / 2, rtol=0, atol=1e-6) and b.abs().max() > 0.01
     assert on.space == "pixel" and target(prior, 3).space == "latent"
@@ -238,7 +238,7 @@ def test_on_the_image(kit):
 def test_through_an_encoder(kit, toy_prior):
     """A term hands over the image, whatever its size, and gets the gradient on it, where the encoder's graph plays no part."""
     prior, picture, ones = toy_prior(), draw(3, 16, 16, 3, seed=1).float(), torch.ones(3, 16, 16, 1)
-    guidance, cameras = target(prior, 2, 2.0, on="image"), kit.seen_from(3, 16)
+    guidance, cameras = target(prior, 2, 2.0, regress="image"), kit.seen_from(3, 16)
     prompt, seen = Prompt(prior, ["a toy"], "", Words()), Render(picture, ones, ones).cut()
     prior.decode = lambda x: (x[:, :3].movedim(1, -1) + 1) / 2
     Term(guidance, prompt).pull(seen, cameras, kit.step())
