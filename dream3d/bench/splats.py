@@ -175,7 +175,7 @@ def measure(rounds: int, device: str = "cpu") -> dict:
 def main(words: list[str] | None = None) -> int:
     """Measure, print, write; `words` are the arguments (None: of this process)."""
     parser = Parser("bench splats", "Speed and memory of the splat kernels against their twins, as a table and as JSON.",
-                    ["bench splats", "bench splats --rounds 2 --threads 1 --out /tmp/splats.json"])  # fmt: skip
+                    ["bench splats", "bench splats --rounds 2 --threads 1 --out splats-1.json"])  # fmt: skip
     parser.add_argument("--out", type=Path, default=Path("splats.json"))
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument("--rounds", type=int, default=5)
