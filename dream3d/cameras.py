@@ -1,5 +1,6 @@
 """Where the scene is looked at from. Every class here is a `cameras.type`; angles in configurations are degrees."""
 
+import dataclasses
 import math
 from collections.abc import Callable
 
@@ -8,7 +9,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from dream3d.errors import Mistake
-from dream3d.schedule import Angle, Angles, Count, Distances, Elevation, Elevations, Lenses
+from dream3d.schedule import Angle, Angles, Count, Distances, Elevation, Elevations, Lens, Lenses, Positive
 from dream3d.types import Cameras, Step
 
 FOVY, DISTANCE = 40.0, 3.0  # the lens of the house: an object in [-0.75, 0.75]^3 fills about two thirds of the frame
@@ -115,6 +116,33 @@ class Orthogonal:
         fovy = 2 * torch.atan(one.height / (2 * one.intrinsics[:, 1, 1]))
         size, distance = (one.height, one.width), one.centre.norm(dim=1)
         return look_at(one.azimuth + turn, one.elevation, distance, fovy, size=size, views=self.views)
+
+
+class Reference:
+    """An orbit's `batch` views of role orbit, and one of role photo that always stands where a picture was taken: `azimuth`,
+    `elevation`, `distance` and `fovy` are its; the others share distance and lens, and see the object from `around` and `heights`."""
+
+    def __init__(
+        self,
+        size: int,
+        *,
+        batch: Count = 3,
+        azimuth: Angle = 0.0,
+        elevation: Elevation = 15.0,
+        distance: Positive = 3.0,
+        fovy: Lens = 40.0,
+        around: Angles = (-180.0, 180.0),
+        heights: Elevations = (-10.0, 75.0),
+        resolution: Count | None = None,
+    ):
+        lens = {"distance": (distance, distance), "fovy": (fovy, fovy), "resolution": resolution}
+        self.fixed = Orbit(size, batch=1, azimuth=(azimuth, azimuth), elevation=(elevation, elevation), **lens)
+        self.orbit = Orbit(size, batch=batch, azimuth=around, elevation=heights, **lens)
+
+    def __call__(self, now: Step) -> Cameras:
+        seen, photo = self.orbit(now), self.fixed(now)
+        both = {f: torch.cat([getattr(seen, f), getattr(photo, f)]) for f in ("to_world", "intrinsics", "azimuth", "elevation")}
+        return dataclasses.replace(seen, **both, role=("orbit",) * len(seen) + ("photo",))
 
 
 class Front:

@@ -36,9 +36,9 @@ class Prompt:
         picks |= {row: (self.prompts + k) * self.stride + told for k, row in enumerate(self.further)}
         picks |= {"negative": self._constant(n, -2), "empty": self._constant(n, -1)}
         picks |= {word: bare + 1 + i for i, word in enumerate(VIEW_WORDS)}
-        return Condition(
-            {name: self.embedding.at(index.to(self.embedding.tokens.device)) for name, index in picks.items()}
-        )
+        words = {name: tuple(self.strings[i] for i in index.tolist()) for name, index in picks.items()}
+        rows = {name: self.embedding.at(index.to(self.embedding.tokens.device)) for name, index in picks.items()}
+        return Condition(rows, words=words)
 
     def _constant(self, n: int, row: int) -> Int[Tensor, " n"]:
         return torch.full((n,), len(self.strings) + row)

@@ -50,6 +50,11 @@ def rgb_depth(part: Render, encode: Encode) -> Float[Tensor, "B C h w"]:
     return encode(torch.cat([part.rgb, _relative_depth(part)], -1))
 
 
+def rgb_alpha(part: Render, encode: Encode) -> Float[Tensor, "B 4 h w"]:
+    """Colour and mask, for comparisons with pictures that have one."""
+    return encode(torch.cat([part.rgb, part.alpha], -1))
+
+
 def grid(part: Render, encode: Encode) -> Float[Tensor, "B C h w"]:
     """Four views in a row become one 2 x 2 picture (BoostDream, arXiv:2401.16764): a quarter of the rows."""
     if len(part) % 4:
@@ -65,7 +70,7 @@ grid.views = 4  # a chunk may not tear them apart
 
 SEES: dict[str, Callable] = {
     "rgb": rgb, "normal": normal, "depth": depth, "features": features,
-    "normal+alpha": normal_alpha, "rgb+depth": rgb_depth, "grid": grid,
+    "normal+alpha": normal_alpha, "rgb+depth": rgb_depth, "rgb+alpha": rgb_alpha, "grid": grid,
 }  # fmt: skip
 
 

@@ -96,7 +96,7 @@ class Render:
 
     A representation returns rgb premultiplied over black; the background composites it. `labels` are weights per object
     including the background (sum 1); `features` are latent renders and not clamped; `source` is the unedited scene;
-    `extras` are named by each renderer and read by penalties and `refine`, never by a guidance.
+    `extras` are named by each renderer and read by penalties and `refine`, never by a guidance; "background" and "mask" by priors.
     """
 
     rgb: Float[Tensor, "B H W 3"]
@@ -135,8 +135,8 @@ class Render:
         return self.at(index), cameras.at(index)
 
     def at(self, index: Int[Tensor, " n"]) -> "Render":
-        """The rows `index` of every buffer. Of the extras only the background's colour, which priors read, comes along."""
-        extras = {name: self.extras[name][index] for name in ("background",) if name in self.extras}
+        """The rows `index` of every buffer. Of the extras only what priors read comes along: the background's colour, a mask."""
+        extras = {name: self.extras[name][index] for name in ("background", "mask") if name in self.extras}
         return dataclasses.replace(self.map(lambda buffer: buffer[index]), extras=extras)
 
     def gradients(self) -> dict[str, Tensor]:
@@ -184,10 +184,11 @@ class Embedding:
 @dataclass(frozen=True)
 class Condition:
     """Named rows of text, one row per view: "text" (view-dependent), "bare", "empty", "negative", "source", view words,
-    "region/k". `perp` holds Perp-Neg's weights per negative row where prompt processing made them."""
+    "region/k". `perp` holds Perp-Neg's weights per negative row where prompt processing made them, `words` what each row says."""
 
     rows: dict[str, Embedding]
     perp: dict[str, Float[Tensor, " B"]] = field(default_factory=dict)
+    words: dict[str, tuple[str, ...]] = field(default_factory=dict)
 
     def __getitem__(self, name: str) -> Embedding:
         if name not in self.rows:
@@ -198,7 +199,8 @@ class Condition:
         return name in self.rows
 
     def at(self, index: Int[Tensor, " n"]) -> "Condition":
-        return Condition({k: v.at(index) for k, v in self.rows.items()}, {k: v[index] for k, v in self.perp.items()})
+        words = {name: tuple(said[i] for i in index.tolist()) for name, said in self.words.items()}
+        return Condition({k: v.at(index) for k, v in self.rows.items()}, {k: v[index] for k, v in self.perp.items()}, words)
 
 
 @dataclass(frozen=True)
@@ -212,8 +214,7 @@ class View:
     source: Float[Tensor, "B C h w"] | None = None
 
     def at(self, index: Int[Tensor, " n"]) -> "View":
-        source = None if self.source is None else self.source[index]
-        return View(self.x[index], self.render.at(index), self.cameras.at(index), self.text.at(index), source)
+        return View(self.x[index], self.render.at(index), self.cameras.at(index), self.text.at(index), _rows(self.source, index))
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ import torch
 from scipy import stats
 
 from dream3d.background import Random, Solid
-from dream3d.cameras import VIEW_WORDS, Front, Orbit, Orthogonal, look_at, ring, view_index
+from dream3d.cameras import VIEW_WORDS, Front, Orbit, Orthogonal, Reference, look_at, ring, view_index
 from dream3d.errors import Mistake
 from dream3d.options import Words, regions
 from dream3d.prompt import Prompt
@@ -118,6 +118,21 @@ def test_the_source_scene_gets_the_same_background():
     both = dataclasses.replace(blank(2), source=blank(2))
     over = Random()(both, ring(2), Step.make(0, 1, 0))
     assert torch.equal(over.source.rgb, over.rgb)
+
+
+def test_a_reference_stands_still_among_views_of_another_role():
+    """Every view is a group of its own; the photo's is the last; the others are an orbit's."""
+    sampler = Reference(16, batch=3, azimuth=30.0, elevation=10.0, distance=2.0, fovy=50.0)
+    a, b = (sampler(Step.make(i, 10, 0)) for i in range(2))
+    assert len(a) == 4 and a.serving("photo").tolist() == [3] and a.serving("orbit").tolist() == [0, 1, 2]
+    expected = look_at(degrees(30), degrees(10), 2.0, math.radians(50), size=16)
+    for cameras in (a, b):
+        torch.testing.assert_close(cameras.to_world[3:], expected.to_world, atol=1e-5, rtol=0)
+        torch.testing.assert_close(cameras.intrinsics, expected.intrinsics.expand(4, 3, 3))
+        torch.testing.assert_close(torch.stack([cameras.azimuth[3], cameras.elevation[3]]), degrees(30, 10))
+    orbit = Orbit(16, batch=3, distance=(2.0, 2.0), fovy=(50.0, 50.0))(Step.make(0, 10, 0))
+    torch.testing.assert_close(a.to_world[:3], orbit.to_world)
+    assert not torch.equal(a.to_world[:3], b.to_world[:3]) and a.group.tolist() == [0, 1, 2, 3]
 
 
 def test_groups_stand_evenly_around_the_object():

@@ -110,6 +110,11 @@ def test_features_are_what_the_prior_sees():
     assert SEES["features"](render, channels_first)[0, :, 0].tolist() == [[0, 4], [1, 5], [2, 6], [3, 7]]
 
 
+def test_a_mask_is_a_channel_behind_the_colours():
+    render = Render(torch.full((1, 1, 2, 3), 0.25), torch.tensor([[[[0.5], [1.0]]]]), torch.ones(1, 1, 2, 1))
+    assert SEES["rgb+alpha"](render, channels_first)[0, :, 0].tolist() == [[0.25, 0.25]] * 3 + [[0.5, 1.0]]
+
+
 def test_shares_are_probabilities():
     """800 draws at 3 : 1; outside four standard deviations of 600 once in 16 000 seeds."""
     assert choose("depth", Step.make(0, 1, 0)) is depth

@@ -3,6 +3,8 @@
 The views of a group are one vector: rho_k of sum_v log N(z_v; alpha_v x_kv, V_v^2), V^2 = alpha^2 h^2 + sigma^2, and eps_v = sigma_v
 sum_k rho_k (z_v - alpha_v x_kv) / V_v^2. So one instance has to explain all views at once: what multi-view diffusion models were made
 for (MVDream, arXiv:2308.16512), with nothing trained. x may hold colour, colour and depth, or four views tiled to one picture.
+Where the render has a mask, x is known outside it, which is all that p(k | known) takes: rho_k of N(z; alpha x_k, V^2) inside and of
+N(known; x_k, h^2) outside, where eps is that of the known x. So the exact prior inpaints.
 """
 
 import dataclasses
@@ -10,6 +12,7 @@ import math
 from typing import ClassVar, Literal
 
 import torch
+import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
@@ -60,7 +63,8 @@ class ExactJoint(Prior):
             raise Mistake(f"a grid of two by two is not {size} pixels wide", where="prior.size", near=str(size + 1))
         self.instances, self.others, self.bandwidth, self.unknown = instances, others, bandwidth, unknown
         self.buffers, self.tiles = buffers, 2 if buffers == "grid" else 1
-        can = {"student": True, "camera": True, "views": views > 1, "depth": buffers == "rgb+depth"}
+        can = {"student": True, "camera": True, "views": views > 1, "depth": buffers == "rgb+depth",
+               "inpaint": buffers != "grid"}  # fmt: skip
         capabilities = frozenset(name for name, there in can.items() if there)
         self.spec = Spec(size, 4 if buffers == "rgb+depth" else 3, views=views, capabilities=capabilities)
         self.register_buffer("table", scaled_linear(), persistent=False)
@@ -94,16 +98,30 @@ class ExactJoint(Prior):
         colour = self.table.new_ones(len(x), 3).float()
         if render is not None and "background" in render.extras:
             colour = render.extras["background"].float()
-        each = ((rows, cameras and cameras.at(rows)) for rows in groups)
-        return torch.cat([self._answer(x[i], t[i], self.pictures(text.at(i), group, colour[i])) for i, group in each])
+        each = ((rows, cameras and cameras.at(rows), render and self._known(render.at(rows))) for rows in groups)
+        return torch.cat([self._answer(x[i], t[i], self.pictures(text.at(i), group, colour[i]), known) for i, group, known in each])
+
+    def _known(self, render: Render) -> tuple[Float[Tensor, "V 1 h w"], Float[Tensor, "V C h w"]] | None:
+        """Where x is not known (1) and what is known elsewhere, if the render has a mask."""
+        if "mask" not in render.extras or self.buffers == "grid":
+            return None
+        mask = F.interpolate(render.extras["mask"].movedim(-1, 1), (self.spec.size, self.spec.size), mode="area")
+        return (mask >= 0.5).float(), sees.SEES[self.buffers](render, self.encode)
 
     def _answer(
-        self, z: Float[Tensor, "V C h w"], t: Float[Tensor, " V"], means: Float[Tensor, "K V C h w"]
-    ) -> Float[Tensor, "V C h w"]:
+        self, z: Float[Tensor, "V C h w"], t: Float[Tensor, " V"], means: Float[Tensor, "K V C h w"],
+        known: tuple[Float[Tensor, "V 1 h w"], Float[Tensor, "V C h w"]] | None = None,
+    ) -> Float[Tensor, "V C h w"]:  # fmt: skip
         alpha, sigma = (v.to(z.dtype)[:, None, None, None] for v in self.alpha_sigma(t))
-        variance = (alpha * self.bandwidth) ** 2 + sigma**2
-        off = z - alpha * means.to(z.dtype)
-        distance = (off.square() / variance).flatten(1).sum(1, dtype=torch.float64)  # thousands: differences count
+        variance, means = (alpha * self.bandwidth) ** 2 + sigma**2, means.to(z.dtype)
+        off = z - alpha * means
+        told = 0.0
+        if known is not None:
+            inside, given = (v.to(z.dtype) for v in known)
+            told = ((1 - inside) * (given - means).square()).flatten(1).sum(1, dtype=torch.float64) / self.bandwidth**2
+            off = inside * off + (1 - inside) * (z - alpha * given)
+            variance = inside * variance + (1 - inside) * sigma**2
+        distance = (off.square() / variance).flatten(1).sum(1, dtype=torch.float64) + told  # thousands: differences count
         rho = torch.softmax(-distance / 2, 0).to(z.dtype)
         return sigma * torch.einsum("k,kvchw->vchw", rho, off) / variance
 

@@ -16,6 +16,7 @@ from dream3d.types import Condition, Render, Step, View
 
 PRIORS = {"mixture": {"size": 8, "subjects": 2}, "exact": {"size": 16, "renders": 8, "others": 16, "instances": 1}}
 WORDS = {"mixture": ("0", "1"), "exact": ("a red car", "a duck"), "latent": ("a red car", "a duck")}
+SETTINGS = {"photo": {"image": "red-car.png"}}  # without which a formula cannot be built
 TOGETHER = {"mvsds", "mv_video_sds", "video_sds", "grid_sds"}  # formulas over the views of a group
 
 
@@ -36,7 +37,7 @@ def prior_named(name, toy_prior):
 
     made = Latent()
     made.original = Latent(bias=0.1)
-    made.spec = Spec(8, 4, "latent", capabilities=frozenset({"student", "original"}))
+    made.spec = Spec(8, 4, "latent", capabilities=frozenset({"student", "original", "depth", "inpaint", "first_frame"}))
     return made
 
 
@@ -47,19 +48,20 @@ def prior(request, toy_prior):
     return made
 
 
-def view_of(prior, count=4, seed=0, dtype=torch.float32):
-    """Views all around, of two subjects, with every row and buffer that a formula may ask for."""
-    rng = torch.Generator().manual_seed(seed)
+def view_of(made, count=4, seed=0, dtype=torch.float32):
+    """Views all around, of two subjects, with every row and buffer that a formula may ask for, as it sees them; two frames where it
+    is about what follows the first."""
+    rng, frames = torch.Generator().manual_seed(seed), 2 if "first_frame" in made.needs else 1
     azimuth = torch.arange(count) * (2 * math.pi / count)
-    cameras = look_at(azimuth, torch.full((count,), 0.2), size=16, subject=torch.arange(count) % 2)
-    text = Prompt(prior, list(prior.words), "", Words(views=False))(cameras)
+    cameras = look_at(azimuth, torch.full((count,), 0.2), size=16, subject=torch.arange(count) % 2, frames=frames)
+    text = Prompt(made.prior, list(made.prior.words), "", Words(views=False))(cameras)
     rows = {"source": text["bare"], "region/0": text["text"], "region/1": text["empty"]}
     rgb, alpha = torch.rand(count, 16, 16, 3, generator=rng), torch.ones(count, 16, 16, 1)
     labels = torch.rand(count, 16, 16, 3, generator=rng)
     render = Render(rgb.to(dtype), alpha, 3 * alpha, labels=labels / labels.sum(-1, keepdim=True))
-    x = prior.encode(render.rgb.float()).to(dtype)
-    source = prior.encode(1 - render.rgb.float()).to(dtype)
-    return View(x, render, cameras, Condition({**text.rows, **rows}), source)
+    x, source = (made.encode(image.float()).to(dtype) for image in (render.rgb, 1 - render.rgb))
+    words = dict.fromkeys(("text", "bare"), ("a red car", "a duck") * (count // 2))
+    return View(x, render, cameras, Condition({**text.rows, **rows}, words=words), source)
 
 
 def guidance(name, prior):
@@ -67,7 +69,7 @@ def guidance(name, prior):
     needs = build.load(build.signature("guidance", name)).needs
     if needs - prior.spec.capabilities:
         pytest.skip(f"{name} needs {', '.join(sorted(needs))}")
-    return build.make("guidance", {"type": name}, prior)
+    return build.make("guidance", {"type": name, **SETTINGS.get(name, {})}, prior)
 
 
 class Still(Step):
@@ -89,7 +91,7 @@ def still(index=30):
 
 @pytest.mark.parametrize("name", build.available("guidance"))
 def test_the_gradient_is_one_of_x(name, prior):
-    made, view = guidance(name, prior), view_of(prior)
+    view = view_of(made := guidance(name, prior))
     before = view.x.clone()
     made.gradient(view, now := Step.make(2, 100, 0))
     made.learn(now)  # what compares a prior with its student may rest at first, while they are equal
@@ -101,13 +103,14 @@ def test_the_gradient_is_one_of_x(name, prior):
 @pytest.mark.parametrize("name", build.available("guidance"))
 def test_all_randomness_is_the_steps(name, prior):
     state = torch.get_rng_state()
-    one, two = (guidance(name, prior).gradient(view_of(prior), Step.make(3, 100, 5)) for _ in range(2))
+    one, two = (made.gradient(view_of(made), Step.make(3, 100, 5)) for made in (guidance(name, prior) for _ in range(2)))
     assert torch.equal(one, two) and torch.equal(torch.get_rng_state(), state)
 
 
 @pytest.mark.parametrize("name", [n for n in build.available("guidance") if n not in TOGETHER])
 def test_no_view_hears_of_another(name, prior):
-    made, view, order = guidance(name, prior), view_of(prior), torch.tensor([2, 0, 3, 1])
+    made, order = guidance(name, prior), torch.tensor([2, 0, 3, 1])
+    view = view_of(made)
     together = made.gradient(view, still())
     near = {"rtol": 0, "atol": 1e-3 * together.abs().max().item()}  # sums of another order, sharpened by a softmax
     torch.testing.assert_close(made.gradient(view.at(order), still()), together[order], **near)
@@ -121,7 +124,7 @@ def test_learning_stays_on_its_own_side_and_continues(name, prior, tmp_path):
     if not made.state():
         pytest.skip(f"{name} learns nothing")
     frozen = {k: v.clone() for k, v in prior.state_dict().items()}
-    view = view_of(prior)
+    view = view_of(made)
     for index in range(3):
         now = Step.make(index, 100, 0)
         made.gradient(view, now)

@@ -183,9 +183,10 @@ def test_what_it_cannot_answer_is_a_mistake():
 
 
 def test_capabilities_say_what_it_reads():
-    can = [tiny(**more).spec for more in ({}, {"views": 4}, {"buffers": "rgb+depth"})]
-    assert [sorted(spec.capabilities - {"student", "camera"}) for spec in can] == [[], ["views"], ["depth"]]
-    assert [(spec.views, spec.channels) for spec in can] == [(1, 3), (4, 3), (1, 4)]
+    can = [tiny(**more).spec for more in ({}, {"views": 4}, {"buffers": "rgb+depth"}, {"buffers": "grid"})]
+    more = [sorted(spec.capabilities - {"student", "camera"}) for spec in can]
+    assert more == [["inpaint"], ["inpaint", "views"], ["depth", "inpaint"], []]
+    assert [(spec.views, spec.channels) for spec in can] == [(1, 3), (4, 3), (1, 4), (1, 3)]
 
 
 def test_through_predict_a_group_is_repeated_whole(kit):
