@@ -56,7 +56,7 @@ def half_square(x, target=0.3):
     return 0.5 * (x - target).square().sum()
 
 
-@pytest.mark.parametrize("sees", [name for name in SEES if name not in ("normal+alpha", "features", "rgb+depth")])
+@pytest.mark.parametrize("sees", [name for name in SEES if name not in ("normal+alpha", "features", "rgb+depth", "rgb+alpha")])
 def test_step_equals_joint_backward_when_nothing_is_clipped(toy_scene, toy_prior, towards, sees):
     prior = toy_prior()
     expected = joint(toy_scene(), lambda render, _: half_square(SEES[sees](render, prior.encode)) / B, rig())
@@ -115,10 +115,11 @@ def test_normal_and_alpha_as_a_latent(toy_scene, toy_prior, towards):
     assert got.guidance.seen.x.shape == (B, 4, 2, 2)
 
 
-def test_joint_rgb_and_depth(toy_scene, toy_prior, towards):
+@pytest.mark.parametrize("sees", ["rgb+depth", "rgb+alpha"])
+def test_colour_and_a_fourth_channel(toy_scene, toy_prior, towards, sees):
     prior = toy_prior(4, inputs=4)
-    expected = joint(toy_scene(), lambda render, _: half_square(SEES["rgb+depth"](render, prior.encode)) / B, rig())
-    torch.testing.assert_close(pulled(toy_scene(), [term(towards(prior), sees="rgb+depth")], rig()), expected)
+    expected = joint(toy_scene(), lambda render, _: half_square(SEES[sees](render, prior.encode)) / B, rig())
+    torch.testing.assert_close(pulled(toy_scene(), [term(towards(prior), sees=sees)], rig()), expected)
 
 
 def test_grid_makes_one_row_of_four_views(toy_scene, toy_prior, towards):
