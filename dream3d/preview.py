@@ -7,6 +7,7 @@ from torch import Tensor
 
 from dream3d.diffusion import add_noise, predict, x0_from_eps
 from dream3d.interfaces import device_of
+from dream3d.sees import choose
 from dream3d.types import Step
 
 T = 0.5  # the noise level of x0-hat
@@ -14,15 +15,17 @@ ROWS, SIDE = 4, 160  # views shown, and pixels each is enlarged to at least
 
 
 def strip(system, index: int) -> Float[Tensor, "h w 3"]:
-    """A picture in [0, 1], rows views, columns render | x0-hat at t = 0.5 without guidance | gradient (grey is none)."""
+    """A picture in [0, 1], rows views, columns render | x0-hat at t = 0.5 without guidance | gradient (grey is none), of the first
+    term that asks its prior; of the first one, without x0-hat, where none does."""
     fixed = Step.make(0, system.steps, system.seed, salt="preview")
     now = Step(index, system.steps, system.seed, fixed.rng)  # the same cameras and noise in every strip
     cameras = system.cameras(now).to(device_of(system.scene))
     with torch.no_grad():
         render = system.background(system.draw(cameras, now), cameras, now)
-    seen, term = render.cut(), system.terms[0]
+    asking = [term for term in system.terms if term.guidance.space != "pixel"]
+    seen, term = render.cut(), (asking or system.terms)[0]
     term.pull(seen, cameras, now)
-    columns = [render.rgb, _wanted(term, render, cameras, now)]
+    columns = [render.rgb, *([_wanted(term, render, cameras, now)] if asking else [])]
     if seen.rgb.grad is not None:
         columns.append(_centred(seen.rgb.grad))
     side = max(render.rgb.shape[1], SIDE)
@@ -33,7 +36,7 @@ def strip(system, index: int) -> Float[Tensor, "h w 3"]:
 
 def _wanted(term, render, cameras, now: Step) -> Float[Tensor, "B H W C"]:
     part, cameras = render.of(term.views, cameras)
-    view, _ = term.view(part, cameras)
+    view, _ = term.view(part, cameras, choose(term.sees, now))
     prior, x = term.guidance.prior, view.x
     t = torch.full((len(x),), T, device=x.device)
     z = add_noise(prior, x, t, now.normal(*x.shape, device=x.device))

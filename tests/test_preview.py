@@ -37,11 +37,13 @@ class Wants(Prior):
         raise NotImplementedError
 
 
-def strip(towards) -> torch.Tensor:
-    prior = Wants()
-    guidance = towards(prior)
-    guidance.gradient = lambda view, now: view.x - (2 * WANTED - 1)[:, None, None]
-    term = Term(guidance, Prompt(prior, ["a toy"], "", Words()))
+def strip(towards, pixel=(False,)) -> torch.Tensor:
+    """Of a system with these terms, each in pixel space or not."""
+    prior, terms = Wants(), []
+    for flat in pixel:
+        guidance = towards(prior, pixel=flat)
+        guidance.gradient = lambda view, now, flat=flat: view.x - (2 * WANTED - 1)[:, None, None] if not flat else 0.5 - view.x - 0.1
+        terms.append(Term(guidance, Prompt(prior, ["a toy"], "", Words())))
 
     def render(cameras, now=None):
         alpha = torch.ones(len(cameras), SIZE, SIZE, 1)
@@ -50,7 +52,7 @@ def strip(towards) -> torch.Tensor:
     scene = torch.nn.Module()
     scene.render = render
     system = SimpleNamespace(
-        steps=10, seed=0, terms=[term], cameras=lambda now: ring(2, size=SIZE), background=Solid(), scene=scene, draw=render,
+        steps=10, seed=0, terms=terms, cameras=lambda now: ring(2, size=SIZE), background=Solid(), scene=scene, draw=render,
     )  # fmt: skip
     return preview.strip(system, 5)
 
@@ -64,3 +66,9 @@ def test_columns_are_render_wanted_gradient(towards):
         assert shown.tolist() == pytest.approx([0.5] * 3, abs=1e-5)
         assert wanted.tolist() == pytest.approx(WANTED.tolist(), abs=1e-4)
         assert pulled.tolist() == pytest.approx([1.0, 0.5, 0.125], abs=1e-3)  # of 0.8, 0, -0.6 the largest is 0.8
+
+
+def test_a_strip_is_of_the_term_that_asks_its_prior(towards):
+    """A photograph before it changes nothing; alone it shows no x0-hat, which is not its business."""
+    assert torch.equal(strip(towards, pixel=(True, False)), strip(towards))
+    assert strip(towards, pixel=(True,)).shape == (2 * 160, 2 * 160, 3)
