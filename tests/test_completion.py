@@ -20,6 +20,7 @@ COMPLETIONS = {
     "dream3d export.mesh=t": ["export.mesh=true"], "dream3d export some/run fa": ["faces="], "dream3d rendere": ["renderer=", "renderer."],
     "dream3d renderer.type=pl": ["renderer.type=plane"], "dream3d completion z": ["zsh"], "dream3d config d": ["diff"],
     "dream3d --dr": ["--dry-run"], "dream3d 'unfin": [], "dream3d penalties.opa": ["penalties.opacity=", "penalties.opaque="],
+    "dream3d new gui": ["guidance"],
     "dream3d bench s": ["splats"], "dream3d --config nope.yaml guidance.w=u": [], "dream3d guidance.sees=d": ["guidance.sees=depth"],
 }  # fmt: skip
 

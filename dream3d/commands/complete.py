@@ -14,6 +14,7 @@ OPTIONS = {
     "generate": ["--config", "--dry-run", "--plugin", "--quiet", "--version"], "resume": ["--plugin", "--quiet"],
     "export": ["--plugin", "--quiet"], "list": ["--json", "--plugin"], "describe": ["--json", "--plugin"],
     "cite": ["--config", "--plugin"], "doctor": ["--json"], "config": ["--origins", "--plugin"], "completion": ["--launch"],
+    "new": ["--here"],
 }  # fmt: skip
 PLAIN_VALUES = {"device": ["auto", "cpu", "cuda"], "seed": [], "steps": [], "prompt": [], "negative": [], "out": []}
 
@@ -74,6 +75,8 @@ def _choices(done: list[str], last: str) -> Iterable[str]:
             return BENCHES if len(done) == 1 else []
         case "completion":
             return ["bash", "zsh", "fish"]
+        case "new":
+            return ["guidance"] if len(done) == 1 else []
         case "help":
             return COMMANDS
     return first
