@@ -139,6 +139,8 @@ def example(entry: Entry, recipes: list[str]) -> list[str]:
         case "sections":
             given = VALUES.get(entry.name)
             return [*start, *([f"{entry.name}={given}"] if given else _first(entry.name, entry.parameters))]
+        case _ if any(default is build.MISSING for _, default in entry.parameters.values()):
+            return start if recipes else []  # a setting that cannot be guessed: the recipe that has it
         case _:
             told = ['guidance.source="a blue car"'] if entry.edits else []  # what an edit begins with
             return [*start, f"{section}={entry.name}", *told, *_first(section, entry.parameters)]
