@@ -135,7 +135,7 @@ def main(words: list[str]) -> int:
     root = None if options.here else checkout()
     written = write(checked(options.name), root)
     for path in written:
-        print(path)
+        print(path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path)
     print("\n".join(["", "next:", *(f"  {line}" for line in after(options.name, root))]))
     return 0
 
