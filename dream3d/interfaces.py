@@ -64,6 +64,11 @@ class Prior(nn.Module, ABC):
         """A trainable copy with the same `eps` signature that equals this prior at first and shares its frozen weights. `rank` says
         how much of it learns: 0 nothing but what a camera means, where that can be told apart."""
 
+    def blend(self, one: Embedding, other: Embedding, share: Float[Tensor, " B"]) -> Embedding:
+        """Rows between two texts, `share` of the way to the other. Embeddings are interpolated; a prior whose rows are not vectors
+        overrides this."""
+        return one.lerp(other, share)
+
     def encode(self, image: Float[Tensor, "B H W K"]) -> Float[Tensor, "B C h w"]:
         """Images in [0, 1] to x, differentiable. Pixel priors resize; latent priors override with the posterior's mean."""
         x = image.movedim(-1, 1)

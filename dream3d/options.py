@@ -1,7 +1,7 @@
 """Sections of a configuration that are not plug-ins: plain settings, readable without torch."""
 
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Literal
 
 from annotated_types import Ge, Interval
 
@@ -17,11 +17,18 @@ def regions(text: str | None) -> list[str]:
 
 @dataclass(frozen=True)
 class Words:
-    """The `text` section. views: append ", front view" and so on; front, overhead: where they begin, in degrees."""
+    """The `text` section. views: append ", front view" and so on; front, overhead: where they begin, in degrees. blend: words change
+    gradually, a camera between front and side is told of both; perp_neg: how strongly Perp-Neg keeps a view from what the other
+    sides show (1 as published, 0 off); leave_out: words that a view is not told, {back: smiling}; debias: a masked language model
+    (a folder or a hub's name) that finds such words."""
 
     views: bool = True
     front: Annotated[float, Interval(ge=0, le=90)] = 45.0
     overhead: Elevation = 60.0
+    blend: bool = False
+    perp_neg: NonNegative = 0.0
+    leave_out: dict[Literal["front", "side", "back", "overhead"], str] | None = None
+    debias: str | None = None
 
 
 @dataclass(frozen=True)

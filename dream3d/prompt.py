@@ -1,13 +1,16 @@
 """From prompts to text rows: every string is embedded once, then each view picks its rows by where its camera stands."""
 
 import torch
-from jaxtyping import Int
+from jaxtyping import Float, Int
 from torch import Tensor
 
+from dream3d import debias
 from dream3d.cameras import VIEW_WORDS, view_index
 from dream3d.interfaces import Prior
 from dream3d.options import Words
 from dream3d.types import Cameras, Condition
+
+FRONT, SIDE, BACK, OVERHEAD = range(4)  # in VIEW_WORDS
 
 
 class Prompt:
@@ -18,27 +21,67 @@ class Prompt:
     def __init__(self, prior: Prior, prompts: list[str], negative: str, words: Words, regions: list[str] | None = None,
                  source: str | None = None):  # fmt: skip
         regions = regions or []
-        self.words, self.prompts = words, len(prompts)
+        self.prior, self.words, self.prompts = prior, words, len(prompts)
         self.further = [*(f"region/{k}" for k in range(len(regions))), *(["source"] if source else [])]
         told = [*prompts, *regions, *([source] if source else [])]
-        texts = [[p, *(f"{p}, {word} view" for word in VIEW_WORDS)] for p in told]
+        texts = [[p, *(f"{said}, {word} view" for word, said in debias.per_view(p, words).items())] for p in told]
         self.strings = [*(t for row in texts for t in row), negative, ""]
         self.embedding = prior.text(self.strings)
         self.stride = 1 + len(VIEW_WORDS)
 
     def __call__(self, cameras: Cameras) -> Condition:
-        n = len(cameras)
+        n, words = len(cameras), self.words
         bare = torch.zeros(n, dtype=torch.long) if cameras.subject is None else cameras.subject.cpu()
         bare = bare % self.prompts * self.stride
-        view = view_index(cameras, front=self.words.front, overhead=self.words.overhead).cpu()
-        told = 1 + view if self.words.views else torch.zeros_like(view)
-        picks = {"text": bare + told, "bare": bare}
-        picks |= {row: (self.prompts + k) * self.stride + told for k, row in enumerate(self.further)}
+        view = view_index(cameras, front=words.front, overhead=words.overhead).cpu()
+        told = 1 + view if words.views else torch.zeros_like(view)
+        firsts = {"text": bare} | {row: torch.full_like(bare, (self.prompts + k) * self.stride) for k, row in enumerate(self.further)}
+        picks = {row: first + told for row, first in firsts.items()} | {"bare": bare}
         picks |= {"negative": self._constant(n, -2), "empty": self._constant(n, -1)}
         picks |= {word: bare + 1 + i for i, word in enumerate(VIEW_WORDS)}
-        words = {name: tuple(self.strings[i] for i in index.tolist()) for name, index in picks.items()}
-        rows = {name: self.embedding.at(index.to(self.embedding.tokens.device)) for name, index in picks.items()}
-        return Condition(rows, words=words)
+        said = {name: tuple(self.strings[i] for i in index.tolist()) for name, index in picks.items()}
+        rows = {name: self._row(index) for name, index in picks.items()}
+        if words.views and words.blend:
+            one, other, share = between(cameras, words.overhead)
+            rows |= {row: self.prior.blend(self._row(first + 1 + one), self._row(first + 1 + other), share)
+                     for row, first in firsts.items()}  # fmt: skip
+        perp = {word: words.perp_neg * w for word, w in perp_weights(cameras, words.overhead).items()} if words.perp_neg else {}
+        return Condition(rows, perp, said)
+
+    def _row(self, index: Int[Tensor, " n"]):
+        return self.embedding.at(index.to(self.embedding.tokens.device))
 
     def _constant(self, n: int, row: int) -> Int[Tensor, " n"]:
         return torch.full((n,), len(self.strings) + row)
+
+
+def between(cameras: Cameras, overhead: float) -> tuple[Int[Tensor, " B"], Int[Tensor, " B"], Float[Tensor, " B"]]:
+    """Which two of VIEW_WORDS a camera stands between, and how far it is from the first: linear in azimuth from front over side to
+    back; above `overhead` degrees of elevation overhead alone."""
+    turn, above = _turn(cameras), _above(cameras, overhead)
+    first = (turn >= 1).long()
+    share = torch.where(above, 0.0, turn - first)
+    return *(torch.where(above, OVERHEAD, row).cpu() for row in (first, first + 1)), share
+
+
+def perp_weights(cameras: Cameras, overhead: float) -> dict[str, Float[Tensor, " B"]]:
+    """The weights of Perp-Neg's negative rows (arXiv:2304.04968; the curves a exp(-b r) + c are threestudio's): between front and side
+    both words are held back, the nearer the camera is to the other; behind, side and front; above, nothing."""
+    turn, above = _turn(cameras), _above(cameras, overhead)
+    ahead, r = turn < 1, torch.where(turn < 1, 1 - turn, 2 - turn)  # r: 1 at the first of the two words, 0 at the second
+    front = torch.where(ahead, _curve(r, 4.0, -2.426), _curve(r, 1.0, 0.967))
+    side = torch.where(ahead, _curve(1 - r, 4.0, -2.426), _curve(r, 1.0, -0.606))
+    return {"front": -torch.where(above, 0.0, front), "side": -torch.where(above, 0.0, side)}
+
+
+def _curve(r: Float[Tensor, " B"], a: float, c: float) -> Float[Tensor, " B"]:
+    return a * torch.exp(-0.5 * r) + c
+
+
+def _turn(cameras: Cameras) -> Float[Tensor, " B"]:
+    """|azimuth| in quarter turns: 0 front, 1 side, 2 back."""
+    return torch.rad2deg(torch.atan2(cameras.azimuth.sin(), cameras.azimuth.cos())).abs() / 90
+
+
+def _above(cameras: Cameras, overhead: float):
+    return torch.rad2deg(cameras.elevation) > overhead

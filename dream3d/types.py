@@ -172,6 +172,14 @@ class Embedding:
     def to(self, device) -> "Embedding":
         return Embedding(*(None if v is None else v.to(device) for v in self._values()))
 
+    def lerp(self, other: "Embedding", share: Float[Tensor, " B"]) -> "Embedding":
+        """`share` of the way to another embedding of the same shape; a token counts where either has it."""
+        def mix(a, b):
+            return None if a is None else torch.lerp(a, b, share.to(a).view(-1, *[1] * (a.ndim - 1)))
+
+        mask = None if self.mask is None else self.mask | other.mask
+        return Embedding(mix(self.tokens, other.tokens), mask, mix(self.pooled, other.pooled), mix(self.image, other.image))
+
     def _values(self):
         return (self.tokens, self.mask, self.pooled, self.image)
 

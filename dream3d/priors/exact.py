@@ -86,15 +86,21 @@ class Exact(Prior):
         freeze(self)
 
     def text(self, prompts: list[str]) -> Embedding:
-        """Rows whose token is an index into what was asked for so far. Raises Mistake for words the toybox does not
-        know."""
+        """Rows of two tokens (index into what was asked for so far, its weight). Raises Mistake for words the toybox does
+        not know."""
         wishes = [parse(prompt, unknown=self.unknown) for prompt in prompts]
         for wish in wishes:
             if wish not in self.rows:
                 self.rows.append(wish)
             self.libraries.setdefault(_bare(wish), None)
-        index = torch.tensor([self.rows.index(wish) for wish in wishes], device=self.table.device)
-        return Embedding(index.float()[:, None, None])
+        index = torch.tensor([self.rows.index(wish) for wish in wishes], device=self.table.device).float()
+        whole = torch.tensor([1.0, 0.0], device=self.table.device).expand(len(index), 2)
+        return Embedding(torch.stack([index[:, None].expand(-1, 2), whole], -1))
+
+    def blend(self, one: Embedding, other: Embedding, share: Float[Tensor, " B"]) -> Embedding:
+        """The mixture of what two rows mean, `share` of it the other's: not a row between their names."""
+        weight = torch.stack([1 - share, share], -1).to(one.tokens)
+        return Embedding(torch.stack([torch.stack([one.tokens[:, 0, 0], other.tokens[:, 0, 0]], -1), weight], -1))
 
     def alpha_sigma(self, t: Float[Tensor, " B"]) -> tuple[Float[Tensor, " B"], Float[Tensor, " B"]]:
         return look_up(self.table, t)
@@ -145,10 +151,10 @@ class Exact(Prior):
     def _weigh(self, x, t, text: Embedding, cameras: Cameras | None, render: Render | None):
         """Per library in use: unnormalised log rho (Q K) and the tangents' coefficients (Q K R)."""
         self.prepare()
-        wishes = [self.rows[i] for i in text.tokens[:, 0, 0].long().tolist()]
+        said = [[(self.rows[int(i)], w) for i, w in row if w > 0] for row in text.tokens.tolist()]
         noisy = self._noisy(x, t, render)
         logits, shifts = {}, {}
-        for wish, prior in self._chosen(wishes).items():
+        for wish, prior in self._chosen(said).items():
             if prior.isfinite().any():
                 parts = self.libraries[wish]
                 if self.camera is not None and cameras is not None:
@@ -159,15 +165,22 @@ class Exact(Prior):
                 logits[wish] = density + prior
         return noisy, logits, shifts
 
-    def _chosen(self, wishes: list[Wish]) -> dict[Wish, Float[Tensor, "Q _"]]:
-        """log pi per library and row."""
+    def _chosen(self, said: list[list[tuple[Wish, float]]]) -> dict[Wish, Float[Tensor, "Q _"]]:
+        """log pi per library and row, each row one wish or a blend of two."""
         each = {
-            wish: torch.stack([_log_weights(parts, wish, row) for row in wishes])
+            wish: torch.stack([self._log_blend(parts, wish, row) for row in said])
             for wish, parts in self.libraries.items()
         }
         if not torch.cat(list(each.values()), 1).isfinite().any(1).all():
             raise Mistake(f"among {self.others} other renders none is seen from that side", fix="raise prior.others")
         return each
+
+    def _log_blend(self, parts: Components, library: Wish, said: list[tuple[Wish, float]]) -> Float[Tensor, " K"]:
+        if len(said) == 1:
+            return _log_weights(parts, library, said[0][0])
+        totals = [sum(_log_weights(p, w, row).exp().sum() for w, p in self.libraries.items()) for row, _ in said]
+        shares = (w * _log_weights(parts, library, row).exp() / n for (row, w), n in zip(said, totals, strict=True))
+        return sum(shares).log()
 
     def _noisy(self, x: Tensor, t: Tensor, render: Render | None) -> _Noisy:
         alpha, sigma = self.alpha_sigma(t.float())

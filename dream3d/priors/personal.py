@@ -33,6 +33,9 @@ class Personal(Prior):
         self.original.text(prompts)
         return self.own.text(prompts)
 
+    def blend(self, one: Embedding, other: Embedding, share: Float[Tensor, " B"]) -> Embedding:
+        return self.own.blend(one, other, share)
+
     def alpha_sigma(self, t: Float[Tensor, " B"]) -> tuple[Float[Tensor, " B"], Float[Tensor, " B"]]:
         return self.own.alpha_sigma(t)
 
