@@ -6,11 +6,12 @@ from pathlib import Path
 
 import torch
 
-from dream3d import build, checkpoint
+from dream3d import assemble, checkpoint
 from dream3d.config import load as load_config
 from dream3d.errors import Mistake
 from dream3d.export.report import write_report
 from dream3d.folder import Folder, check_untouched, last_metrics, read_status
+from dream3d.needs import check_needs
 from dream3d.progress import Display
 from dream3d.run import Interrupted, Result, Run
 from dream3d.vocabulary import check_vocabulary
@@ -77,6 +78,7 @@ def generate(
     """Make an asset: generate("a red car", seed=1, out="car", **{"guidance.scale": 10}). A finished run is read, not repeated."""
     found = load_config(str(config), settings={"prompt": prompt, **{key: _plain(v) for key, v in overrides.items()}})
     check_vocabulary(found)
+    check_needs(found)
     folder = Folder(Folder.place(found), found)
     if folder.status().get("state") == "done":
         folder.close()
@@ -95,7 +97,7 @@ def load(path: str | Path) -> Result:
     if found is None:
         raise Mistake("this run has no checkpoint yet", where=str(path), fix=f"python launch.py resume {path}")
     about, state = found
-    scene = build.scene(config.stages[about["stage"]], config.values["seed"], about["stage"])
+    scene = assemble.scene(config.stages[about["stage"]], config.values["seed"], about["stage"])
     scene.restore(state["scene"])
     exports = {name: path / file for name, file in read_status(path).get("exports", {}).items()}
     return Result(path, exports, scene, last_metrics(path))

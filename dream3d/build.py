@@ -9,7 +9,6 @@ import importlib.util
 import os
 import sys
 import typing
-from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -24,7 +23,7 @@ FOLDERS = {"guidance": "Guidance", "renderers": "Representation", "priors": "Pri
 MODULES = ("cameras", "background", "optim")  # one module each; a name is one of its classes, in lower case
 KINDS = {"renderers": "renderer", "priors": "prior", "systems": "system", "optim": "optimizer"}  # one thing of a catalogue
 MISSING = object()
-SAID = ("vocabulary", "memory", "weights", "edits")  # what a class may say of itself
+SAID = ("vocabulary", "memory", "weights", "edits", "needs", "offers", "perp_neg")  # what a class may say of itself
 _NAMES = {**vars(typing), **{k: v for k, v in vars(schedule).items() if not k.startswith("_")}}
 plugins: dict[tuple[str, str], str] = {}  # (catalogue, name) -> dotted module, from --plugin only
 
@@ -41,6 +40,9 @@ class Signature:
     memory: str | None = None
     weights: str | None = None
     edits: bool | None = None
+    needs: frozenset[str] | None = None
+    offers: dict[str, str] | None = None
+    perp_neg: bool | None = None
 
 
 def place(folder: str) -> Path:
@@ -170,13 +172,19 @@ def _value(node: ast.expr | None) -> Any:
                       fix="types and defaults use only typing and dream3d.schedule") from None  # fmt: skip
 
 
-def _said(node: ast.ClassDef, name: str) -> str | bool | None:
+def _said(node: ast.ClassDef, name: str) -> Any:
     """What a class says of itself in `name: ClassVar[str] = "..."`: `vocabulary`, the torch-free module that checks the prompts of a
-    prior that has one; `memory`, the bytes it takes (dream3d.estimate); `weights`, the model in assets/ that a prior loads; `edits`, that a
-    guidance changes a scene it has to be told of."""
+    prior that has one; `memory`, the bytes it takes (dream3d.estimate); `weights`, the model in assets/ that a prior loads; `offers`, what
+    a prior or renderer has for formulas under which settings (dream3d.claims); of a guidance `needs`, what of this it must have, `edits`,
+    that it changes a scene it has to be told of, and `perp_neg`, whether it heeds such rows. None where it does not say, or says it in
+    other words than literals."""
     for item in node.body:
         if isinstance(item, ast.AnnAssign) and ast.unparse(item.target) == name and item.value is not None:
-            return ast.literal_eval(item.value)
+            match item.value:
+                case ast.Call(func=ast.Name(id="frozenset"), args=[members]):
+                    return frozenset(ast.literal_eval(members))
+                case value:
+                    return ast.literal_eval(value)
     return None
 
 
@@ -186,59 +194,6 @@ def option_parameters(cls: type) -> dict[str, tuple[Any, Any]]:
 
 
 OPTIONS = {"text": options.Words, "keep": options.Keep, "export": options.Export}
-
-
-def stage(settings: dict, seed: int, device: str, number: int, attempt: int, priors: dict):
-    """The System of one stage from its complete settings. `priors` keeps a loaded prior while settings and prompts stay: what a
-    prior answers may depend on all it was asked for, and a resumed run asks only for its own stage."""
-    from dream3d.penalties import Penalties
-
-    key = repr([settings[k] for k in ("prior", "prompt", "negative", "guidance")])
-    if key not in priors:
-        priors.clear()
-        priors[key] = make("priors", settings["prior"]).to(device)
-    prior = priors[key]
-    with _forked(seed):
-        terms = _terms(settings, prior)
-        scene = _scene(settings, seed, number).to(device)
-    penalties = Penalties({name: schedule.Ramp.parse(w) for name, w in settings["penalties"].items()})
-    cameras = make("cameras", settings["cameras"], prior.spec.size)
-    return load(signature("systems", settings["system"]["type"]))(
-        scene, terms, cameras, make("background", settings["background"]), make("optim", settings["optimizer"]), penalties,
-        _clip(settings["clip"]), settings["steps"], seed, f"stage {number}, attempt {attempt}",
-    )  # fmt: skip
-
-
-def scene(settings: dict, seed: int, number: int):
-    """The representation of one stage alone, on the CPU: enough to load a run."""
-    with _forked(seed):
-        return _scene(settings, seed, number)
-
-
-def _scene(settings: dict, seed: int, number: int):
-    from dream3d.types import Step
-
-    return make("renderers", settings["renderer"], Step.make(0, 1, seed, salt=f"scene {number}").rng)
-
-
-@contextmanager
-def _forked(seed: int):
-    """Libraries that draw from the global generator while building do so from the seed, and leave no trace."""
-    import torch
-
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        yield
-
-
-def describe(settings: dict, system, device: str) -> str:
-    """One line on what runs where, and why."""
-    import torch
-
-    why = "" if torch.cuda.is_available() else ", no CUDA here"
-    threads = f", {torch.get_num_threads()} threads" if device == "cpu" else ""
-    scene = f"{settings['renderer']['type']} ({system.scene.about})"
-    return f"prior {settings['prior']['type']}, renderer {scene}, device {device} (float32{threads}{why})"
 
 
 def add_plugin(module: str) -> None:
@@ -268,33 +223,3 @@ def add_plugin(module: str) -> None:
         raise Mistake(f"there is a {KINDS.get(kinds[0], kinds[0])} {name!r} already", where=found.origin, near=f"my_{name}.py",
                       fix="give the module another name")  # fmt: skip
     plugins[kinds[0], name] = module
-
-
-def _terms(settings: dict, prior) -> list:
-    from dream3d.prompt import Prompt
-    from dream3d.term import Term
-
-    words, terms = options.Words(**settings["text"]), []
-    for entry in settings["guidance"] if isinstance(settings["guidance"], list) else [settings["guidance"]]:
-        _check_needs(entry["type"], load(signature("guidance", entry["type"])), prior)
-        guidance = make("guidance", entry, prior)
-        prompts = entry.get("prompt") or settings["prompt"]
-        prompts, regions = prompts if isinstance(prompts, list) else [prompts], options.regions(entry.get("regions"))
-        text = Prompt(prior, prompts, settings["negative"], words, regions, entry.get("source"))
-        known = {k: v for k, v in term_parameters().items() if k not in options.TEXTS}
-        terms.append(Term(guidance, text, **{k: typed(entry[k], kind, k) for k, (kind, _) in known.items()}))
-    return terms
-
-
-def _check_needs(name: str, guidance: type, prior) -> None:
-    """What a formula needs of its prior is known before any work, and before the formula asks for it."""
-    if missing := sorted(guidance.needs - prior.spec.capabilities):
-        offers = ", ".join(sorted(prior.spec.capabilities)) or "nothing special"
-        raise Mistake(f"guidance {name!r} needs a prior with: {', '.join(missing)}", where="prior",
-                      near=f"this prior offers {offers}", fix="another prior by prior.type, or another guidance.type")  # fmt: skip
-
-
-def _clip(value):
-    if isinstance(value, dict):
-        return {name: schedule.Ramp.parse(v) for name, v in value.items()}
-    return None if value is None else schedule.Ramp.parse(value)

@@ -51,6 +51,8 @@ class Entry:
     parameters: Parameters = field(default_factory=dict)
     facts: dict[str, Any] = field(default_factory=dict)  # of a model: its card
     edits: bool = False
+    needs: frozenset[str] = frozenset()
+    offers: dict[str, str] = field(default_factory=dict)
 
     @property
     def what(self) -> str:
@@ -149,7 +151,7 @@ def _class(kind: str, name: str) -> Entry:
     node = next(n for n in module.body if isinstance(n, ast.ClassDef) and n.name == found.name)
     texts = [] if kind in build.MODULES else [ast.get_docstring(module)]
     doc = "\n\n".join(text for text in (*texts, ast.get_docstring(node)) if text)
-    return Entry(kind, name, found.path, doc, found.parameters, edits=bool(found.edits))
+    return Entry(kind, name, found.path, doc, found.parameters, {}, bool(found.edits), found.needs or frozenset(), found.offers or {})
 
 
 def _function(kind: str, name: str, module: str, function: str) -> Entry:

@@ -38,6 +38,7 @@ class Prior(nn.Module, ABC):
     parametrisation (v, x0, flow velocity, variance channels) is converted inside."""
 
     spec: Spec
+    offers: ClassVar[dict[str, str]] = {}  # capability -> the condition on this prior's settings under which it has it
     evaluations: int = 0  # network evaluations so far, one per row of text and image; diffusion.predict counts
 
     @abstractmethod
@@ -94,6 +95,7 @@ class Representation(nn.Module, ABC):
     """What is optimised and how it is drawn. `about` says in a few words what draws it, for the start of a run."""
 
     about: str = "torch"
+    offers: ClassVar[dict[str, str]] = {}  # what formulas may need of a scene, such as "labels", and under which settings
 
     @abstractmethod
     def render(self, cameras: Cameras, now: Step | None = None) -> Render:
@@ -127,14 +129,16 @@ class Representation(nn.Module, ABC):
 
 @dataclass(eq=False)
 class Guidance(ABC):
-    """One score-distillation formula. `needs` is checked against the prior's capabilities before any work; `space` "pixel"
-    hands `gradient` the image itself (as B C H W in [0, 1]) instead of the prior's x. A formula that `edits` is shown the scene as
-    its stage found it (View.source), and its term must say what that shows (row "source")."""
+    """One score-distillation formula. `needs` is checked against what prior and renderer offer before any work; `space` "pixel" hands
+    `gradient` the image itself (as B C H W in [0, 1]) instead of the prior's x; `perp_neg` says whether it heeds Perp-Neg's rows. A
+    formula that `edits` is shown the scene as its stage found it (View.source), and its term must say what that shows (row
+    "source")."""
 
     prior: Prior
     needs: ClassVar[frozenset[str]] = frozenset()
     space: ClassVar[str] = "latent"
     edits: ClassVar[bool] = False
+    perp_neg: ClassVar[bool] = True
 
     @abstractmethod
     def gradient(self, view: View, now: Step) -> Float[Tensor, "B C h w"]:
@@ -167,7 +171,7 @@ class Log:
 class System(ABC):
     """One stage of a run: a scene, what pulls it, and the step that moves it.
 
-    `dream3d.build.stage` calls the constructor as TextTo3D's, with (scene, terms, cameras, background, optimizer, penalties, clip,
+    `dream3d.assemble.stage` calls the constructor as TextTo3D's, with (scene, terms, cameras, background, optimizer, penalties, clip,
     steps, seed, salt). The runner reads `optimizer.streak` to roll back, previews draw through the rest; all must stay attributes.
     """
 

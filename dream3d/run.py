@@ -13,7 +13,7 @@ from pathlib import Path
 import torch
 from PIL import Image
 
-from dream3d import build, checkpoint, files
+from dream3d import assemble, checkpoint, files
 from dream3d.errors import Mistake
 from dream3d.folder import Folder, last_metrics
 from dream3d.interfaces import Representation, System
@@ -95,7 +95,7 @@ class Run:
     # --- stages ---------------------------------------------------------------------------------------------------------------
 
     def _build(self) -> System:
-        return build.stage(self.stages[self.stage], self.seed, self.device, self.stage, self.attempt, self.priors)
+        return assemble.stage(self.stages[self.stage], self.seed, self.device, self.stage, self.attempt, self.priors)
 
     def _enter(self, stage: int, handed) -> System:
         """Begin a stage from what the one before handed over, and save at once: a kill from here on comes back here."""
@@ -105,7 +105,7 @@ class Run:
         if handed is not None:
             system.scene.init_from(handed)
         self._tell(
-            f"stage {stage + 1} of {len(self.stages)}: {build.describe(self.stages[stage], system, self.device)}"
+            f"stage {stage + 1} of {len(self.stages)}: {assemble.describe(self.stages[stage], system, self.device)}"
         )
         self._save(system)
         return system
@@ -119,7 +119,7 @@ class Run:
         system = self._build()
         system.restore(state)
         self.folder.rewind_metrics(self.step)
-        self._tell(f"continuing from step {self.step}: {build.describe(self.stages[self.stage], system, self.device)}")
+        self._tell(f"continuing from step {self.step}: {assemble.describe(self.stages[self.stage], system, self.device)}")
         return system
 
     def _roll_back(self) -> System:

@@ -7,7 +7,7 @@ the renderer; neither is here.
 """
 
 from dataclasses import KW_ONLY, dataclass
-from typing import Literal
+from typing import ClassVar, Literal
 
 from dream3d.guidance._trajectory import draw, inverted, level
 from jaxtyping import Float
@@ -23,6 +23,7 @@ from dream3d.types import Step, View
 class CSM(Guidance):
     """scale: a factor on the difference; the rest as in ism."""
 
+    perp_neg: ClassVar[bool] = False
     _: KW_ONLY
     scale: Ramp = Ramp(7.5)
     t: Times = Times(Ramp(0.02), Ramp(0.98, 0.5, until=0.3))

@@ -8,6 +8,7 @@ authors divide the sum by the number of views, which the renderer does here; Per
 """
 
 from dataclasses import KW_ONLY, dataclass
+from typing import ClassVar
 
 from jaxtyping import Float
 from torch import Tensor
@@ -23,6 +24,7 @@ class MVSDS(Guidance):
     """scale: classifier-free guidance; rescale: share of the contrast that is taken back; t: window of noise levels (the authors'
     shrinks over four fifths of the run)."""
 
+    needs: ClassVar[frozenset[str]] = frozenset({"views"})
     _: KW_ONLY
     scale: Ramp = Ramp(50.0)
     rescale: Share = 0.5

@@ -25,6 +25,7 @@ class PGSD(Guidance):
 
     needs: ClassVar[frozenset[str]] = frozenset({"student", "original"})
 
+    perp_neg: ClassVar[bool] = False
     _: KW_ONLY
     t: Times = Times(Ramp(0.02), Ramp(0.98))
     w: Literal["sds", "uniform", "fantasia3d"] = "sds"

@@ -27,6 +27,7 @@ class Photo(Guidance):
     mask needs sees: rgb+alpha."""
 
     space: ClassVar[str] = "pixel"
+    perp_neg: ClassVar[bool] = False
     _: KW_ONLY
     image: str
     l2: Ramp = Ramp(1.0)

@@ -25,6 +25,7 @@ class Reward(Guidance):
     row: the words to score, bare as the prompt says them, text with the view's word."""
 
     space: ClassVar[str] = "pixel"
+    perp_neg: ClassVar[bool] = False
     _: KW_ONLY
     scorer: Literal["judge"] = "judge"
     noise: Ramp = Ramp(0.05)

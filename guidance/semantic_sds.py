@@ -8,7 +8,7 @@ here and not 2 K; their s = 100 in cond + s (cond - uncond) is 101 here; view wo
 """
 
 from dataclasses import KW_ONLY, dataclass
-from typing import Literal
+from typing import ClassVar, Literal
 
 import torch
 import torch.nn.functional as F
@@ -27,6 +27,8 @@ class SemanticSDS(Guidance):
     """scale, t, w: as in sds (Perp-Neg is not served); combine: the authors' mean over the K prompts dilutes each region, sum does
     not; grow: how many pixels of x a region reaches into the background; scene: share of the steps that pull the whole scene."""
 
+    needs: ClassVar[frozenset[str]] = frozenset({"labels"})
+    perp_neg: ClassVar[bool] = False
     _: KW_ONLY
     scale: Ramp = Ramp(7.5)
     t: Times = Times(Ramp(0.02), Ramp(0.98))

@@ -27,6 +27,7 @@ class SiD(Guidance):
 
     needs: ClassVar[frozenset[str]] = frozenset({"student"})
 
+    perp_neg: ClassVar[bool] = False
     _: KW_ONLY
     a: Ramp = Ramp(1.2)
     scale: Ramp = Ramp(1.0)

@@ -9,7 +9,7 @@ answers for all frames together (its `frames`); with any other it is sds frame b
 """
 
 from dataclasses import KW_ONLY, dataclass
-from typing import Literal
+from typing import ClassVar, Literal
 
 from jaxtyping import Float
 from torch import Tensor
@@ -24,6 +24,7 @@ from dream3d.types import Step, View
 class VideoSDS(Guidance):
     """scale, t, w: as in sds; gamma: how much faster than asked for things shall move; 1 changes nothing, 0 stills them."""
 
+    needs: ClassVar[frozenset[str]] = frozenset({"video"})
     _: KW_ONLY
     scale: Ramp = Ramp(101.0)
     gamma: Ramp = Ramp(1.0)

@@ -47,6 +47,8 @@ class Gaussians(Representation):
         "max(count, max_count) * (650 + 560 * views + 140 * ((sh_degree + 1)**2 - 1)) + 76 * views * side**2"
     )
 
+    offers: ClassVar[dict[str, str]] = {"labels": "halves", "normal": "True"}
+
     def __init__(
         self,
         rng: torch.Generator,

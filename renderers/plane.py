@@ -27,6 +27,8 @@ class Plane(Representation):
     about = "an image"
     memory: ClassVar[str] = "48 * particles * size**2 + 76 * views * side**2"
 
+    offers: ClassVar[dict[str, str]] = {}
+
     def __init__(
         self,
         rng: torch.Generator,

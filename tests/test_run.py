@@ -21,7 +21,7 @@ from dream3d.guidance.sds import SDS
 from dream3d.systems.text_to_3d import TextTo3D
 
 import dream3d
-from dream3d import build, checkpoint, cli, config, files
+from dream3d import assemble, checkpoint, cli, config, files
 from dream3d.api import execute, generate, load
 from dream3d.errors import Mistake
 from dream3d.folder import Folder, check_untouched
@@ -219,13 +219,13 @@ def poison(monkeypatch, steps, *, attempts=(0,)):
         g = real(self, view, now)
         return g * torch.nan if now.index in steps and poison.attempt in attempts else g
 
-    real_build = build.stage
+    real_build = assemble.stage
 
     def stage(settings, seed, device, number, attempt, priors):
         poison.attempt = attempt
         return real_build(settings, seed, device, number, attempt, priors)
 
-    monkeypatch.setattr(build, "stage", stage)
+    monkeypatch.setattr(assemble, "stage", stage)
     monkeypatch.setattr(SDS, "gradient", gradient)
 
 

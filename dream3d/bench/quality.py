@@ -14,7 +14,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from dream3d import __version__, config, files, vocabulary
+from dream3d import __version__, config, files, needs, vocabulary
 from dream3d.build import place
 from dream3d.commands.parser import Parser
 from dream3d.errors import Mistake
@@ -115,6 +115,7 @@ def _jobs(where: str, prompt: str, given: argparse.Namespace, overrides: list[st
         found = config.load(given.config, [*overrides, *own])
         try:
             vocabulary.check_vocabulary(found)
+            needs.check_needs(found)
             parse(prompt)  # whatever the prior knows, the judge knows only this
         except Mistake as mistake:
             raise Mistake(mistake.problem, where=where, near=mistake.near, fix=mistake.fix) from None

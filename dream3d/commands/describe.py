@@ -9,7 +9,7 @@ from typing import Any
 
 import yaml
 
-from dream3d import bibliography, build, catalogue, check, kinds
+from dream3d import bibliography, build, catalogue, check, kinds, needs
 from dream3d.catalogue import KINDS, Entry, Parameters
 from dream3d.commands.parser import Parser, plug, plugin
 
@@ -42,6 +42,12 @@ def lines(entry: Entry) -> Iterator[str]:
         yield ""
         yield title
         yield from settings(known)
+    if entry.needs:
+        yield ""
+        yield from (f"needs {need}: {'; '.join(needs.givers(need)) or 'nothing here has it yet'}" for need in sorted(entry.needs))
+    if entry.offers:
+        yield ""
+        yield f"offers  {', '.join(name if when == 'True' else f'{name} ({when})' for name, when in entry.offers.items())}"
     if entry.facts:
         yield ""
         yield from (f"  {key}: {json.dumps(value, ensure_ascii=False)}" for key, value in entry.facts.items())
@@ -139,8 +145,8 @@ def example(entry: Entry, recipes: list[str]) -> list[str]:
         case "sections":
             given = VALUES.get(entry.name)
             return [*start, *([f"{entry.name}={given}"] if given else _first(entry.name, entry.parameters))]
-        case _ if any(default is build.MISSING for _, default in entry.parameters.values()):
-            return start if recipes else []  # a setting that cannot be guessed: the recipe that has it
+        case _ if any(default is build.MISSING for _, default in entry.parameters.values()) or entry.needs - {"student"}:
+            return start if recipes else []  # a setting, or parts, that cannot be guessed: the recipe that has them
         case _:
             told = ['guidance.source="a blue car"'] if entry.edits else []  # what an edit begins with
             return [*start, f"{section}={entry.name}", *told, *_first(section, entry.parameters)]

@@ -60,10 +60,11 @@ def _unquoted(texts: list[str]) -> Mistake | None:
 
 
 def _go(options) -> int:
-    from dream3d import config, vocabulary
+    from dream3d import config, needs, vocabulary
 
     found = config.load(options.config, options.overrides)
     vocabulary.check_vocabulary(found)
+    needs.check_needs(found)
     if options.dry_run:
         from dream3d.sketch import dry_run
 

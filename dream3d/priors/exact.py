@@ -15,6 +15,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from dream3d.cameras import VIEW_WORDS
+from dream3d.claims import offered
 from dream3d.errors import Mistake
 from dream3d.interfaces import Prior, Spec, freeze
 from dream3d.priors import _renders
@@ -62,6 +63,8 @@ class Exact(Prior):
         "16 * size**2 * (1 + tangents) * (4 * renders * prompts + others + 1.5 * max(4 * renders, others))"
     )
 
+    offers: ClassVar[dict[str, str]] = {"student": "True", "camera": "camera"}
+
     def __init__(
         self,
         *,
@@ -77,7 +80,7 @@ class Exact(Prior):
         super().__init__()
         self.instances, self.renders, self.others = instances, renders, others
         self.bandwidth, self.tangents, self.camera, self.unknown = bandwidth, tangents, camera, unknown
-        self.spec = Spec(size, capabilities=frozenset({"student"} | ({"camera"} if camera else set())))
+        self.spec = Spec(size, capabilities=offered(self.offers, {"camera": camera}))
         self.register_buffer("table", scaled_linear(), persistent=False)
         self.rows: list[Wish] = []
         self.libraries: dict[Wish, Components | None] = {

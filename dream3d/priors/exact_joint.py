@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from dream3d import sees
 from dream3d.background import composite
 from dream3d.cameras import ring
+from dream3d.claims import offered
 from dream3d.errors import Mistake
 from dream3d.interfaces import Prior, Spec, freeze
 from dream3d.priors._noise import look_up, scaled_linear
@@ -47,6 +48,9 @@ class ExactJoint(Prior):
     vocabulary: ClassVar[str] = "dream3d.toybox.language"
     memory: ClassVar[str] = "800 * size**2 * views * max(instances, others)"
 
+    offers: ClassVar[dict[str, str]] = {"student": "True", "camera": "True", "views": "views > 1",
+                                        "depth": "buffers == 'rgb+depth'", "inpaint": "buffers != 'grid'"}  # fmt: skip
+
     def __init__(
         self,
         *,
@@ -63,9 +67,7 @@ class ExactJoint(Prior):
             raise Mistake(f"a grid of two by two is not {size} pixels wide", where="prior.size", near=str(size + 1))
         self.instances, self.others, self.bandwidth, self.unknown = instances, others, bandwidth, unknown
         self.buffers, self.tiles = buffers, 2 if buffers == "grid" else 1
-        can = {"student": True, "camera": True, "views": views > 1, "depth": buffers == "rgb+depth",
-               "inpaint": buffers != "grid"}  # fmt: skip
-        capabilities = frozenset(name for name, there in can.items() if there)
+        capabilities = offered(self.offers, {"views": views, "buffers": buffers})
         self.spec = Spec(size, 4 if buffers == "rgb+depth" else 3, views=views, capabilities=capabilities)
         self.register_buffer("table", scaled_linear(), persistent=False)
         self.rows: list[Wish] = []

@@ -15,6 +15,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
+from dream3d.claims import offered
 from dream3d.errors import Mistake
 from dream3d.interfaces import Prior, Spec, freeze
 from dream3d.priors._noise import look_up, scaled_linear, to_eps
@@ -32,6 +33,7 @@ class Mixture(Prior):
     built by hand.
     """
 
+    offers: ClassVar[dict[str, str]] = {"student": "True", "density": "True"}
     memory: ClassVar[str] = "4 * components * channels * size**2"
 
     def __init__(
@@ -71,7 +73,7 @@ class Mixture(Prior):
         self.form, self.subjects = form, subjects
         for name, value in (("means", means), ("std", std), ("weights", weights), ("table", scaled_linear())):
             self.register_buffer(name, value.detach().clone(), persistent=False)
-        capabilities = frozenset({"student", "density"})
+        capabilities = offered(self.offers, {})
         self.spec = Spec(means.shape[-1], means.shape[1], flow=form == "flow", capabilities=capabilities)
         freeze(self)
 

@@ -10,6 +10,7 @@ from typing import ClassVar
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from dream3d.claims import offered
 from dream3d.interfaces import Prior
 from dream3d.priors.exact import Exact
 from dream3d.schedule import Count
@@ -22,11 +23,13 @@ class Personal(Prior):
     vocabulary: ClassVar[str] = "dream3d.toybox.language"
     memory: ClassVar[str] = "32 * size**2 * (4 * renders * prompts + others + 1.5 * max(4 * renders, others))"
 
+    offers: ClassVar[dict[str, str]] = {"student": "True", "original": "True"}
+
     def __init__(self, *, size: Count = 64, instances: Count = 4, renders: Count = 800, others: Count = 2000):
         super().__init__()
         self.own = Exact(size=size, instances=1, renders=renders, others=others)
         self.original = Exact(size=size, instances=instances, renders=renders, others=others)
-        self.spec = dataclasses.replace(self.own.spec, capabilities=self.own.spec.capabilities | {"original"})
+        self.spec = dataclasses.replace(self.own.spec, capabilities=offered(self.offers, {}))
 
     def text(self, prompts: list[str]) -> Embedding:
         """Rows that mean the same to both: each is asked for the same prompts in the same order."""

@@ -1,12 +1,13 @@
 """Every file found in guidance/ keeps the contract, on every prior that can serve it: shape, precision, randomness from the step alone,
 no view that hears of another, a student that never meets the scene, and a state that continues bit for bit."""
 
+import dataclasses
 import math
 
 import pytest
 import torch
 
-from dream3d import build, checkpoint
+from dream3d import build, checkpoint, claims, needs
 from dream3d.cameras import look_at
 from dream3d.interfaces import Spec
 from dream3d.options import Words
@@ -17,6 +18,7 @@ from dream3d.types import Condition, Render, Step, View
 PRIORS = {"mixture": {"size": 8, "subjects": 2}, "exact": {"size": 16, "renders": 8, "others": 16, "instances": 1}}
 WORDS = {"mixture": ("0", "1"), "exact": ("a red car", "a duck"), "latent": ("a red car", "a duck")}
 SETTINGS = {"photo": {"image": "red-car.png"}}  # without which a formula cannot be built
+SCENE = {"labels"}  # what the views here show, whatever the prior
 TOGETHER = {"mvsds", "mv_video_sds", "video_sds", "grid_sds"}  # formulas over the views of a group
 
 
@@ -37,7 +39,12 @@ def prior_named(name, toy_prior):
 
     made = Latent()
     made.original = Latent(bias=0.1)
-    made.spec = Spec(8, 4, "latent", capabilities=frozenset({"student", "original", "depth", "inpaint", "first_frame"}))
+    made.spec = Spec(
+        8,
+        4,
+        "latent",
+        capabilities=frozenset({"student", "original", "depth", "inpaint", "first_frame", "views", "video"}),
+    )
     return made
 
 
@@ -67,9 +74,17 @@ def view_of(made, count=4, seed=0, dtype=torch.float32):
 def guidance(name, prior):
     """Built as a run builds it; skipped where the prior cannot serve it (every one is served by some prior, see below)."""
     needs = build.load(build.signature("guidance", name)).needs
-    if needs - prior.spec.capabilities:
+    if needs - prior.spec.capabilities - SCENE:
         pytest.skip(f"{name} needs {', '.join(sorted(needs))}")
     return build.make("guidance", {"type": name, **SETTINGS.get(name, {})}, prior)
+
+
+def serving(name, toy_prior):
+    """The first prior that can."""
+    needed = build.load(build.signature("guidance", name)).needs - SCENE
+    made = next(p for kind in (*PRIORS, "latent") if needed <= (p := prior_named(kind, toy_prior)).spec.capabilities)
+    made.words = WORDS["latent" if made.spec.space == "latent" else "mixture" if made.spec.size == 8 else "exact"]
+    return made
 
 
 class Still(Step):
@@ -103,7 +118,9 @@ def test_the_gradient_is_one_of_x(name, prior):
 @pytest.mark.parametrize("name", build.available("guidance"))
 def test_all_randomness_is_the_steps(name, prior):
     state = torch.get_rng_state()
-    one, two = (made.gradient(view_of(made), Step.make(3, 100, 5)) for made in (guidance(name, prior) for _ in range(2)))
+    one, two = (
+        made.gradient(view_of(made), Step.make(3, 100, 5)) for made in (guidance(name, prior) for _ in range(2))
+    )
     assert torch.equal(one, two) and torch.equal(torch.get_rng_state(), state)
 
 
@@ -141,9 +158,36 @@ def test_learning_stays_on_its_own_side_and_continues(name, prior, tmp_path):
 
 
 @pytest.mark.parametrize("name", build.available("guidance"))
-def test_some_prior_serves_it(name, toy_prior):
-    needs = build.load(build.signature("guidance", name)).needs
-    assert any(needs <= prior_named(kind, toy_prior).spec.capabilities for kind in (*PRIORS, "latent")), needs
+def test_some_part_offers_what_it_needs(name):
+    needed = build.load(build.signature("guidance", name)).needs
+    assert needed == (build.signature("guidance", name).needs or frozenset())
+    assert all(needs.givers(need) for need in needed), needed
+
+
+@pytest.mark.parametrize("name", build.available("guidance"))
+def test_it_heeds_perp_neg_or_says_that_it_does_not(name, toy_prior):
+    made = guidance(name, prior := serving(name, toy_prior))
+    view, asked = view_of(made), []
+    rows = {"front": view.text["bare"], "side": view.text["empty"]}
+    for perp in ({}, dict.fromkeys(rows, -torch.ones(4))):
+        text = Condition(view.text.rows | rows, perp, view.text.words)
+        before = prior.evaluations
+        made.gradient(dataclasses.replace(view, text=text), Step.make(3, 100, 0))
+        asked.append(prior.evaluations - before)
+    assert (asked[1] > asked[0]) == build.load(build.signature("guidance", name)).perp_neg
+
+
+@pytest.mark.parametrize("catalogue", ["priors", "renderers"])
+def test_what_a_part_offers_is_what_it_has(catalogue):
+    for name in build.available(catalogue):
+        found = build.signature(catalogue, name)
+        assert build.load(found).offers == (found.offers or {})
+    settings = [{"type": "exact"}, {"type": "exact", "camera": 20.0}, {"type": "mixture"}, {"type": "personal"}, {"type": "exact_joint"},
+                {"type": "exact_joint", "views": 4}, {"type": "exact_joint", "buffers": "rgb+depth"}]  # fmt: skip
+    for given in settings:
+        found = build.signature("priors", given["type"])
+        own = {k: v for k, (_, v) in found.parameters.items()} | given
+        assert build.make("priors", given).spec.capabilities == claims.offered(found.offers, own)
 
 
 def test_a_new_file_is_found(tmp_path, monkeypatch):

@@ -4,7 +4,7 @@ import pytest
 import torch
 from dream3d.systems.text_to_3d import TextTo3D
 
-from dream3d import build, config
+from dream3d import assemble, build, config
 from dream3d.background import Solid
 from dream3d.cameras import look_at
 from dream3d.errors import Mistake
@@ -184,7 +184,7 @@ def test_the_salt_of_a_stage_and_a_retry_reaches_every_draw(toy_scene):
         return rig()(now)
 
     for number, attempt in ((0, 0), (1, 0), (0, 1), (1, 1)):
-        system = build.stage(found.stages[0], 0, "cpu", number, attempt, {})
+        system = assemble.stage(found.stages[0], 0, "cpu", number, attempt, {})
         TextTo3D(toy_scene(), [], sample, Solid(), Adam(), Penalties({}), None, 10, 0, system.salt).step(0)
     assert len(set(drawn)) == 4
 
@@ -210,8 +210,8 @@ def test_a_guidance_that_needs_more_than_its_prior_offers_is_refused(tmp_path, m
     monkeypatch.setattr(build, "plugins", {})
     build.add_plugin("wishful")
     found = config.load("sds-gaussian", ["prompt=0", "prior=mixture", "guidance=wishful"])
-    with pytest.raises(Mistake, match="needs a prior with: telepathy"):
-        build.stage(found.stages[0], 0, "cpu", 0, 0, {})
+    with pytest.raises(Mistake, match="needs telepathy"):
+        assemble.stage(found.stages[0], 0, "cpu", 0, 0, {})
 
 
 def test_clamp_limits_the_gradient_on_x(toy_scene, toy_prior, towards):

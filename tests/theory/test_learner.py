@@ -12,7 +12,7 @@ from dream3d.guidance.random_cfg import RandomCFG
 from dream3d.guidance.sid import SiD
 from dream3d.guidance.vsd import VSD
 
-from dream3d import build, checkpoint
+from dream3d import assemble, build, check, checkpoint, config
 from dream3d.diffusion import predict
 from dream3d.errors import Mistake
 from dream3d.learner import Learner
@@ -257,9 +257,10 @@ def test_the_exact_prior_is_differentiable(kit):
 
 
 def test_a_prior_without_a_student_is_refused_before_it_is_asked(toy_prior):
+    settings = check.stages(config.load("sds-gaussian").values)[0]
     for name in ("vsd", "pgsd"):
-        with pytest.raises(Mistake, match="needs a prior with"):
-            build._check_needs(name, build.load(build.signature("guidance", name)), toy_prior())
+        with pytest.raises(Mistake, match="needs .*student"):
+            assemble._check_needs(name, build.load(build.signature("guidance", name)), toy_prior(), settings)
 
 
 @pytest.mark.parametrize("formula, expected", [(VSD, 3), (ESD, 4), (RandomCFG, 4), (PGSD, 2)])

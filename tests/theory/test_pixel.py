@@ -12,7 +12,7 @@ from dream3d.guidance.nfsd import NFSD
 from dream3d.guidance.photo import Photo
 from PIL import Image
 
-from dream3d import build, config
+from dream3d import assemble, build, config
 from dream3d.diffusion import add_noise, draw_t, per_view, predict
 from dream3d.errors import Mistake
 from dream3d.priors.exact_joint import ExactJoint
@@ -155,7 +155,7 @@ def test_only_the_view_of_its_role_is_pulled():
     """Through the recipe's cameras and two terms: the photograph reaches the photo's view alone, colour and mask."""
     found = config.load("photo-gaussian", ["prior={type: mixture, size: 16}", "cameras.batch=2", "prompt=0"]).values
     cameras = build.make("cameras", found["cameras"], 16)(now := Step.make(0, 10, 0))
-    (photo,) = [t for t in build._terms(found, build.make("priors", found["prior"])) if isinstance(t.guidance, Photo)]
+    (photo,) = [t for t in assemble._terms(found, build.make("priors", found["prior"])) if isinstance(t.guidance, Photo)]
     leaves = Render(torch.rand(3, 16, 16, 3), torch.rand(3, 16, 16, 1), torch.ones(3, 16, 16, 1),
                     extras={"background": torch.ones(3, 3)}).cut()  # fmt: skip
     photo.pull(leaves, cameras, now)

@@ -9,7 +9,7 @@ from dream3d.guidance.sds import SDS
 from dream3d.guidance.semantic_sds import SemanticSDS, regions
 from dream3d.renderers.gaussians import Gaussians
 
-from dream3d import build, config
+from dream3d import assemble, build, config
 from dream3d.cameras import ring
 from dream3d.errors import Mistake
 from dream3d.priors.exact_joint import ExactJoint
@@ -207,7 +207,7 @@ def test_a_term_is_given_region_prompts():
     """From the configuration to the rows, and a word that the prior does not know is found before any work."""
     found = config.load("semantic_sds-gaussian", ["prior={type: exact_joint, size: 8, instances: 1, others: 1}"])
     prior = build.make("priors", found.values["prior"])
-    (term,) = build._terms(found.values, prior)
+    (term,) = assemble._terms(found.values, prior)
     rows = term.text(ring(4)).rows
     assert torch.equal(rows["region/0"].tokens[0], prior.text(["a red ball, front view"]).tokens[0])
     assert torch.equal(rows["region/1"].tokens[2], prior.text(["a blue cube, back view"]).tokens[0])

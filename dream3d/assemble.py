@@ -1,0 +1,83 @@
+"""From the checked settings of a stage to its System: prior, terms, scene and what else the loop needs. This is where torch comes in."""
+
+from contextlib import contextmanager
+
+import torch
+
+from dream3d import build, claims, needs, options, schedule
+from dream3d.penalties import Penalties
+from dream3d.prompt import Prompt
+from dream3d.term import Term
+from dream3d.typed import typed
+from dream3d.types import Step
+
+
+def stage(settings: dict, seed: int, device: str, number: int, attempt: int, priors: dict):
+    """The System of one stage from its complete settings. `priors` keeps a loaded prior while settings and prompts stay: what a
+    prior answers may depend on all it was asked for, and a resumed run asks only for its own stage."""
+    key = repr([settings[k] for k in ("prior", "prompt", "negative", "guidance")])
+    if key not in priors:
+        priors.clear()
+        priors[key] = build.make("priors", settings["prior"]).to(device)
+    prior = priors[key]
+    with _forked(seed):
+        terms = _terms(settings, prior)
+        scene = _scene(settings, seed, number).to(device)
+    penalties = Penalties({name: schedule.Ramp.parse(w) for name, w in settings["penalties"].items()})
+    cameras = build.make("cameras", settings["cameras"], prior.spec.size)
+    return build.load(build.signature("systems", settings["system"]["type"]))(
+        scene, terms, cameras, build.make("background", settings["background"]), build.make("optim", settings["optimizer"]), penalties,
+        _clip(settings["clip"]), settings["steps"], seed, f"stage {number}, attempt {attempt}",
+    )  # fmt: skip
+
+
+def scene(settings: dict, seed: int, number: int):
+    """The representation of one stage alone, on the CPU: enough to load a run."""
+    with _forked(seed):
+        return _scene(settings, seed, number)
+
+
+def _scene(settings: dict, seed: int, number: int):
+    return build.make("renderers", settings["renderer"], Step.make(0, 1, seed, salt=f"scene {number}").rng)
+
+
+@contextmanager
+def _forked(seed: int):
+    """Libraries that draw from the global generator while building do so from the seed, and leave no trace."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        yield
+
+
+def describe(settings: dict, system, device: str) -> str:
+    """One line on what runs where, and why."""
+    why = "" if torch.cuda.is_available() else ", no CUDA here"
+    threads = f", {torch.get_num_threads()} threads" if device == "cpu" else ""
+    scene = f"{settings['renderer']['type']} ({system.scene.about})"
+    return f"prior {settings['prior']['type']}, renderer {scene}, device {device} (float32{threads}{why})"
+
+
+def _terms(settings: dict, prior) -> list:
+    words, terms = options.Words(**settings["text"]), []
+    for entry in settings["guidance"] if isinstance(settings["guidance"], list) else [settings["guidance"]]:
+        _check_needs(entry["type"], build.load(build.signature("guidance", entry["type"])), prior, settings)
+        guidance = build.make("guidance", entry, prior)
+        prompts = entry.get("prompt") or settings["prompt"]
+        prompts, regions = prompts if isinstance(prompts, list) else [prompts], options.regions(entry.get("regions"))
+        text = Prompt(prior, prompts, settings["negative"], words, regions, entry.get("source"))
+        known = {k: v for k, v in build.term_parameters().items() if k not in options.TEXTS}
+        terms.append(Term(guidance, text, **{k: typed(entry[k], kind, k) for k, (kind, _) in known.items()}))
+    return terms
+
+
+def _check_needs(name: str, guidance: type, prior, settings: dict) -> None:
+    """What a formula needs of parts that do not say in their source what they offer (dream3d.needs asks the others earlier)."""
+    shown = claims.offered(build.signature("renderers", settings["renderer"]["type"]).offers or {}, settings["renderer"])
+    if missing := sorted(guidance.needs - prior.spec.capabilities - shown):
+        raise needs.lacking(name, missing, settings).completed(where="guidance.type")
+
+
+def _clip(value):
+    if isinstance(value, dict):
+        return {name: schedule.Ramp.parse(v) for name, v in value.items()}
+    return None if value is None else schedule.Ramp.parse(value)

@@ -1,0 +1,86 @@
+"""What the formulas of every stage need of its other parts, checked before any work and without torch."""
+
+from typing import Any
+
+from dream3d import build, catalogue, claims
+from dream3d.config import Config
+from dream3d.errors import Mistake
+from dream3d.recipe import Where
+
+GIVERS = {"prior": "priors", "renderer": "renderers"}
+
+
+def check_needs(config: Config) -> None:
+    """Raises Mistake for a stage whose formula needs what no part of it offers, or whose cameras and prior count views differently.
+    Parts that say nothing of what they offer are asked when they are built."""
+    for i, stage in enumerate(config.stages):
+        changed = config.values["stages"][i] if config.values["stages"] else {}
+
+        def where(path: str, i=i, changed=changed) -> str:
+            return config.where(f"stages.{i}.{path}" if path.split(".")[0] in changed else path) or path
+
+        try:
+            _check(stage, where)
+        except Mistake as mistake:
+            raise mistake.completed(within=f"stage {i + 1}: " if config.values["stages"] else "") from None
+
+
+def _check(stage: dict[str, Any], where: Where) -> None:
+    terms = stage["guidance"] if isinstance(stage["guidance"], list) else [stage["guidance"]]
+    for k, term in enumerate(terms):
+        path = f"guidance.{k}.type" if isinstance(stage["guidance"], list) else "guidance.type"
+        try:
+            _check_term(term["type"], stage)
+        except Mistake as mistake:
+            raise mistake.completed(where=where(path)) from None
+    _check_groups(stage, where)
+
+
+def _check_term(name: str, stage: dict[str, Any]) -> None:
+    found = build.signature("guidance", name)
+    offers = [_offers(section, stage[section]) for section in GIVERS]
+    missing = sorted((found.needs or frozenset()) - frozenset().union(*(o or () for o in offers)))
+    if missing and None not in offers:
+        raise lacking(name, missing, stage)
+    if stage["text"]["perp_neg"] and found.perp_neg is False:
+        fix = "text.perp_neg=0, or another guidance.type"
+        raise Mistake(f"guidance {name!r} has no place for Perp-Neg, but text.perp_neg is {stage['text']['perp_neg']:g}", fix=fix)
+    if not stage["text"]["views"] and (stage["text"]["perp_neg"] or stage["text"]["blend"]):
+        raise Mistake("text.blend and text.perp_neg are about view words, but text.views is false", fix="text.views=true")
+
+
+def lacking(name: str, missing: list[str], stage: dict[str, Any]) -> Mistake:
+    """Whose parts have it, of all there are."""
+    found = givers(missing[0])
+    offers = ", ".join(sorted(_offers("prior", stage["prior"]) or ())) or "nothing special"
+    fix = "one of these, or another guidance.type" if found else "another guidance.type"
+    problem = f"guidance {name!r} needs {', '.join(missing)}; prior {stage['prior']['type']!r} offers {offers}"
+    return Mistake(problem, near="; ".join(found[:4]), fix=fix)
+
+
+def givers(need: str) -> list[str]:
+    """The parts that have it, as settings."""
+    rows = [(section, kind, other) for section, kind in GIVERS.items() for other in catalogue.names(kind)]
+    return [giver for row in rows if (giver := _giver(*row, need))]
+
+
+def _giver(section: str, kind: str, other: str, need: str) -> str:
+    """How to have what is needed from another part: "prior=exact_joint (views > 1)"."""
+    condition = (build.signature(kind, other).offers or {}).get(need)
+    return "" if condition is None else f"{section}={other}" + ("" if condition == "True" else f" ({condition})")
+
+
+def _offers(section: str, settings: dict[str, Any]) -> frozenset[str] | None:
+    said = build.signature(GIVERS[section], settings["type"]).offers
+    return None if said is None else claims.offered(said, settings)
+
+
+def _check_groups(stage: dict[str, Any], where: Where) -> None:
+    """Views and frames that a prior answers for together have to come together."""
+    for key in ("views", "frames"):
+        together, given = stage["prior"].get(key, 1), stage["cameras"].get(key, 1)
+        if given % together:
+            kind = stage["cameras"]["type"]
+            fix = f"cameras.{key}={together}" if key in stage["cameras"] else f"cameras=orthogonal cameras.{key}={together}"
+            raise Mistake(f"this prior answers for {together} {key} together, but {kind} cameras come {given} at a time",
+                          where=where(f"prior.{key}"), fix=f"{fix}, or prior.{key}=1")  # fmt: skip
