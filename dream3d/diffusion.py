@@ -74,7 +74,7 @@ def perp_neg(
     square = inner(positive, positive).clamp(min=1e-6)
     for negative, w in zip(negatives, weights, strict=True):
         away = negative - uncond
-        cond = cond + per_view(w, cond) * (away - per_view(inner(away, positive) / square, cond) * positive)
+        cond = cond + per_view(w.to(cond), cond) * (away - per_view(inner(away, positive) / square, cond) * positive)
     return cfg(cond, uncond, scale)
 
 

@@ -81,6 +81,10 @@ class Mixture(Prior):
         """Rows of component weights. Raises Mistake for a prompt without a number, or with one that is too large."""
         return Embedding(torch.stack([self._row(prompt) for prompt in prompts])[:, None])
 
+    def blend(self, one: Embedding, other: Embedding, share: Float[Tensor, " B"]) -> Embedding:
+        """The mixture of two mixtures, `share` of it the other."""
+        return super().blend(*(Embedding(row.tokens / row.tokens.sum(-1, keepdim=True)) for row in (one, other)), share)
+
     def _row(self, prompt: str) -> Float[Tensor, " K"]:
         chosen = [int(number) for number in re.findall(r"\d+", prompt)]
         if (prompt.strip() and not chosen) or any(k >= len(self.means) for k in chosen):
