@@ -66,9 +66,14 @@ class Prior(nn.Module, ABC):
         how much of it learns: 0 nothing but what a camera means, where that can be told apart."""
 
     def blend(self, one: Embedding, other: Embedding, share: Float[Tensor, " B"]) -> Embedding:
-        """Rows between two texts, `share` of the way to the other. Embeddings are interpolated; a prior whose rows are not vectors
-        overrides this."""
-        return one.lerp(other, share)
+        """Rows between two texts, `share` of the way to the other: embeddings are interpolated, and a token counts where either has
+        it. A prior whose rows are not vectors overrides this."""
+
+        def mix(a: Tensor | None, b: Tensor | None) -> Tensor | None:
+            return None if a is None else torch.lerp(a, b, share.to(a).view(-1, *[1] * (a.ndim - 1)))
+
+        mask = None if one.mask is None else one.mask | other.mask
+        return Embedding(mix(one.tokens, other.tokens), mask, mix(one.pooled, other.pooled), mix(one.image, other.image))
 
     def encode(self, image: Float[Tensor, "B H W K"]) -> Float[Tensor, "B C h w"]:
         """Images in [0, 1] to x, differentiable. Pixel priors resize; latent priors override with the posterior's mean."""

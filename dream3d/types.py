@@ -16,7 +16,7 @@ BUFFERS = ("rgb", "alpha", "depth", "normal", "labels", "features")  # what has 
 
 
 def _rows(value, index):
-    return value[index] if isinstance(value, Tensor) else value
+    return value[index] if isinstance(value, Tensor) and index is not None else value
 
 
 @dataclass(frozen=True)
@@ -136,8 +136,10 @@ class Render:
 
     def at(self, index: Int[Tensor, " n"]) -> "Render":
         """The rows `index` of every buffer. Of the extras only what priors read comes along: the background's colour, a mask."""
-        extras = {name: self.extras[name][index] for name in ("background", "mask") if name in self.extras}
-        return dataclasses.replace(self.map(lambda buffer: buffer[index]), extras=extras)
+        if len(index) == len(self) and torch.equal(index, torch.arange(len(self), device=index.device)):
+            index = None  # mostly all of them: nothing is copied
+        extras = {name: _rows(self.extras[name], index) for name in ("background", "mask") if name in self.extras}
+        return dataclasses.replace(self.map(lambda buffer: _rows(buffer, index)), extras=extras)
 
     def gradients(self) -> dict[str, Tensor]:
         """d loss / d buffer of a cut render, per view, for the buffers that received one."""
@@ -171,14 +173,6 @@ class Embedding:
 
     def to(self, device) -> "Embedding":
         return Embedding(*(None if v is None else v.to(device) for v in self._values()))
-
-    def lerp(self, other: "Embedding", share: Float[Tensor, " B"]) -> "Embedding":
-        """`share` of the way to another embedding of the same shape; a token counts where either has it."""
-        def mix(a, b):
-            return None if a is None else torch.lerp(a, b, share.to(a).view(-1, *[1] * (a.ndim - 1)))
-
-        mask = None if self.mask is None else self.mask | other.mask
-        return Embedding(mix(self.tokens, other.tokens), mask, mix(self.pooled, other.pooled), mix(self.image, other.image))
 
     def _values(self):
         return (self.tokens, self.mask, self.pooled, self.image)
