@@ -1,5 +1,4 @@
 """Every shape of the framework on one page.
-
 Letters: B views, H W pixels, C h w what the prior sees, N primitives, V F mesh, L D tokens, S labels, K features.
 World: right-handed, z up, an object's front looks towards -y, objects live inside [-0.75, 0.75]^3. Angles are radians.
 """
