@@ -24,7 +24,7 @@ def stage(settings: dict, seed: int, device: str, number: int, attempt: int, pri
         terms = _terms(settings, prior)
         scene = _scene(settings, seed, number).to(device)
     penalties = Penalties({name: schedule.Ramp.parse(w) for name, w in settings["penalties"].items()})
-    cameras = build.make("cameras", settings["cameras"], prior.spec.size)
+    cameras = build.make("cameras", settings["cameras"], prior.spec.pixels)
     return build.load(build.signature("systems", settings["system"]["type"]))(
         scene, terms, cameras, build.make("background", settings["background"]), build.make("optim", settings["optimizer"]), penalties,
         _clip(settings["clip"]), settings["steps"], seed, f"stage {number}, attempt {attempt}",

@@ -19,9 +19,9 @@ from dream3d.types import Cameras, Embedding, Field, Mesh, Points, Render, Step,
 
 @dataclass(frozen=True)
 class Spec:
-    """What a prior is: x has `channels` x `size` x `size`, in space "pixel" ([-1, 1]) or "latent"; `views` and `frames` per
-    group; `flow` for rectified flows; `background` is the only colour it knows behind an object (None: any); `capabilities`
-    name what guidances may ask for in their `needs`, such as "student", "camera", "labels"."""
+    """What a prior is: x has `channels` x `size` x `size`, in space "pixel" ([-1, 1]) or "latent" (`factor` pixels a side each);
+    `views` and `frames` per group; `flow` for rectified flows; `background` is the only colour it knows behind an object (None: any);
+    `capabilities` name what guidances may ask for in their `needs`, such as "student", "camera", "labels"."""
 
     size: int
     channels: int = 3
@@ -31,6 +31,12 @@ class Spec:
     flow: bool = False
     background: tuple[float, float, float] | None = None
     capabilities: frozenset[str] = frozenset()
+    factor: int = 1
+
+    @property
+    def pixels(self) -> int:
+        """The side of the images that become x, and the side of views where a recipe names none."""
+        return self.size * self.factor
 
 
 class Prior(nn.Module, ABC):

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from annotated_types import Ge, Gt, Interval, Le, Lt, MultipleOf
 
@@ -21,6 +21,7 @@ Elevation = Annotated[float, Interval(ge=-90, le=90)]
 Decay = Annotated[float, Ge(0), Lt(1)]
 Seed = Annotated[int, Ge(0), Le(2**63 - 1)]
 Side = Annotated[int, Ge(16), MultipleOf(2)]  # of a video frame
+Precision = Literal["auto", "float32", "bfloat16", "float16"]  # of networks
 
 
 class Ascending:

@@ -1,0 +1,80 @@
+"""What users train at home: LoRA files merged into a network, and words learnt by textual inversion (Gal et al. 2022, arXiv:2208.01618)."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file
+from torch import nn
+
+from dream3d.errors import Mistake
+
+
+def adapted(net: nn.Module, prefix: str, lora: str | None, scale: float) -> nn.Module:
+    """A network with the part of a LoRA file that is meant for it merged into its weights. Raises Mistake for a file of another
+    family: none of its layers, or none of their shapes, fit."""
+    if lora is None:
+        return net
+    from diffusers import StableDiffusionPipeline
+
+    path = safetensors(lora, "prior.lora")
+    try:
+        state, alphas = StableDiffusionPipeline.lora_state_dict(str(path), use_safetensors=True, local_files_only=True)
+        mine = {k: v for k, v in state.items() if k.startswith(f"{prefix}.")}
+        if prefix == "unet" and not mine:
+            raise ValueError(f"it has no layer of a {prefix}, but {next(iter(state), 'nothing')}")
+        if mine:
+            load = StableDiffusionPipeline.load_lora_into_unet if prefix == "unet" else StableDiffusionPipeline.load_lora_into_text_encoder
+            load(mine, alphas, net) if prefix == "unet" else load(mine, alphas, net, prefix=prefix)
+            _merge(net, scale)
+    except Exception as error:  # of diffusers, peft or torch
+        first = " ".join(str(error).split())[:120]
+        raise Mistake(f"this LoRA does not fit the model's {prefix}: {first}", where=str(path), fix="a LoRA of the same family",
+                      code=3) from error  # fmt: skip
+    return net.requires_grad_(False).eval()
+
+
+def _merge(net: nn.Module, scale: float) -> None:
+    """Every adapter becomes part of the layer it was hung on."""
+    from peft.tuners.lora import LoraLayer
+
+    for name, layer in [(n, m) for n, m in net.named_modules() if isinstance(m, LoraLayer)]:
+        for adapter in layer.active_adapters:
+            layer.set_scale(adapter, scale)
+        layer.merge(safe_merge=True)
+        parent, _, last = name.rpartition(".")
+        setattr(net.get_submodule(parent), last, layer.get_base_layer())
+
+
+def invert(encoder: nn.Module, tokenizer: Any, inversion: str | None) -> tuple[nn.Module, Callable[[str], str]]:
+    """The encoder and tokenizer with a learnt word added, and how a prompt is written then: a word of several vectors is several tokens."""
+    if inversion is None:
+        return encoder, str
+    path = safetensors(inversion, "prior.inversion")
+    (word, vectors), *more = load_file(path).items()
+    vectors = vectors if vectors.ndim == 2 else vectors[None]
+    table = encoder.get_input_embeddings().weight
+    if more or vectors.shape[1] != table.shape[1]:
+        problem = f"this learnt word has {vectors.shape[1]} numbers, the text encoder's have {table.shape[1]}"
+        problem = "there is more than one word in this file" if more else problem
+        raise Mistake(problem, where=str(path), fix="one word of the same family", code=3)
+    names = [word, *(f"{word}_{i}" for i in range(1, len(vectors)))]
+    if tokenizer.add_tokens(names) != len(names):
+        raise Mistake(f"the tokenizer knows the word {word!r} already", where=str(path), fix="another word", code=3)
+    encoder.resize_token_embeddings(len(tokenizer))
+    with torch.no_grad():
+        encoder.get_input_embeddings().weight[-len(names) :] = vectors.to(table)
+    return encoder, lambda prompt: prompt.replace(word, " ".join(names))
+
+
+def safetensors(name: str, where: str) -> Path:
+    """A file of weights that cannot run code, or the only one in a folder."""
+    path = Path(name).expanduser()
+    found = sorted(path.glob("*.safetensors")) if path.is_dir() else [path]
+    if len(found) != 1 or not found[0].is_file():
+        near = ", ".join(p.name for p in found[:4])
+        raise Mistake(f"there is no one file at {name!r}", where=where, near=near, fix="name a .safetensors file", code=3)
+    if found[0].suffix != ".safetensors":
+        raise Mistake(f"{found[0].name} may run code when it is read", where=where, fix="a .safetensors file", code=3)
+    return found[0]

@@ -1,0 +1,59 @@
+"""Where a full-size model lies: a folder, one file, an alias of assets/models.yaml, or a hub's name. Nothing here loads weights."""
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from dream3d import models
+from dream3d.errors import Mistake, choices
+
+FILES = ("*.json", "*.txt", "*.model", "*.safetensors")  # what is read of a repository: no pickles, no code
+
+
+@dataclass(frozen=True)
+class Found:
+    """A pipeline folder or one file of weights, and what is known of it."""
+
+    path: Path
+    name: str
+
+
+def locate(name: str, family: str, where: str = "prior.model") -> Found:
+    """The model called `name`, downloaded if it is on the hub and this machine is online. Raises Mistake (exit code 3) with what was
+    looked for, where, and the command that fetches it."""
+    path = Path(name).expanduser()
+    if path.exists():
+        return Found(path, name)
+    known = models.find(name)
+    if known is not None and known.family != family:
+        raise Mistake(f"{name} is a {known.family} model, not {family}", where=where, near=choices("", models.of(family)),
+                      fix=f"prior.type={known.family}", code=3)  # fmt: skip
+    if known is None and (name.count("/") != 1 or name.startswith((".", "/", "~"))):
+        fix = "a pipeline folder, a .safetensors file, a hub's OWNER/NAME or an alias: python launch.py list models"
+        near = choices(name, models.of(family))
+        raise Mistake(f"there is no model {name!r}: no folder, no file, no alias", where=where, near=near, fix=fix, code=3)
+    repos, revision = (known.repos, known.revision) if known else ((name,), None)
+    tried = []
+    for repo in repos:
+        for offline in (True, False):
+            found, trouble = _snapshot(repo, revision if repo == repos[0] else None, offline)
+            if found is not None:
+                return Found(found, name)
+        tried.append(f"{repo}: {trouble}")
+    gated = " after accepting its licence there" if known and known.gated else ""
+    raise Mistake(f"the model {name!r} is not here and could not be fetched ({'; '.join(tried)[:110]})", where=where,
+                  near=f"hf download {repos[0]} --local-dir models/{repos[0].split('/')[-1]}{gated}",
+                  fix="then prior.model=that folder", code=3)  # fmt: skip
+
+
+def _snapshot(repo: str, revision: str | None, offline: bool) -> tuple[Path | None, str]:
+    """The repository's folder in the hub's cache, or why it is not there."""
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.constants import HF_HUB_OFFLINE
+
+    if not offline and (HF_HUB_OFFLINE or os.environ.get("DREAM3D_OFFLINE")):
+        return None, "offline"
+    try:
+        return Path(snapshot_download(repo, revision=revision, local_files_only=offline, allow_patterns=list(FILES))), ""
+    except Exception as error:  # the hub's and its transport's errors have no common class
+        return None, type(error).__name__

@@ -1,0 +1,139 @@
+"""Components of a diffusers pipeline folder, each loaded by its own class and checked before any is used: safetensors only, no code of
+the model's own, nothing half-loaded. One message names the component and the file."""
+
+import json
+import warnings
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from dream3d.errors import Mistake, choices
+from dream3d.schedule import Precision
+
+LIBRARIES = ("diffusers", "transformers")
+SAFE = 'convert once: load it with the library that wrote it, then save_pretrained(folder, safe_serialization=True)'
+TOLD = 160  # characters of another library's message
+
+
+def dtype(name: Precision) -> torch.dtype:
+    """What networks compute in. "auto": bfloat16 on CUDA, else float32."""
+    cuda = torch.cuda.is_available()
+    if name == "bfloat16" and cuda and not torch.cuda.is_bf16_supported():
+        raise Mistake("this GPU has no bfloat16", where="prior.precision", near="float16, float32", code=3)
+    return getattr(torch, ("bfloat16" if cuda and torch.cuda.is_bf16_supported() else "float32") if name == "auto" else name)
+
+
+class Source:
+    """Where components come from: a pipeline folder, or one .safetensors file of a whole model (whose layout `config`, a pipeline
+    folder, tells)."""
+
+    def __init__(self, path: Path, classes: tuple[str, ...], dtype: torch.dtype, config: Path | None = None):
+        self.path, self.classes, self.dtype, self.config = path, classes, dtype, config
+        if path.is_file() and path.suffix != ".safetensors":
+            raise Mistake(f"{path.name} is not a safetensors file", where=str(path), fix=SAFE, code=3)
+        if path.is_file() and config is None:
+            fix = "prior.config=FOLDER, a pipeline folder of the same architecture (its .json files are enough)"
+            raise Mistake("one file of weights does not say how the model is built", where=str(path), fix=fix, code=3)
+        self.listed = index(path if path.is_dir() else config, classes)
+        self.whole: Any = None
+
+    def get(self, name: str) -> Any:
+        """One component, checked."""
+        if self.path.is_dir():
+            return component(self.path, name, self.listed, self.dtype)
+        if self.whole is None:
+            import diffusers
+
+            cls = getattr(diffusers, json.loads((self.config / "model_index.json").read_text())["_class_name"])
+            self.whole = _read_file(cls, self.path, config=str(self.config), torch_dtype=self.dtype, local_files_only=True)
+        found = getattr(self.whole, name)
+        return found.requires_grad_(False).eval() if isinstance(found, nn.Module) else found
+
+    def files(self, *names: str) -> list[Path]:
+        """What some components are read from: enough to tell them from others."""
+        return [self.path / name for name in names] if self.path.is_dir() else [self.path]
+
+
+def _read_file(cls: type, path: Path, **given):
+    return _told(cls.__name__, path, lambda: cls.from_single_file(str(path), **given))
+
+
+def index(folder: Path, classes: tuple[str, ...]) -> dict[str, list[str]]:
+    """Component -> [library, class] of a pipeline folder whose pipeline is one of `classes`."""
+    try:
+        told = json.loads((folder / "model_index.json").read_text(encoding="utf-8"))
+        kind = told["_class_name"]
+    except (OSError, ValueError, KeyError, TypeError):
+        inside = ", ".join(sorted(p.name for p in folder.iterdir())[:6]) or "nothing"
+        raise Mistake("this is not a pipeline folder: it has no readable model_index.json", where=str(folder), near=f"there is {inside}",
+                      fix="a folder written by save_pretrained, or fetched by hf download", code=3) from None  # fmt: skip
+    if kind not in classes:
+        raise Mistake(f"this folder holds a {kind}, which this prior does not read", where=str(folder / "model_index.json"),
+                      near=f"it reads {', '.join(classes[:3])}", fix="another prior.type, or another folder", code=3)  # fmt: skip
+    return {name: row for name, row in told.items() if isinstance(row, list) and row[0] is not None}
+
+
+def component(folder: Path, name: str, listed: dict[str, list[str]], dtype: torch.dtype) -> Any:
+    """One component, by the class that the folder names: a frozen network in `dtype`, or a tokenizer or scheduler."""
+    if name not in listed:
+        raise Mistake(f"the model has no {name}", where=str(folder / "model_index.json"), near=choices("", listed),
+                      fix="another folder of the same family", code=3)  # fmt: skip
+    library, kind = listed[name]
+    cls = getattr(__import__(library), kind, None) if library in LIBRARIES else None
+    if cls is None:
+        problem = f"{name} wants {library}.{kind}, which diffusers and transformers do not have"
+        raise Mistake(problem, where=str(folder / "model_index.json"),
+                      fix="no code of a model's own is run; another model, or a prior that was written for it", code=3)  # fmt: skip
+    return network(cls, folder / name, dtype) if issubclass(cls, nn.Module) else _read(cls, folder / name)
+
+
+def network(cls: type, folder: Path, dtype: torch.dtype) -> nn.Module:
+    """Weights from safetensors: every one there, of the right shape, finite."""
+    weights = sorted(folder.glob("*.safetensors"))
+    if pickles := sorted([*folder.glob("*.bin"), *folder.glob("*.ckpt"), *folder.glob("*.pt")]) if not weights else []:
+        raise Mistake(f"{folder.name} has pickled weights only, which may run code", where=str(pickles[0]), fix=SAFE, code=3)
+    if not weights:
+        problem = f"{folder.name} has no weights" if folder.is_dir() else f"the component {folder.name} is missing"
+        raise Mistake(problem, where=str(folder), near="diffusion_pytorch_model.safetensors, model.safetensors",
+                      fix="fetch the model again: hf download OWNER/NAME --local-dir FOLDER", code=3)  # fmt: skip
+    dtype_name = "dtype" if cls.__module__.startswith("transformers") else "torch_dtype"
+    given = {dtype_name: dtype, "use_safetensors": True, "local_files_only": True, "output_loading_info": True}
+    made, told = _read(cls, folder, **given)
+    _complete(told, folder)
+    for weight, value in [*made.named_parameters(), *made.named_buffers()]:
+        if value.is_floating_point() and not value.isfinite().all():
+            raise Mistake(f"{folder.name} has weights that are not numbers: {weight}", where=str(folder),
+                          fix="fetch the model again, or another precision", code=3)  # fmt: skip
+    return made.requires_grad_(False).eval()
+
+
+def _read(cls: type, folder: Path, **given):
+    return _told(cls.__name__, folder, lambda: cls.from_pretrained(str(folder), **given))
+
+
+def _told(kind: str, path: Path, read):
+    """What another library reads, silently; the beginning of its complaint if it fails."""
+    from diffusers.utils import logging as diffusers_logging
+    from transformers.utils import logging as transformers_logging
+
+    for quiet in (diffusers_logging, transformers_logging):
+        quiet.set_verbosity_error()
+        quiet.disable_progress_bar()
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return read()
+    except Exception as error:  # theirs are of many kinds
+        first = " ".join((str(error) or type(error).__name__).split())[:TOLD]
+        raise Mistake(f"{path.name} cannot be read as {kind}: {first}", where=str(path),
+                      fix="fetch the model again: hf download OWNER/NAME --local-dir FOLDER", code=3) from error  # fmt: skip
+
+
+def _complete(told: dict, folder: Path) -> None:
+    """Libraries fill in what is missing or does not fit with random numbers; we do not."""
+    for key, what in (("missing_keys", "lacks"), ("mismatched_keys", "has another shape for")):
+        if found := sorted(str(k[0] if isinstance(k, tuple | list) else k) for k in told.get(key) or []):
+            raise Mistake(f"{folder.name} {what} {len(found)} weights: {found[0]}", where=str(folder),
+                          fix="its config.json and weights are of different models; fetch it again", code=3)  # fmt: skip
