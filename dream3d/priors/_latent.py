@@ -14,22 +14,29 @@ from dream3d.priors._pipeline import Source, network
 class Autoencoder(nn.Module):
     """x = (mean - shift) scale of the network's posterior; x is `size` wide; `tiny`: a distilled autoencoder that answers in x itself."""
 
+    packed: int = 1  # latents of how many places are one entry of x
+
     def __init__(self, vae: nn.Module, size: int, tiny: nn.Module | None = None):
         super().__init__()
         config = vae.config
-        self.vae, self.tiny, self.size, self.channels = vae, tiny, size, config.latent_channels
-        self.scale, self.shift = config.scaling_factor, getattr(config, "shift_factor", None) or 0.0
-        self.factor = 2 ** (len(config.block_out_channels) - 1)
+        self.vae, self.tiny, self.size, self.channels = vae, tiny, size, self.packed * config.latent_channels
+        self.scale, self.shift = getattr(config, "scaling_factor", 1.0), getattr(config, "shift_factor", None) or 0.0
+        self.factor = self.side(vae)
         self.pixels = size * self.factor
         if tiny is not None and tiny.config.latent_channels != config.latent_channels:
             raise Mistake(f"this distilled encoder has {tiny.config.latent_channels} channels, the model {config.latent_channels}",
                           where="prior.tiny", near="taesd for SD 1 and 2, taesdxl for SDXL, taesd3 for SD 3", code=3)  # fmt: skip
 
     @staticmethod
-    def read(source: Source, pixels: int | None, own: int, tiny: str | None, slicing: bool) -> "Autoencoder":
+    def side(vae: nn.Module) -> int:
+        """Pixels per side of one entry of x."""
+        return 2 ** (len(vae.config.block_out_channels) - 1)
+
+    @classmethod
+    def read(cls, source: Source, pixels: int | None, own: int, tiny: str | None, slicing: bool) -> "Autoencoder":
         """The autoencoder of a model; `own` is the side of x that its network was trained at, `pixels` what is asked for."""
         vae = source.get("vae")
-        factor = 2 ** (len(vae.config.block_out_channels) - 1)
+        factor = cls.side(vae)
         if pixels is not None and pixels % (8 * factor):
             near = ", ".join(str(8 * factor * max(1, pixels // (8 * factor) + i)) for i in (0, 1))
             raise Mistake(f"{pixels} pixels are not a multiple of {8 * factor}", where="prior.size", near=near)
@@ -38,7 +45,7 @@ class Autoencoder(nn.Module):
         from diffusers import AutoencoderTiny
 
         small = None if tiny is None else network(AutoencoderTiny, _hub.locate(tiny, "autoencoder", "prior.tiny").path, source.dtype)
-        return Autoencoder(vae, own if pixels is None else pixels // factor, small)
+        return cls(vae, own if pixels is None else pixels // factor, small)
 
     def encode(self, image: Float[Tensor, "B H W K"]) -> Float[Tensor, "B C h w"]:
         x = image.movedim(-1, 1)
@@ -48,9 +55,16 @@ class Autoencoder(nn.Module):
         x = (2 * x - 1).to(next(net.parameters()).dtype)
         if self.tiny is not None:
             return self.tiny.encode(x).latents.float()
-        return (self.vae.encode(x).latent_dist.mode().float() - self.shift) * self.scale
+        return self.to_x(self.vae.encode(x).latent_dist.mode().float())
 
     @torch.no_grad()
     def decode(self, x: Float[Tensor, "B C h w"]) -> Float[Tensor, "B H W K"]:
-        z = (x.float() / self.scale + self.shift).to(next(self.vae.parameters()).dtype)
+        z = self.from_x(x.float()).to(next(self.vae.parameters()).dtype)
         return (self.vae.decode(z).sample.float().movedim(1, -1) + 1) / 2
+
+    def to_x(self, mean: Float[Tensor, "B c H W"]) -> Float[Tensor, "B C h w"]:
+        """What the autoencoder calls a latent as the network knows it."""
+        return (mean - self.shift) * self.scale
+
+    def from_x(self, x: Float[Tensor, "B C h w"]) -> Float[Tensor, "B c H W"]:
+        return x / self.scale + self.shift

@@ -29,6 +29,24 @@ def prepared(net: nn.Module, knobs: Knobs) -> nn.Module:
     return net
 
 
+class Line(nn.Module):
+    """The straight line of a rectified flow: alpha = 1 - t, sigma = t, and a velocity eps - x0."""
+
+    def __init__(self):
+        super().__init__()
+        self.register_buffer("here", torch.zeros(()), persistent=False)
+
+    @property
+    def device(self) -> torch.device:
+        return self.here.device
+
+    def alpha_sigma(self, t: Float[Tensor, " B"]) -> tuple[Float[Tensor, " B"], Float[Tensor, " B"]]:
+        return 1 - t, t
+
+    def to_eps(self, out: Float[Tensor, "B C h w"], z: Float[Tensor, "B C h w"], t: Float[Tensor, " B"]) -> Float[Tensor, "B C h w"]:
+        return z + (1 - t)[:, None, None, None] * out
+
+
 class Table(nn.Module):
     """The noise table of a scheduler and what its network predicts. index = floor(t T); alpha and sigma are that entry's."""
 

@@ -36,7 +36,7 @@ class Source:
         if path.is_file() and config is None:
             fix = "prior.config=FOLDER, a pipeline folder of the same architecture (its .json files are enough)"
             raise Mistake("one file of weights does not say how the model is built", where=str(path), fix=fix, code=3)
-        self.listed = index(path if path.is_dir() else config, classes)
+        self.pipeline, self.listed = index(path if path.is_dir() else config, classes)
         self.whole: Any = None
 
     def get(self, name: str) -> Any:
@@ -60,8 +60,8 @@ def _read_file(cls: type, path: Path, **given):
     return _told(cls.__name__, path, lambda: cls.from_single_file(str(path), **given))
 
 
-def index(folder: Path, classes: tuple[str, ...]) -> dict[str, list[str]]:
-    """Component -> [library, class] of a pipeline folder whose pipeline is one of `classes`."""
+def index(folder: Path, classes: tuple[str, ...]) -> tuple[str, dict[str, list[str]]]:
+    """The pipeline of a folder, which is one of `classes`, and component -> [library, class]."""
     try:
         told = json.loads((folder / "model_index.json").read_text(encoding="utf-8"))
         kind = told["_class_name"]
@@ -72,7 +72,7 @@ def index(folder: Path, classes: tuple[str, ...]) -> dict[str, list[str]]:
     if kind not in classes:
         raise Mistake(f"this folder holds a {kind}, which this prior does not read", where=str(folder / "model_index.json"),
                       near=f"it reads {', '.join(classes[:3])}", fix="another prior.type, or another folder", code=3)  # fmt: skip
-    return {name: row for name, row in told.items() if isinstance(row, list) and row[0] is not None}
+    return kind, {name: row for name, row in told.items() if isinstance(row, list) and row[0] is not None}
 
 
 def component(folder: Path, name: str, listed: dict[str, list[str]], dtype: torch.dtype) -> Any:

@@ -54,6 +54,10 @@ def table(prediction="epsilon"):
                                    clip_sample=False, set_alpha_to_one=False, steps_offset=1)  # fmt: skip
 
 
+def straight():
+    return diffusers.FlowMatchEulerDiscreteScheduler()
+
+
 def stable_diffusion(folder, prediction="epsilon", **nets):
     """A Stable Diffusion of 32 pixels and 16 x 16 latents."""
     parts = {"vae": vae(), "text_encoder": clip(), "tokenizer": tokenizer(), "unet": unet(), "scheduler": table(prediction)}
@@ -63,14 +67,87 @@ def stable_diffusion(folder, prediction="epsilon", **nets):
     return folder
 
 
-@pytest.fixture(scope="session")
-def sd(tmp_path_factory):
-    return stable_diffusion(tmp_path_factory.mktemp("sd") / "model")
+def sdxl(folder):
+    """Two encoders of other widths, a pooled text and the picture's size."""
+    told = {"addition_embed_type": "text_time", "addition_time_embed_dim": 8, "projection_class_embeddings_input_dim": 8 * 6 + 12}
+    parts = {"vae": vae(), "text_encoder": clip(16), "tokenizer": tokenizer(), "text_encoder_2": clip(24, projection=12, seed=1),
+             "tokenizer_2": tokenizer(), "unet": unet(width=40, **told), "scheduler": table()}  # fmt: skip
+    diffusers.StableDiffusionXLPipeline(**parts).save_pretrained(folder)
+    return folder
 
 
-@pytest.fixture(scope="session")
-def sd_v(tmp_path_factory):
-    return stable_diffusion(tmp_path_factory.mktemp("sd_v") / "model", "v_prediction")
+def t5(width=16):
+    torch.manual_seed(3)
+    config = transformers.T5Config(vocab_size=514, d_model=width, d_ff=2 * width, d_kv=8, num_layers=2, num_heads=2)
+    return transformers.T5EncoderModel(config).eval()
+
+
+def deepfloyd(folder):
+    """Pixels, and a variance beside the noise."""
+    net = unet(in_channels=3, out_channels=6)
+    noise = diffusers.DDPMScheduler(beta_schedule="squaredcos_cap_v2", variance_type="learned_range", clip_sample=False)
+    none = dict.fromkeys(("safety_checker", "feature_extractor", "watermarker"))
+    parts = {"tokenizer": tokenizer(), "text_encoder": t5(), "unet": net, "scheduler": noise}
+    diffusers.IFPipeline(**parts | none, requires_safety_checker=False).save_pretrained(folder)
+    return folder
+
+
+def sd3(folder):
+    torch.manual_seed(4)
+    net = diffusers.SD3Transformer2DModel(sample_size=16, patch_size=2, in_channels=4, num_layers=2, attention_head_dim=8, out_channels=4,
+                                          num_attention_heads=2, joint_attention_dim=40, caption_projection_dim=16, pos_embed_max_size=16,
+                                          pooled_projection_dim=24, qk_norm="rms_norm")  # fmt: skip
+    words = {"tokenizer": tokenizer(), "tokenizer_2": tokenizer(), "tokenizer_3": tokenizer()}
+    encoders = {"text_encoder": clip(16, 12), "text_encoder_2": clip(24, 12, 1), "text_encoder_3": t5(40)}
+    parts = {"vae": vae(shift_factor=0.06, scaling_factor=1.5), "transformer": net, "scheduler": straight()}
+    diffusers.StableDiffusion3Pipeline(**parts | words | encoders).save_pretrained(folder)
+    return folder
+
+
+def language(kind, layers=4, width=16):
+    """A language model of two kinds that flows read their prompts with."""
+    torch.manual_seed(5)
+    config = transformers.Qwen3Config(vocab_size=514, hidden_size=width, intermediate_size=2 * width, num_hidden_layers=layers, head_dim=8,
+                                      num_attention_heads=2, num_key_value_heads=1)  # fmt: skip
+    return getattr(transformers, kind)(config).eval()
+
+
+def chatty():
+    """A tokenizer with a template for conversations."""
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+
+    letters = sorted(pre_tokenizers.ByteLevel.alphabet())
+    core = Tokenizer(models.BPE({letter: i for i, letter in enumerate([*letters, "<pad>"])}, []))
+    core.pre_tokenizer, core.decoder = pre_tokenizers.ByteLevel(add_prefix_space=False), decoders.ByteLevel()
+    made = transformers.Qwen2Tokenizer(vocab=core.get_vocab(), merges=[], pad_token="<pad>", unk_token="<pad>", eos_token="<pad>")
+    made.chat_template = "{% for m in messages %}{{ m['content'] }}{% endfor %}:"
+    return made
+
+
+def zimage(folder):
+    torch.manual_seed(6)
+    net = diffusers.ZImageTransformer2DModel(in_channels=4, dim=16, n_layers=2, n_refiner_layers=1, n_heads=2, n_kv_heads=2,
+                                             cap_feat_dim=16, axes_dims=[4, 2, 2], axes_lens=[64, 32, 32])  # fmt: skip
+    parts = {"vae": vae(shift_factor=0.06, scaling_factor=1.5), "transformer": net, "scheduler": straight(),
+             "text_encoder": language("Qwen3Model"), "tokenizer": chatty()}  # fmt: skip
+    diffusers.ZImagePipeline(**parts).save_pretrained(folder)
+    return folder
+
+
+def flux2(folder):
+    torch.manual_seed(7)
+    net = diffusers.Flux2Transformer2DModel(in_channels=16, num_layers=1, num_single_layers=1, attention_head_dim=8, num_attention_heads=2,
+                                            joint_attention_dim=48, timestep_guidance_channels=8, axes_dims_rope=(2, 2, 2, 2),
+                                            guidance_embeds=False)  # fmt: skip
+    torch.manual_seed(0)
+    auto = diffusers.AutoencoderKLFlux2(block_out_channels=(8, 16), down_block_types=("DownEncoderBlock2D",) * 2, norm_num_groups=4,
+                                        up_block_types=("UpDecoderBlock2D",) * 2, latent_channels=4, sample_size=32)  # fmt: skip
+    auto.bn.running_mean.normal_()
+    auto.bn.running_var.uniform_(0.5, 2)
+    parts = {"vae": auto, "transformer": net, "scheduler": straight(),
+             "text_encoder": language("Qwen3ForCausalLM"), "tokenizer": chatty()}  # fmt: skip
+    diffusers.Flux2KleinPipeline(**parts).save_pretrained(folder)
+    return folder
 
 
 # --- families: how each is made, and what its own scheduler says ------------------------------------------------------------------------
@@ -78,32 +155,81 @@ def sd_v(tmp_path_factory):
 
 @dataclass(frozen=True)
 class Family:
-    """settings: of the prior; overrides: of an ordinary recipe; noised, x0: what the pipeline's own scheduler makes of the same."""
+    """settings: of the prior; raw: (prior, z, t, text, cameras, render) -> the network's own answer; overrides: of an ordinary recipe.
+    noised and x0 are what the pipeline's own scheduler makes of the same."""
 
     settings: dict
+    scheduler: object
+    raw: object
     overrides: tuple[str, ...] = ()
-    scheduler: object = None
-    raw: object = None  # (prior, z, t, text, cameras, render) -> the network's own answer
 
     def noised(self, prior, z, t, noise):
+        if prior.spec.flow:
+            return self.scheduler.scale_noise(z, self._flow(t), noise)
         return self.scheduler.add_noise(z, noise, (t * 1000).long())
 
     def x0(self, prior, z, t, text, cameras, render):
-        self.scheduler.set_timesteps(1000)
         answer = self.raw(prior, z, t, text, cameras, render)
+        if prior.spec.flow:  # one Euler step from sigma = t down to 0
+            self.scheduler.set_timesteps(sigmas=[t[0].item()])
+            return self.scheduler.step(answer, self.scheduler.timesteps[0], z).prev_sample
+        self.scheduler.set_timesteps(1000)
         return self.scheduler.step(answer, int(t[0] * 1000), z).pred_original_sample
 
+    def _flow(self, t):
+        self.scheduler.set_timesteps(sigmas=sorted({v.item() for v in t}, reverse=True))
+        return self.scheduler.timesteps[[int((self.scheduler.sigmas[:-1] - v).abs().argmin()) for v in t]]
 
-def latent_unet(prior, z, t, text, cameras, render):
+
+def latent_unet(prior, z, t, text, cameras, render, **more):
     with torch.no_grad():
-        return prior.net(z, (t * 1000).long(), encoder_hidden_states=text.tokens).sample
+        return prior.net(z, (t * 1000).long(), encoder_hidden_states=text.tokens, **more).sample
 
 
+def told_size(prior, z, t, text, cameras, render):
+    size = torch.tensor([[32, 32, 0, 0, 32, 32]]).expand(len(z), 6).float()
+    return latent_unet(prior, z, t, text, cameras, render, added_cond_kwargs={"text_embeds": text.pooled, "time_ids": size})
+
+
+def without_variance(*inputs):
+    return latent_unet(*inputs)[:, :3]
+
+
+def velocity(prior, z, t, text, cameras, render):
+    """As the pipelines of diffusers call their transformers."""
+    with torch.no_grad():
+        match type(prior.net).__name__:
+            case "SD3Transformer2DModel":
+                return prior.net(z, timestep=t * 1000, encoder_hidden_states=text.tokens, pooled_projections=text.pooled).sample
+            case "ZImageTransformer2DModel":
+                told = [row[mask] for row, mask in zip(text.tokens, text.mask, strict=True)]
+                return -torch.stack(prior.net(list(z.unsqueeze(2)), (1000 - 1000 * t) / 1000, told, return_dict=False)[0]).squeeze(2)
+            case _:
+                pipe = diffusers.Flux2KleinPipeline
+                where = pipe._prepare_latent_ids(z)
+                out = prior.net(hidden_states=pipe._pack_latents(z), timestep=t, guidance=None, encoder_hidden_states=text.tokens,
+                                txt_ids=pipe._prepare_text_ids(text.tokens), img_ids=where, return_dict=False)[0]  # fmt: skip
+                return torch.stack([row.T.view(z.shape[1:]) for row in out])
+
+
+def named(kind, folder, **more):
+    return {"type": kind, "model": str(folder), **more}
+
+
+def flow(make, **more):
+    return lambda folder: Family(named("flow", make(folder), tokens=LENGTH, **more), diffusers.FlowMatchEulerDiscreteScheduler(), velocity)
+
+
+IF_NOISE = {"beta_schedule": "squaredcos_cap_v2", "clip_sample": False, "timestep_spacing": "leading"}
 FAMILIES = {
-    "sd": lambda folder: Family({"type": "stable_diffusion", "model": str(stable_diffusion(folder))}, (), table(), latent_unet),
-    "sd-v": lambda folder: Family({"type": "stable_diffusion", "model": str(stable_diffusion(folder, "v_prediction"))}, (),
-                                  table("v_prediction"), latent_unet),
-}  # fmt: skip
+    "sd": lambda folder: Family(named("stable_diffusion", stable_diffusion(folder)), table(), latent_unet),
+    "sd-v": lambda f: Family(named("stable_diffusion", stable_diffusion(f, "v_prediction")), table("v_prediction"), latent_unet),
+    "sdxl": lambda folder: Family(named("sdxl", sdxl(folder)), table(), told_size),
+    "deepfloyd": lambda f: Family(named("deepfloyd", deepfloyd(f), tokens=LENGTH), diffusers.DDIMScheduler(**IF_NOISE), without_variance),
+    "sd3": flow(sd3),
+    "z-image": flow(zimage, size=32),
+    "flux2": flow(flux2, size=32),
+}
 
 
 @pytest.fixture(scope="session", params=list(FAMILIES))

@@ -1,0 +1,88 @@
+"""What every model read through diffusers shares: text that is embedded once, one network whose answers become eps, an autoencoder, a
+student. A family's own file says which pipelines it reads, how its texts are embedded and how its network is called."""
+
+from abc import abstractmethod
+from pathlib import Path
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from dream3d.interfaces import Prior
+from dream3d.priors import _hub, _texts
+from dream3d.priors._latent import Autoencoder
+from dream3d.priors._lora import Student
+from dream3d.priors._network import Table
+from dream3d.priors._pipeline import Source, dtype
+from dream3d.types import Cameras, Embedding, Render
+
+READERS = ("text_encoder", "tokenizer", "text_encoder_2", "tokenizer_2", "text_encoder_3", "tokenizer_3")
+
+
+def opened(model: str, family: str, classes: tuple[str, ...], precision: str, config: str | None = None) -> Source:
+    """The components of a model that was named by folder, file, alias or hub's name."""
+    layout = None if config is None else _hub.locate(config, family, "prior.config").path
+    return Source(_hub.locate(model, family).path, classes, dtype(precision), layout)
+
+
+class Diffusers(Prior):
+    """`source`, `table`, `net` and, for latent models, `vae` are set by the family's constructor; `time` names the module of the network
+    that a student's camera is added to."""
+
+    source: Source
+    table: Table
+    net: nn.Module
+    vae: Autoencoder | None
+    time: str = "time_embedding"
+    adapters: object = ""  # what else changes the meaning of a text
+
+    @abstractmethod
+    def _embed(self, prompts: list[str]) -> Embedding:
+        """Load the text encoders, ask them, forget them."""
+
+    @abstractmethod
+    def answer(
+        self,
+        net: nn.Module,
+        x: Float[Tensor, "B C h w"],
+        t: Float[Tensor, " B"],
+        text: Embedding,
+        cameras: Cameras | None = None,
+        render: Render | None = None,
+    ) -> Float[Tensor, "B C h w"]:
+        """eps by this prior's network, or by a student's of the same shape; float32."""
+
+    def text(self, prompts: list[str]) -> Embedding:
+        """One row per prompt, from disk where it was embedded before. Longer prompts than the encoder reads are cut by its tokenizer."""
+        readers = [path for path in self.source.files(*READERS) if Path(path).exists()]
+        encoder = _texts.fingerprint(*readers, told=(type(self).__name__, self.adapters))
+        return _texts.embedded(prompts, encoder, self._embed).to(self.table.device)
+
+    def alpha_sigma(self, t: Float[Tensor, " B"]) -> tuple[Float[Tensor, " B"], Float[Tensor, " B"]]:
+        return self.table.alpha_sigma(t)
+
+    def eps(
+        self,
+        x: Float[Tensor, "B C h w"],
+        t: Float[Tensor, " B"],
+        text: Embedding,
+        cameras: Cameras | None = None,
+        render: Render | None = None,
+    ) -> Float[Tensor, "B C h w"]:
+        return self.answer(self.net, x, t, text, cameras, render)
+
+    def student(self, *, rank: int = 4) -> nn.Module:
+        """Low-rank adapters on every attention projection, and the camera where a class would be told."""
+        return Student(self, self.net, rank=rank, time=self.time)
+
+    def encode(self, image: Float[Tensor, "B H W K"]) -> Float[Tensor, "B C h w"]:
+        return super().encode(image) if self.vae is None else self.vae.encode(image)
+
+    def decode(self, x: Float[Tensor, "B C h w"]) -> Float[Tensor, "B H W K"]:
+        return super().decode(x) if self.vae is None else self.vae.decode(x)
+
+
+def tokens(tokenizer, prompts: list[str], length: int | None = None):
+    """ids and mask as tensors, padded and cut to what the encoder reads."""
+    told = tokenizer(prompts, padding="max_length", max_length=length or tokenizer.model_max_length, truncation=True)
+    return torch.tensor(told.input_ids), torch.tensor(told.attention_mask)

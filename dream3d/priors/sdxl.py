@@ -1,0 +1,75 @@
+"""Stable Diffusion XL (Podell et al. 2023, arXiv:2307.01952), through diffusers: two text encoders, a pooled text, and the size of the
+picture told to the network. Its autoencoder overflows in float16 and is kept in float32 there, unless the folder's own says otherwise."""
+
+from typing import ClassVar
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from dream3d.claims import offered
+from dream3d.interfaces import Prior, Spec, freeze
+from dream3d.priors._adapt import adapted
+from dream3d.priors._diffusers import Diffusers, opened, tokens
+from dream3d.priors._latent import Autoencoder
+from dream3d.priors._network import Knobs, Table, prepared
+from dream3d.schedule import Count, Positive, Precision
+from dream3d.types import Cameras, Embedding, Render
+
+
+class SDXL(Diffusers, Prior):
+    """As stable_diffusion; told: the size in pixels that the network is told the picture has (null: `size`)."""
+
+    offers: ClassVar[dict[str, str]] = {"student": "True"}
+
+    def __init__(
+        self,
+        *,
+        model: str = "sdxl",
+        config: str | None = None,
+        size: Count | None = None,
+        told: Count | None = None,
+        lora: str | None = None,
+        lora_scale: Positive = 1.0,
+        precision: Precision = "auto",
+        tiny: str | None = None,
+        slicing: bool = False,
+        channels_last: bool = False,
+        compile: bool = False,
+    ):
+        super().__init__()
+        self.source = opened(model, "sdxl", ("StableDiffusionXLPipeline",), precision, config)
+        self.lora = self.adapters = (lora, lora_scale)
+        self.table = Table(self.source.get("scheduler"))
+        unet = adapted(self.source.get("unet"), "unet", *self.lora)
+        self.net = prepared(unet, Knobs(channels_last, compile))
+        self.vae = Autoencoder.read(self.source, size, unet.config.sample_size, tiny, slicing)
+        if self.source.dtype == torch.float16 and self.vae.vae.config.force_upcast:
+            self.vae.vae.float()
+        self.told = told or self.vae.pixels
+        self.spec = Spec(self.vae.size, self.vae.channels, "latent", capabilities=offered(self.offers, {}), factor=self.vae.factor)
+        freeze(self)
+
+    def _embed(self, prompts: list[str]) -> Embedding:
+        """The hidden states before the last of both encoders side by side, and the second one's pooled text."""
+        rows = []
+        for end in ("", "_2"):
+            encoder = adapted(self.source.get(f"text_encoder{end}"), f"text_encoder{end}", *self.lora)
+            with torch.no_grad():
+                rows.append(encoder(tokens(self.source.get(f"tokenizer{end}"), prompts)[0], output_hidden_states=True))
+        return Embedding(torch.cat([row.hidden_states[-2].float() for row in rows], -1), pooled=rows[1][0].float())
+
+    def answer(
+        self,
+        net: nn.Module,
+        x: Float[Tensor, "B C h w"],
+        t: Float[Tensor, " B"],
+        text: Embedding,
+        cameras: Cameras | None = None,
+        render: Render | None = None,
+    ) -> Float[Tensor, "B C h w"]:
+        kind = net.conv_in.weight.dtype
+        size = torch.tensor([self.told, self.told, 0, 0, self.told, self.told], device=x.device, dtype=kind).expand(len(x), 6)
+        added = {"text_embeds": text.pooled.to(kind), "time_ids": size}
+        out = net(x.to(kind), self.table.index(t), encoder_hidden_states=text.tokens.to(kind), added_cond_kwargs=added).sample
+        return self.table.to_eps(out.float(), x.float(), t)
