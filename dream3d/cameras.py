@@ -53,24 +53,35 @@ def ring(count: int, *, elevation: float = 15.0, start: float = 0.0, size: int =
     return look_at(azimuth, torch.full((count,), math.radians(elevation)), size=size, **more)
 
 
+def clips(cameras: Cameras, frames: int) -> Cameras:
+    """Every camera looks on for a whole clip: `frames` rows each, frames fastest, at times evenly from 0 to 1, both seen. One
+    frame is no clip: the cameras as they are."""
+    if frames == 1:
+        return cameras
+    long = cameras.at(torch.arange(len(cameras), device=cameras.device).repeat_interleave(frames))
+    return dataclasses.replace(long, frames=frames, time=torch.linspace(0, 1, frames).to(long.azimuth).repeat(len(cameras)))
+
+
 Sampler = Callable[[Step], Cameras]  # draws the cameras of a step
 
 
 class Orbit:
-    """Cameras on a sphere. Azimuth is stratified over the groups of a batch, elevation uniform by area."""
+    """`batch` cameras on a sphere. Azimuth is stratified over the groups of a batch, elevation uniform by area. Each stands still for
+    `frames` moments, so a batch has batch x frames rows."""
 
     def __init__(
         self,
         size: int,
         *,
         batch: Count = 4,
+        frames: Count = 1,
         azimuth: Angles = (-180.0, 180.0),
         elevation: Elevations = (-10.0, 75.0),
         distance: Distances = (3.0, 3.0),
         fovy: Lenses = (40.0, 40.0),
         resolution: Count | None = None,
     ):
-        self.batch, self.size = batch, resolution or size
+        self.batch, self.frames, self.size = batch, frames, resolution or size
         self.azimuth, self.elevation, self.distance, self.fovy = azimuth, elevation, distance, fovy
 
     def __call__(self, now: Step) -> Cameras:
@@ -78,18 +89,14 @@ class Orbit:
         azimuth = _between(self.azimuth, (torch.arange(self.batch) + u) / self.batch)
         low, high = (math.sin(math.radians(e)) for e in self.elevation)
         elevation = torch.asin(low + (high - low) * v)
-        return look_at(
-            torch.deg2rad(azimuth),
-            elevation,
-            _between(self.distance, d),
-            torch.deg2rad(_between(self.fovy, f)),
-            size=self.size,
-        )
+        fovy = torch.deg2rad(_between(self.fovy, f))
+        return clips(look_at(torch.deg2rad(azimuth), elevation, _between(self.distance, d), fovy, size=self.size), self.frames)
 
 
 class Orthogonal:
     """Groups of `views` cameras evenly around the object (four: 90 degrees apart) that share elevation, distance and lens, as
-    multi-view models know them (MVDream, arXiv:2308.16512). Where the first one stands is stratified over the groups."""
+    multi-view models know them (MVDream, arXiv:2308.16512). Where the first one stands is stratified over the groups. `batch` counts
+    cameras; each stands still for `frames` moments, so a batch has batch x frames rows and a group views x frames."""
 
     def __init__(
         self,
@@ -97,6 +104,7 @@ class Orthogonal:
         *,
         batch: Count = 4,
         views: Count = 4,
+        frames: Count = 1,
         azimuth: Angles = (-180.0, 180.0),
         elevation: Elevations = (0.0, 30.0),
         distance: Distances = (3.0, 3.0),
@@ -107,7 +115,8 @@ class Orthogonal:
             whole = -(-batch // views) * views
             raise Mistake(f"{batch} is not a number of groups of {views} views", where="cameras.batch", near=str(whole))
         around = {"azimuth": azimuth, "elevation": elevation, "distance": distance, "fovy": fovy}
-        self.views, self.firsts = views, Orbit(size, batch=batch // views, resolution=resolution, **around)
+        self.views, self.frames = views, frames
+        self.firsts = Orbit(size, batch=batch // views, resolution=resolution, **around)
 
     def __call__(self, now: Step) -> Cameras:
         first = self.firsts(now)
@@ -115,7 +124,7 @@ class Orthogonal:
         turn = torch.arange(self.views).repeat(len(first)) * (2 * math.pi / self.views)
         fovy = 2 * torch.atan(one.height / (2 * one.intrinsics[:, 1, 1]))
         size, distance = (one.height, one.width), one.centre.norm(dim=1)
-        return look_at(one.azimuth + turn, one.elevation, distance, fovy, size=size, views=self.views)
+        return clips(look_at(one.azimuth + turn, one.elevation, distance, fovy, size=size, views=self.views), self.frames)
 
 
 class Reference:
@@ -146,22 +155,23 @@ class Reference:
 
 
 class Front:
-    """The same frontal view for every row: the playground of images (renderer: plane)."""
+    """The same frontal view for every row, `frames` moments of it each of `batch` times: the playground of images (renderer: plane)."""
 
     def __init__(
         self,
         size: int,
         *,
         batch: Count = 1,
+        frames: Count = 1,
         azimuth: Angle = 0.0,
         elevation: Elevation = 15.0,
         resolution: Count | None = None,
     ):
-        self.batch, self.size, self.azimuth, self.elevation = batch, resolution or size, azimuth, elevation
+        self.batch, self.frames, self.size, self.azimuth, self.elevation = batch, frames, resolution or size, azimuth, elevation
 
     def __call__(self, now: Step) -> Cameras:
         angles = torch.deg2rad(torch.tensor([[self.azimuth], [self.elevation]]).expand(2, self.batch))
-        return look_at(*angles, size=self.size)
+        return clips(look_at(*angles, size=self.size), self.frames)
 
 
 def _between(bounds: tuple[float, float], u: Float[Tensor, " B"]) -> Float[Tensor, " B"]:

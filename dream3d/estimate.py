@@ -1,7 +1,8 @@
 """How much memory a run will take, before it starts and without torch: an estimate, from formulas beside the code they speak of.
 
 A renderer or prior may say `memory: ClassVar[str] = "expression"`: bytes at its worst moment, computed from its own settings and
-`views` (of a step), `side` (of a rendered view, pixels), `prompts` (how many different ones). Whoever says nothing counts as unknown.
+`views` (of a step, frames counted each), `side` (of a rendered view, pixels), `prompts` (how many different ones). Whoever says
+nothing counts as unknown.
 
 Fitted to the peak resident memory of whole processes (Linux, CPU, sds-gaussian, "a red car", 20 steps); the parts do not peak together,
 so the sum is an upper estimate:
@@ -63,7 +64,8 @@ def _largest(stages: list[list[tuple[str, float | None]]]) -> list[tuple[str, fl
 def parts(stage: dict[str, Any]) -> list[tuple[str, float | None]]:
     """Bytes of a complete stage's prior and renderer; None where they do not say."""
     camera, prior, prompt = stage["cameras"], stage["prior"], stage["prompt"]
-    around = {"views": camera.get("batch"), "side": camera.get("resolution") or prior.get("size"),
+    views = camera["batch"] * camera.get("frames", 1) if "batch" in camera else None
+    around = {"views": views, "side": camera.get("resolution") or prior.get("size"),
               "prompts": len(set(prompt)) if isinstance(prompt, list) else 1}  # fmt: skip
     around = {name: value for name, value in around.items() if value is not None}
     rows = []

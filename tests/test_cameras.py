@@ -156,6 +156,21 @@ def test_groups_stand_evenly_around_the_object():
         Orthogonal(32, batch=6)
 
 
+@pytest.mark.parametrize("frames", [2, 5])
+@pytest.mark.parametrize("kind, groups, views", [(Orbit, 6, 1), (Orthogonal, 2, 3), (Front, 6, 1)])
+def test_a_clip_is_one_pose_at_even_times(kind, groups, views, frames):
+    """Frames are fastest; the cameras of a step are those of a still scene, each repeated; a group is views x frames rows."""
+    more = {"views": 3} if kind is Orthogonal else {}
+    still, clip = (kind(16, batch=6, **more, **f)(Step.make(2, 9, 0)) for f in ({}, {"frames": frames}))
+    assert (len(clip), clip.frames, clip.views, still.time) == (6 * frames, frames, views, None)
+    for name in ("to_world", "intrinsics", "azimuth", "elevation"):
+        assert torch.equal(getattr(clip, name), getattr(still, name).repeat_interleave(frames, 0))
+    expected = [f / (frames - 1) for f in range(frames)]
+    torch.testing.assert_close(clip.time.view(6, frames), torch.tensor(expected).expand(6, frames))
+    assert (clip.time.view(6, frames)[:, 0] == 0).all() and (clip.time.view(6, frames)[:, -1] == 1).all()
+    assert clip.group.tolist() == [g for g in range(groups) for _ in range(views * frames)]
+
+
 class Spelling:
     """A text encoder that remembers: row i is the number i."""
 

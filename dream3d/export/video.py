@@ -24,10 +24,12 @@ FPS = 30
 def turntable(
     scene: Representation, path: Path, *, frames: int = 60, size: int = 256, background: Colour = WHITE
 ) -> None:
-    """Once around the object as an H.264 .mp4 (yuv420p, 30 frames a second, plays in every browser). `size` is even."""
+    """Once around the object, while what moves does so from time 0 to 1, as an H.264 .mp4 (yuv420p, 30 frames a second, plays in
+    every browser). `size` is even."""
     if size % 2 or size < 16:
         raise Mistake(f"a turntable's size is an even number from 16 on, not {size}")
-    _encode(views.frames(scene, ring(frames, size=size), background), Path(path))
+    around = ring(frames, size=size, time=torch.linspace(0, 1, frames))
+    _encode(views.frames(scene, around, background), Path(path))
 
 
 def thumbnail(scene: Representation, path: Path, size: int = 256, background: Colour = WHITE) -> None:
