@@ -1,6 +1,7 @@
 """Everything that has a name in a configuration, read from the source without importing it: for `list`, `describe` and `cite`."""
 
 import ast
+import dataclasses
 import importlib.util
 import inspect
 import json
@@ -11,7 +12,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from dream3d import build
+from dream3d import build, models
 from dream3d.errors import Mistake, choices
 
 KINDS = {  # kind -> (one word on it, what it is in a configuration)
@@ -26,7 +27,7 @@ KINDS = {  # kind -> (one word on it, what it is in a configuration)
     "sees": ("what a guidance may look at", "guidance.sees"),
     "sections": ("sections and keys of a configuration that name no class", ""),
     "configs": ("recipes", "--config"),
-    "models": ("trained weights that lie in assets/", ""),
+    "models": ("trained weights: those in assets/, and full-size ones that are fetched", ""),
 }
 KEYS = {  # that hold a value and no section -> what they are
     "name": "of the recipe; its run folders lie in runs/NAME", "prompt": "what to make; several take turns over the views",
@@ -92,7 +93,7 @@ def names(kind: str) -> list[str]:
         case "configs":
             return sorted(path.stem for path in build.place("configs").glob("*.yaml"))
         case "models":
-            return sorted(path.parent.name for path in build.place("assets").glob("*/card.json"))
+            return sorted({path.parent.name for path in build.place("assets").glob("*/card.json")} | set(models.registry()))
         case _:
             return build.available(kind)
 
@@ -176,7 +177,11 @@ def _comment(path: Path) -> str:
 
 
 def _model(name: str) -> Entry:
+    """A model that lies here, by its card; or one that is fetched, by its line in the registry."""
     path = build.place("assets") / name / "card.json"
+    if (full := models.registry().get(name)) is not None:
+        told = {k: v for k, v in dataclasses.asdict(full).items() if k not in ("alias", "what") and v not in (None, ())}
+        return Entry("models", name, path.parents[1] / "models.yaml", full.what, facts={"kind": full.family, **told})
     try:
         card = json.loads(path.read_text(encoding="utf-8"))
         text = str(card["what"])
@@ -216,5 +221,7 @@ def _used_by(recipe: str, changed: int) -> frozenset[tuple[str, str]]:
 
 
 def weights(prior: str) -> str | None:
-    """The model of assets/ that a prior loads, which its class names: `weights: ClassVar[str] = "toybox-32"`; None: it needs none."""
-    return build.signature("priors", prior).weights
+    """The model that a prior loads: of assets/, which its class names (`weights: ClassVar[str] = "toybox-32"`), or its setting `model`;
+    None: it needs none."""
+    found = build.signature("priors", prior)
+    return found.weights or found.parameters.get("model", (None, None))[1]

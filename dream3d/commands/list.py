@@ -48,20 +48,20 @@ def _table(kind: str) -> None:
         paper = f"arXiv:{row.papers[0]}" if row.papers else ""
         print(f"{row.name:{width}}  " + (f"{paper:16}  " if cited else "") + _what(row))
     if kind == "models":
-        _weights(len(rows))
+        _weights()
 
 
 def _what(row: Entry) -> str:
-    kind = row.facts.get("kind")
-    return f"{kind}: {row.what}" if kind else row.what
+    kind, facts = row.facts.get("kind"), row.facts
+    notes = [note for note, there in (("gated", facts.get("gated")), ("not for commercial use", facts.get("commercial") is False)) if there]
+    end = f" ({facts['licence']}{''.join(f'; {note}' for note in notes)}; {facts['memory']:g} GB)" if "memory" in facts else ""
+    return f"{kind}: {row.what}{end}" if kind else row.what
 
 
-def _weights(models: int) -> None:
+def _weights() -> None:
     """Which priors need no file at all."""
     needs = {prior: catalogue.weights(prior) for prior in catalogue.names("priors")}
     free = [prior for prior, model in needs.items() if model is None]
-    if not models:
-        print("No trained weights lie in assets/.")
     if free:
         print(f"Priors that need no weights: {', '.join(free)}.")
     for prior, model in needs.items():
