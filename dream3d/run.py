@@ -60,7 +60,7 @@ class Run:
     def __init__(self, folder: Folder, show: Display):
         self.folder, self.config, self.show = folder, folder.config, show
         self.stages, self.seed = self.config.stages, self.config.values["seed"]
-        self.device = _device(self.config.values["device"])
+        self.device = device_named(self.config.values["device"])
         self.keep = Keep(**self.config.values["keep"])
         self.checkpoints = folder.path / "checkpoints"
         self.offsets = [sum(s["steps"] for s in self.stages[:i]) for i in range(len(self.stages) + 1)]
@@ -241,7 +241,7 @@ def _signals(run: Run):
             signal.signal(number, handler)
 
 
-def _device(name: str) -> str:
+def device_named(name: str) -> str:
     if name == "auto":
         return "cuda" if torch.cuda.is_available() else "cpu"
     try:

@@ -10,6 +10,7 @@ COMMANDS = {
     "export": "write the files of a run again",
     "list": "what there is: guidances, renderers, priors, recipes, models, ...",
     "describe": "one of them: what it does, its settings, the paper, an example",
+    "sample": "pictures that the prior makes of a prompt alone: is the prior at fault, or the distillation?",
     "config": "show, compare and describe configurations: show, diff, schema",
     "doctor": "what is installed, what each part will run on and why, what to install",
     "cite": "BibTeX of exactly what a run, a recipe or a part uses",
