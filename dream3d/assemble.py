@@ -5,6 +5,7 @@ from contextlib import contextmanager
 import torch
 
 from dream3d import build, claims, needs, options, schedule
+from dream3d.errors import Mistake
 from dream3d.penalties import Penalties
 from dream3d.prompt import Prompt
 from dream3d.term import Term
@@ -25,6 +26,7 @@ def stage(settings: dict, seed: int, device: str, number: int, attempt: int, pri
         scene = _scene(settings, seed, number).to(device)
     penalties = Penalties({name: schedule.Ramp.parse(w) for name, w in settings["penalties"].items()})
     cameras = build.make("cameras", settings["cameras"], prior.spec.pixels)
+    _check_roles(terms, cameras, seed)
     return build.load(build.signature("systems", settings["system"]["type"]))(
         scene, terms, cameras, build.make("background", settings["background"]), build.make("optim", settings["optimizer"]), penalties,
         _clip(settings["clip"]), settings["steps"], seed, f"stage {number}, attempt {attempt}",
@@ -75,6 +77,15 @@ def _check_needs(name: str, guidance: type, prior, settings: dict) -> None:
     shown = claims.offered(build.signature("renderers", settings["renderer"]["type"]).offers or {}, settings["renderer"])
     if missing := sorted(guidance.needs - prior.spec.capabilities - shown):
         raise needs.lacking(name, missing, settings).completed(where="guidance.type")
+
+
+def _check_roles(terms: list, cameras, seed: int) -> None:
+    """A term for a role that no view has would never pull. Cameras without roles serve every term."""
+    if asked := sorted({term.views for term in terms} - {None}):
+        drawn = [cameras(Step.make(i, 16, seed, salt="roles")).role for i in range(16)]
+        roles = sorted({role for row in drawn for role in row or ()})
+        if missing := [role for role in asked if role not in roles and None not in drawn]:
+            raise Mistake(f"no view has the role {missing[0]!r}", where="guidance.views", near=", ".join(roles))
 
 
 def _clip(value):

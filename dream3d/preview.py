@@ -36,6 +36,8 @@ def strip(system, index: int) -> Float[Tensor, "h w 3"]:
 
 def _wanted(term, render, cameras, now: Step) -> Float[Tensor, "B H W C"]:
     part, cameras = render.of(term.views, cameras)
+    if not len(cameras):
+        return part.rgb  # no view serves it now
     view, _ = term.view(part, cameras, choose(term.sees, now))
     prior, x = term.guidance.prior, view.x
     t = torch.full((len(x),), T, device=x.device)

@@ -134,12 +134,18 @@ class Times:
     def window(self, progress: float) -> tuple[float, float]:
         return self.low(progress), self.high(progress)
 
+    def bends(self) -> list[float]:
+        """Where the order of low and high may change: about where either begins and ends to move, and in between."""
+        moving = [ramp for ramp in (self.low, self.high) if ramp.end is not None]
+        ends = [p for ramp in moving for p in (ramp.begin, ramp.until, ramp.until - 1e-9)]
+        return [p for p in (*ends, *(i / 32 for i in range(33 if len(moving) else 0))) if 0 <= p <= 1]
+
     @staticmethod
     def parse(value: Any) -> "Times":
         """[low, high], or one number or schedule for a t that is not random."""
         low, high = value if isinstance(value, list | tuple) and len(value) == 2 else (value, value)
         times = value if isinstance(value, Times) else Times(Ramp.parse(low), Ramp.parse(high))
-        for progress in (0.0, 1.0):
+        for progress in sorted({0.0, 1.0, *times.bends()}):
             a, b = times.window(progress)
             if not 0 < a <= b < 1:
                 raise ValueError(f"t must keep 0 < low <= high < 1 (at progress {progress:g} it is [{a:g}, {b:g}])")

@@ -12,7 +12,7 @@ from dream3d.errors import Mistake
 from dream3d.interfaces import Guidance
 from dream3d.prompt import Prompt
 from dream3d.schedule import Count, NonNegative, Ramp, at
-from dream3d.sees import choose, rgb
+from dream3d.sees import SEES, choose, rgb
 from dream3d.types import Cameras, Render, Step, View
 
 
@@ -26,10 +26,14 @@ class Term:
                  weight: Ramp = Ramp(1.0), clamp: Ramp | None = None, chunk: Count | None = None):  # fmt: skip
         self.guidance, self.text, self.sees, self.views = guidance, text, sees, views
         self.weight, self.clamp, self.chunk = weight, clamp, chunk
+        if clamp is not None and min(clamp(0.0), clamp(1.0)) < 0:
+            raise Mistake("a limit cannot be negative", where="guidance.clamp", near="guidance.clamp=2", fix="0 or above; null is no limit")
 
     def pull(self, seen: Render, cameras: Cameras, now: Step) -> None:
         """Add this term's gradient to the leaves of a cut render: encode, formula, back through the encoder."""
         see, index = choose(self.sees, now), cameras.serving(self.views)
+        if now.index == 0 and isinstance(self.sees, dict) and len(index):
+            self._check_all(seen.at(index))
         unit = math.lcm(cameras.views * cameras.frames, getattr(see, "views", 1))  # what may not be torn apart
         chunk = -(-(self.chunk or len(index)) // unit) * unit
         for rows in index.split(max(chunk, 1)):
@@ -53,6 +57,13 @@ class Term:
         cameras = dataclasses.replace(cameras.at(rows), views=max(1, cameras.views // merged))
         source = None if part.source is None else see(part.source, self.guidance.encode).detach()
         return View(x.detach(), part.detach().at(rows), cameras, self.text(cameras), source), x
+
+    @torch.no_grad()
+    def _check_all(self, part: Render) -> None:
+        """What chance may choose in the middle of a run has to fit at its start."""
+        for name, share in self.sees.items():
+            if share > 0:
+                self._check(SEES[name](part, self.guidance.encode))
 
     def _check(self, x: Float[Tensor, "B C h w"]) -> None:
         if self.guidance.space != "pixel" and x.shape[1] != self.guidance.prior.spec.channels:

@@ -10,8 +10,9 @@ from jaxtyping import Float
 from torch import Tensor
 
 from dream3d.diffusion import add_noise, jump, predict
+from dream3d.errors import Mistake
 from dream3d.interfaces import Prior
-from dream3d.schedule import Times
+from dream3d.schedule import Ramp, Times
 from dream3d.types import Step, View
 
 START = 0.0005  # the first entry of a table of 1000: where walks up start and walks down end
@@ -23,6 +24,13 @@ def draw(times: Times, now: Step) -> float:
     """One t for this step, uniform in its window."""
     low, high = times.window(now.progress)
     return low + (high - low) * now.uniform(1).item()
+
+
+def check_interval(delta_t: Ramp) -> None:
+    """Raises Mistake for an interval that would put s above t."""
+    if lowest := min(0.0, *(delta_t(progress) for progress in (0.0, 1.0))):
+        raise Mistake(f"s = t - delta_t lies below t, but delta_t is {lowest:g}", where="guidance.delta_t",
+                      near="guidance.delta_t=0.1", fix="0 or above")  # fmt: skip
 
 
 def level(t: float, x: Float[Tensor, "B C h w"]) -> Float[Tensor, " B"]:

@@ -9,7 +9,7 @@ w is lambda sigma / alpha: lambda, 0.1 in their recipes, is the term's weight. T
 from dataclasses import KW_ONLY, dataclass
 from typing import Literal
 
-from dream3d.guidance._trajectory import draw, inverted, level
+from dream3d.guidance._trajectory import check_interval, draw, inverted, level
 from jaxtyping import Float
 from torch import Tensor
 
@@ -31,6 +31,9 @@ class ISM(Guidance):
     delta_s: Inside = 0.2
     noise: NonNegative = 1.0
     w: Literal["x0", "sds", "uniform", "fantasia3d"] = "x0"
+
+    def __post_init__(self):
+        check_interval(self.delta_t)
 
     def gradient(self, view: View, now: Step) -> Float[Tensor, "B C h w"]:
         t = draw(self.t, now)

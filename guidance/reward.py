@@ -14,6 +14,7 @@ from dream3d.guidance._scorers import SCORERS, ascent
 from jaxtyping import Float
 from torch import Tensor
 
+from dream3d.errors import Mistake
 from dream3d.interfaces import Guidance
 from dream3d.schedule import Ramp, at
 from dream3d.types import Step, View
@@ -35,5 +36,8 @@ class Reward(Guidance):
         self.score = SCORERS[self.scorer]()
 
     def gradient(self, view: View, now: Step) -> Float[Tensor, "B 3 h w"]:
+        if view.x.shape[1] != 3:
+            raise Mistake(f"what this term sees has {view.x.shape[1]} channels, but a scorer looks at pictures of 3",
+                          where="guidance.sees", fix="guidance.sees=rgb")  # fmt: skip
         shaken = view.x + at(self.noise, now) * now.normal(*view.x.shape, device=view.x.device).to(view.x.dtype)
         return -ascent(self.score, shaken, view.text.words[self.row])

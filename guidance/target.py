@@ -16,6 +16,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from dream3d.diffusion import add_noise, draw_t, guided, per_view, ratio, x0_from_eps
+from dream3d.errors import Mistake
 from dream3d.interfaces import Guidance
 from dream3d.schedule import Count, Ramp, Times, at
 from dream3d.types import Step, View
@@ -38,7 +39,7 @@ class Target(Guidance):
 
     def gradient(self, view: View, now: Step) -> Float[Tensor, "B C h w"]:
         t, scale = draw_t(self.t, view.cameras, now), at(self.scale, now)
-        x = self.prior.encode(view.x.movedim(1, -1)) if self.regress == "image" else view.x
+        x = self._encoded(view.x) if self.regress == "image" else view.x
 
         def eps(z: Tensor, t: Tensor) -> Tensor:
             return guided(self.prior, z, t, view, scale)
@@ -49,6 +50,13 @@ class Target(Guidance):
         target = x0_from_eps(self.prior, z, levels[-1], eps(z, levels[-1]))
         c = 1 / ratio(self.prior, t) if self.w == "eps" else torch.ones_like(t)
         return per_view(c, view.x) * (view.x - (self._image(target, view.x) if self.regress == "image" else target))
+
+    def _encoded(self, image: Float[Tensor, "B K H W"]) -> Float[Tensor, "B C h w"]:
+        x = self.prior.encode(image.movedim(1, -1))
+        if x.shape[1] != self.prior.spec.channels:
+            raise Mistake(f"what this term sees has {x.shape[1]} channels, but its prior knows {self.prior.spec.channels}",
+                          where="guidance.sees", fix="let it see something else, or choose another prior")  # fmt: skip
+        return x
 
     def _image(self, x0: Float[Tensor, "B C h w"], like: Float[Tensor, "B K H W"]) -> Float[Tensor, "B K H W"]:
         image = self.prior.decode(x0).movedim(-1, 1).clamp(0, 1)

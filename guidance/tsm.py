@@ -11,7 +11,7 @@ from dataclasses import KW_ONLY, dataclass
 from math import sqrt
 from typing import Literal
 
-from dream3d.guidance._trajectory import draw, inverted, level
+from dream3d.guidance._trajectory import check_interval, draw, inverted, level
 from jaxtyping import Float
 from torch import Tensor
 
@@ -33,6 +33,9 @@ class TSM(Guidance):
     delta_s: Inside = 0.2
     noise: NonNegative = 1.0
     w: Literal["x0", "sds", "uniform", "fantasia3d"] = "x0"
+
+    def __post_init__(self):
+        check_interval(self.delta_t)
 
     def gradient(self, view: View, now: Step) -> Float[Tensor, "B C h w"]:
         t = draw(self.t, now)
