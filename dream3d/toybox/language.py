@@ -1,7 +1,7 @@
 """The words of the toybox: what a prompt may say, and what it means. Imports neither torch nor numpy.
 
-Grammar: `[a] [pattern] [colour] object [relation [a] [pattern] [colour] object][, front|side|back|overhead view]`, with
-pattern and colour in either order and filler words ("a photo of", "realistic", "3d model") anywhere.
+Grammar: `[a] [pattern] [colour] object [relation [a] [pattern] [colour] object] [motion][, front|side|back|overhead view]`, with
+pattern and colour in either order, the motion and filler words ("a photo of", "realistic", "3d model") anywhere.
 """
 
 import itertools
@@ -31,6 +31,13 @@ _NAMES = """
 OBJECTS: tuple[str, ...] = tuple(_NAMES.split())
 VIEW_WORDS = ("front", "side", "back", "overhead")
 RELATIONS = ("on", "next to")
+MOTIONS: dict[str, str] = {  # and other words for them
+    "spinning": "spins spin rotating rotates turning turns twirling",
+    "bouncing": "bounces bounce jumping jumps hopping hops",
+    "driving": "drives drive moving moves rolling running walking flying swimming",
+    "waving": "waves wave wobbling wobbles swaying sways dancing",
+    "growing": "grows grow inflating swelling",
+}
 
 _SYNONYMS = {
     "ball": "sphere globe",
@@ -57,6 +64,7 @@ _FILLER_WORDS = """
     a an the of one single this some it its is are very standing sitting placed isolated object asset mesh view
     photo photograph picture image render rendering rendered drawing 3d 4d model realistic detailed highly high quality
     hd 4k 8k hq dslr toy cartoon style
+    that which slowly quickly around
     colourful colorful coloured colored color colour pattern patterned dot dots
 """
 _FILLERS = frozenset(_FILLER_WORDS.split())
@@ -91,11 +99,12 @@ class Thing:
 
 @dataclass(frozen=True)
 class Wish:
-    """What a prompt asks for: no, one or two things, how the first stands to the second, and whence it is seen."""
+    """What a prompt asks for: no, one or two things, how the first stands to the second, whence it is seen, and how all of it moves."""
 
     things: tuple[Thing, ...] = ()
     relation: str | None = None
     view: str | None = None
+    motion: str | None = None
 
 
 def parse(prompt: str, *, unknown: Literal["stop", "ignore"] = "stop") -> Wish:
@@ -108,6 +117,8 @@ def parse(prompt: str, *, unknown: Literal["stop", "ignore"] = "stop") -> Wish:
     text = " ".join(re.sub(r"[\x00-\x1f\x7f_]", " ", prompt.casefold()).split())
     pieces = _RELATION.split(_VIEW.sub(" ", text))
     phrases = [[_FORMS.get(word, word) for word in _WORD.findall(piece)] for piece in pieces[0::2]]
+    motion = _motion([word for phrase in phrases for word in phrase], strict)
+    phrases = [[word for word in phrase if word not in MOTIONS] for phrase in phrases]
     if strict:
         _refuse_unknown(itertools.chain(*phrases))
     found = [(thing, i) for i, phrase in enumerate(phrases) if (thing := _thing(phrase, strict)) is not None]
@@ -116,7 +127,14 @@ def parse(prompt: str, *, unknown: Literal["stop", "ignore"] = "stop") -> Wish:
         raise Mistake(problem, near="a red ball on a blue cube", fix=_FIX)
     things = tuple(thing for thing, _ in found[:2])
     joint = pieces[2 * found[1][1] - 1] if len(things) == 2 else None
-    return Wish(things, joint and _RELATION_NAMES.get(joint, "next to"), _view(text))
+    return Wish(things, joint and _RELATION_NAMES.get(joint, "next to"), _view(text), motion if things else None)
+
+
+def _motion(words: list[str], strict: bool) -> str | None:
+    said = list(dict.fromkeys(word for word in words if word in MOTIONS))
+    if strict and len(said) > 1:
+        raise Mistake(f"one motion per prompt, not {' and '.join(said)}", near=f"a red car {said[0]}", fix=_FIX)
+    return said[0] if said else None
 
 
 def _view(text: str) -> str | None:
@@ -127,10 +145,11 @@ def _view(text: str) -> str | None:
 
 def _forms() -> dict[str, str]:
     """Every spelling of a known word, plurals too, and the word it stands for."""
+    moving = {other: name for name, others in MOTIONS.items() for other in (name, *others.split())}
     spelled = {name: name for name in (*OBJECTS, *COLOURS, *PATTERNS)}
     spelled |= {other: name for name, others in _SYNONYMS.items() for other in others.split()}
     plurals = {word + end: name for word, name in spelled.items() for end in ("s", "es")}
-    return plurals | _IRREGULAR | spelled
+    return plurals | _IRREGULAR | spelled | moving
 
 
 _FORMS = _forms()
@@ -138,14 +157,15 @@ _WORD = re.compile(r"[^\W_]+(?:-[^\W_]+)*")
 
 
 def _refuse_unknown(words) -> None:
-    words, known = list(words), {*OBJECTS, *COLOURS, *PATTERNS}
+    words, known = list(words), {*OBJECTS, *COLOURS, *PATTERNS, *MOTIONS}
     strange = list(dict.fromkeys(word[:40] for word in words if word not in known and word not in _FILLERS))
     if not strange:
         return
     near = {word: _meant(word, known) for word in strange[:4]}
     lines = [f"{word}: {', '.join(names)}" for word, names in near.items() if names]
     if not all(near.values()):  # what there is of what is missing: an object first, else what may stand before it
-        kinds = {"objects": OBJECTS} if not set(words) & set(OBJECTS) else {"colours": COLOURS, "patterns": PATTERNS}
+        more = {"colours": COLOURS, "patterns": PATTERNS, "motions": MOTIONS}
+        kinds = {"objects": OBJECTS} if not set(words) & set(OBJECTS) else more
         lines += [f"{kind}: {choices('', names, width=120)}" for kind, names in kinds.items()]
     more = f" and {len(strange) - 4} words more" if len(strange) > 4 else ""
     problem = f"the toybox does not know {', '.join(map(repr, strange[:4]))}{more}"
@@ -201,8 +221,9 @@ def _phrases(wish: Wish) -> list[str]:
     """Noun phrases with and without articles, and with pattern and colour in both orders."""
     orders = [_orders(thing) for thing in wish.things]
     joint = f" {wish.relation} " if wish.relation else " "
+    end = f" {wish.motion}" if wish.motion else ""
     rows = [row for row in itertools.product(*orders)]
-    return [joint.join(map(_article, row)) for row in rows if row] + [joint.join(row) for row in rows if row]
+    return [joint.join(map(_article, row)) + end for row in rows if row] + [joint.join(row) + end for row in rows if row]
 
 
 def _orders(thing: Thing) -> list[str]:

@@ -164,8 +164,12 @@ def gradient(kind, p, shape):
 @njit(cache=True)
 @no_type_check
 def second(pattern, p, frame, n):
-    """Whether a point p of an object with a frame shows the pattern's second tone; n is the normal there."""
-    q = (p[0] - frame[1]) / frame[0], (p[1] - frame[2]) / frame[0], (p[2] - frame[3]) / frame[0]
+    """Whether a point p of an object with a frame (world to object, 3 4) shows the pattern's second tone; n is the normal there."""
+    q = (
+        frame[0, 0] * p[0] + frame[0, 1] * p[1] + frame[0, 2] * p[2] + frame[0, 3],
+        frame[1, 0] * p[0] + frame[1, 1] * p[1] + frame[1, 2] * p[2] + frame[1, 3],
+        frame[2, 0] * p[0] + frame[2, 1] * p[1] + frame[2, 2] * p[2] + frame[2, 3],
+    )
     if pattern == 1:
         band = (q[0] * STRIPE_AXIS[0] + q[1] * STRIPE_AXIS[1] + q[2] * STRIPE_AXIS[2]) / STRIPE
         return int(math.floor(band)) % 2 == 1
@@ -176,7 +180,9 @@ def second(pattern, p, frame, n):
             + math.floor(q[2] / CHECK + CHECK_SHIFT)
         )
         return int(cell) % 2 == 1
-    ax, ay, az = abs(n[0]), abs(n[1]), abs(n[2])
+    ax = abs(frame[0, 0] * n[0] + frame[0, 1] * n[1] + frame[0, 2] * n[2])
+    ay = abs(frame[1, 0] * n[0] + frame[1, 1] * n[1] + frame[1, 2] * n[2])
+    az = abs(frame[2, 0] * n[0] + frame[2, 1] * n[1] + frame[2, 2] * n[2])
     u, v = (q[0], q[1]) if az >= ax and az >= ay else (q[0], q[2]) if ay >= ax else (q[1], q[2])
     row = math.floor(v / DOT)
     u = u / DOT + 0.5 * (int(row) % 2)

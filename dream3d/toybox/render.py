@@ -7,6 +7,7 @@ import torch
 from jaxtyping import Float
 
 from dream3d.errors import Mistake
+from dream3d.toybox.motion import at_times
 from dream3d.toybox.shapes import TORUS
 from dream3d.toybox.world import Soup
 from dream3d.types import Cameras, Render
@@ -22,7 +23,8 @@ def render(
     supersample: int = 2,
     backend: Literal["auto", "numba", "torch"] = "auto",
 ) -> Render:
-    """What the cameras see; `cameras.subject` says which soup each view shows (None: the only one).
+    """What the cameras see; `cameras.subject` says which soup each view shows (None: the only one), `cameras.time` when: soups whose
+    wish names a motion move.
 
     rgb is display sRGB, shaded by a light fixed in the world, premultiplied over black like every buffer; depth is
     camera z, normals are in the world. labels: one weight per object (things of the wish, in order), the background
@@ -30,7 +32,7 @@ def render(
     rgb and depth are zeros where they are not asked for, alpha is always there, the others are left out. `auto` is
     numba for cameras on the CPU, else torch; torch computes in the cameras' precision, numba in double. No gradients.
     """
-    which = _subjects(soups, cameras)
+    soups, which = at_times(soups, _subjects(soups, cameras), None if cameras.time is None else cameras.time.cpu().numpy())
     unknown = set(buffers) - set(ALL)
     if unknown:
         raise Mistake(f"no buffer {', '.join(sorted(unknown))} in the toybox", near=", ".join(ALL))

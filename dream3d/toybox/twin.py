@@ -208,7 +208,8 @@ def _surface(own: dict[str, Tensor], centre: Tensor, rays: Tensor, t: Tensor) ->
     local = (matrix @ point[..., None])[..., 0] + own["inverse"][:, :3, 3]
     normal = gradient(own["kind"], local, own["shape"])
     normal = torch.nn.functional.normalize((normal[:, None] @ matrix)[:, 0], dim=-1)
-    q = (point - own["frame"][:, 1:]) / own["frame"][:, :1]
-    albedo = torch.where(second(own["pattern"], q, normal)[:, None], own["second"], own["colour"])
+    inwards = own["frame"][:, :, :3]
+    q, across = (inwards @ point[..., None])[..., 0] + own["frame"][:, :, 3], (inwards @ normal[..., None])[..., 0]
+    albedo = torch.where(second(own["pattern"], q, across)[:, None], own["second"], own["colour"])
     rgb = (albedo * _shade(normal)[:, None]).clamp(max=1)
     return {"rgb": rgb, "depth": t, "normal": normal, "albedo": albedo}

@@ -1,6 +1,7 @@
 """From a wish to a soup of primitives: variation, paint, arrangement, and the fit into the box."""
 
 import colorsys
+import dataclasses
 from dataclasses import dataclass
 from typing import Literal
 
@@ -17,6 +18,7 @@ HALF, RADIUS = (
 )  # the box, and the ball that the lens of the house (cameras.FOVY, DISTANCE) always shows whole
 MODULES = (basics, creatures, household, outdoors, vehicles)
 SPLITS = ("prior", "judge", "test")
+PLAIN = Paint((0.0, 0.0, 0.0), (0.0, 0.0, 0.0))
 
 
 @dataclass(frozen=True)
@@ -24,7 +26,7 @@ class Soup:
     """N primitives in the world; `kind`, `pose` (local to world) and `shape` as in toybox.shapes, colours display sRGB.
 
     `part` indexes `parts`, `thing` indexes `wish.things` (which name what was built, also for an empty wish); `frame`
-    is scale and offset of the object's own coordinates, in which patterns live: object = (world - offset) / scale.
+    leads from the world to the object's own coordinates, in which patterns live.
     """
 
     kind: Int[np.ndarray, " N"]
@@ -35,7 +37,7 @@ class Soup:
     pattern: Int[np.ndarray, " N"]
     part: Int[np.ndarray, " N"]
     thing: Int[np.ndarray, " N"]
-    frame: Float[np.ndarray, "N 4"]
+    frame: Float[np.ndarray, "N 3 4"]
     parts: tuple[str, ...]
     wish: Wish
 
@@ -54,7 +56,21 @@ def build(wish: Wish, seed: int) -> Soup:
     things = wish.things or (_any_thing(dice),)
     made = [_make(thing, Dice(dice.getrandbits(64))) for thing in things]
     moves = [(1.0, np.zeros(3))] if len(made) == 1 else _arrange(made, wish.relation, dice)
-    return _soup(made, moves, Wish(things, wish.relation, wish.view), dice.between(0.93, 1.0))
+    from dream3d.toybox.motion import fitted
+
+    return fitted(_soup(made, moves, Wish(things, wish.relation, wish.view, wish.motion), dice.between(0.93, 1.0)))
+
+
+def mapped(soup: Soup, go: Float[np.ndarray, "4 4"]) -> Soup:
+    """A soup under an affine map of the world; patterns stay where they are on it."""
+    back = np.linalg.inv(go)
+    return dataclasses.replace(soup, pose=go @ soup.pose, frame=soup.frame @ back)
+
+
+def corners(soup: Soup) -> Float[np.ndarray, "P 3"]:
+    """Points whose hull holds the soup."""
+    rows = zip(soup.kind, soup.pose, soup.shape, strict=True)
+    return np.concatenate([outline(Primitive(int(kind), pose, tuple(shape), PLAIN, "")) for kind, pose, shape in rows])
 
 
 def _any_thing(dice: Dice) -> Thing:
@@ -127,10 +143,14 @@ def _soup(made: list[Kit], moves, wish: Wish, fill: float) -> Soup:
     centre = (points.min(0) + points.max(0)) / 2
     extent, reach = np.abs(points - centre).max(), np.linalg.norm(points - centre, axis=-1).max()
     fit = fill * min(HALF / extent, RADIUS / reach)
-    frames = [np.array([scale * fit, *(fit * (offset - centre))]) for scale, offset in moves]
+    frames = [_inwards(scale * fit, fit * (offset - centre)) for scale, offset in moves]
     for kit in made:
         _move(kit, fit, -centre * fit)
     return _packed(made, frames, wish)
+
+
+def _inwards(scale: float, offset) -> Float[np.ndarray, "3 4"]:
+    return np.concatenate([np.eye(3), -np.asarray(offset)[:, None]], 1) / scale
 
 
 def _packed(made: list[Kit], frames, wish: Wish) -> Soup:
