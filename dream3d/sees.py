@@ -29,7 +29,7 @@ def normal(part: Render, encode: Encode) -> Float[Tensor, "B C h w"]:
 
 def depth(part: Render, encode: Encode) -> Float[Tensor, "B C h w"]:
     """Relative depth as grey: near is 1, far 0, the background 0."""
-    return encode(_relative_depth(part).expand(-1, -1, -1, 3))
+    return encode(relative_depth(part).expand(-1, -1, -1, 3))
 
 
 def features(part: Render, encode: Encode) -> Float[Tensor, "B C h w"]:
@@ -47,7 +47,7 @@ def normal_alpha(part: Render, encode: Encode) -> Float[Tensor, "B 4 h w"]:
 
 def rgb_depth(part: Render, encode: Encode) -> Float[Tensor, "B C h w"]:
     """Colour and relative depth for a prior that knows both (HumanGaussian, arXiv:2311.17061)."""
-    return encode(torch.cat([part.rgb, _relative_depth(part)], -1))
+    return encode(torch.cat([part.rgb, relative_depth(part)], -1))
 
 
 def rgb_alpha(part: Render, encode: Encode) -> Float[Tensor, "B 4 h w"]:
@@ -83,7 +83,7 @@ def choose(sees: str | dict[str, float], now: Step) -> Callable:
     return SEES[list(sees)[min(pick, len(sees) - 1)]]
 
 
-def _relative_depth(part: Render) -> Float[Tensor, "B H W 1"]:
+def relative_depth(part: Render) -> Float[Tensor, "B H W 1"]:
     inside = part.alpha > 0.5
     z = part.depth / part.alpha.clamp(min=1e-6)
     near = z.detach().masked_fill(~inside, torch.inf).amin((1, 2, 3), keepdim=True)

@@ -12,11 +12,12 @@ from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
-from dream3d.guidance._image import read_picture, ssim
+from dream3d.guidance._image import ssim
 from jaxtyping import Float
 from torch import Tensor
 
 from dream3d.interfaces import Guidance
+from dream3d.pictures import read_picture
 from dream3d.schedule import Ramp, at
 from dream3d.types import Step, View
 

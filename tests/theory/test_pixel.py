@@ -6,7 +6,7 @@ import dataclasses
 import pytest
 import torch
 import torch.nn.functional as F
-from dream3d.guidance._image import read_picture, ssim
+from dream3d.guidance._image import ssim
 from dream3d.guidance.anpg import ANPG
 from dream3d.guidance.nfsd import NFSD
 from dream3d.guidance.photo import Photo
@@ -15,6 +15,7 @@ from PIL import Image
 from dream3d import assemble, build, config
 from dream3d.diffusion import add_noise, draw_t, per_view, predict
 from dream3d.errors import Mistake
+from dream3d.pictures import read_picture
 from dream3d.priors.exact_joint import ExactJoint
 from dream3d.priors.mixture import Mixture
 from dream3d.schedule import Ramp, Times
