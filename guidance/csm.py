@@ -2,8 +2,8 @@
 
 TV-3DG, Yang et al. 2024, arXiv:2410.21299. Low confidence: no code is published, so this is a derivation, and its numbers are ISM's.
 It keeps of SDS the classifier's part only, as CSD does, at a z_t that was inverted and not noised: TSM with gamma = 0 and the empty
-prompt as its negative. The paper's visual prompts (VPCSM) are image tokens of the prior's text rows, its calibration is a matter of
-the renderer; neither is here.
+prompt as its negative. The paper's visual prompts (VPCSM) are the prior's own, which then hears them with every text row but the empty
+one (exact_joint's `image`); its calibration is a matter of the renderer and not here.
 """
 
 from dataclasses import KW_ONLY, dataclass
