@@ -37,13 +37,13 @@ class Wants(Prior):
         raise NotImplementedError
 
 
-def strip(towards, pixel=(False,)) -> torch.Tensor:
-    """Of a system with these terms, each in pixel space or not."""
+def strip(towards, pixel=(False,), views=None) -> torch.Tensor:
+    """Of a system with these terms, each in pixel space or not, for views of one role."""
     prior, terms = Wants(), []
     for flat in pixel:
         guidance = towards(prior, pixel=flat)
         guidance.gradient = lambda view, now, flat=flat: view.x - (2 * WANTED - 1)[:, None, None] if not flat else 0.5 - view.x - 0.1
-        terms.append(Term(guidance, Prompt(prior, ["a toy"], "", Words())))
+        terms.append(Term(guidance, Prompt(prior, ["a toy"], "", Words()), views=views))
 
     def render(cameras, now=None):
         alpha = torch.ones(len(cameras), SIZE, SIZE, 1)
@@ -52,7 +52,8 @@ def strip(towards, pixel=(False,)) -> torch.Tensor:
     scene = torch.nn.Module()
     scene.render = render
     system = SimpleNamespace(
-        steps=10, seed=0, terms=terms, cameras=lambda now: ring(2, size=SIZE), background=Solid(), scene=scene, draw=render,
+        steps=10, seed=0, terms=terms, cameras=lambda now: ring(2, size=SIZE, role=("orbit",) * 2), background=Solid(),
+        scene=scene, draw=render,
     )  # fmt: skip
     return preview.strip(system, 5)
 
@@ -72,3 +73,9 @@ def test_a_strip_is_of_the_term_that_asks_its_prior(towards):
     """A photograph before it changes nothing; alone it shows no x0-hat, which is not its business."""
     assert torch.equal(strip(towards, pixel=(True, False)), strip(towards))
     assert strip(towards, pixel=(True,)).shape == (2 * 160, 2 * 160, 3)
+
+
+def test_without_a_view_of_its_role_a_term_shows_nothing(towards):
+    """The render alone: such a step pulls nothing and asks nothing."""
+    assert strip(towards, views="orbit").shape == (2 * 160, 3 * 160, 3)
+    assert strip(towards, views="photo").shape == (2 * 160, 160, 3)

@@ -10,7 +10,9 @@ import pytest
 import torch
 from dream3d.guidance._scorers import ascent
 from dream3d.guidance.asd import LAST
+from dream3d.guidance.csd import CSD
 from dream3d.guidance.mvsds import MVSDS
+from dream3d.guidance.nfsd import NFSD
 from dream3d.guidance.pgsd import PGSD
 from dream3d.guidance.reward import Reward
 from dream3d.guidance.sds import SDS
@@ -144,6 +146,48 @@ def test_perp_neg_projects_on_however_small_a_direction():
     moved = perp_neg(uncond + p, uncond, [uncond + n], [-torch.ones(1)], 1.0) - uncond - p
     assert (moved * p).sum().abs() < 1e-9 * p.norm()
     close(moved, (n * p).sum() / p.square().sum() * p - n)
+
+
+def test_perp_neg_takes_what_is_perpendicular_alone():
+    """<perp(n, p), p> = 0, and adding a share of p to a negative row changes nothing; for every view of a batch by itself."""
+    uncond, p, n = (draw(3, 3, 4, 4, seed=seed) for seed in range(3))
+    weights = torch.tensor([-1.0, -0.5, 0.0])
+    moved = perp_neg(uncond + p, uncond, [uncond + n], [weights], 1.0) - uncond - p
+    close((moved * p).flatten(1).sum(1), torch.zeros(3, dtype=DOUBLE))
+    assert (moved[0] * n[0]).sum() < -1 and moved[2].abs().max() < 1e-12
+    close(perp_neg(uncond + p, uncond, [uncond + n + 3 * p], [weights], 7.5), perp_neg(uncond + p, uncond, [uncond + n], [weights], 7.5))
+    one = perp_neg((uncond + p)[1:2], uncond[1:2], [(uncond + n)[1:2]], [weights[1:2]], 7.5)
+    close(perp_neg(uncond + p, uncond, [uncond + n], [weights], 7.5)[1:2], one)
+
+
+@pytest.mark.parametrize("s", [1.0, 7.5])
+def test_nfsd_is_four_coefficients_of_csd(kit, s):
+    """(a, b, n, k) = (s, -1, 1 - s, 0) from the switch on, with a real negative prompt; (s, 0, 1 - s, 0) below it."""
+    prior = mixture()
+    view = seen(kit, prior)
+    for window, b in (((0.2, 0.9), -1.0), ((0.02, 0.19), 0.0)):
+        t, rows = Times.parse(window), {"positive": s, "negative": b, "empty": 1 - s, "noise": 0.0}
+        csd = CSD(prior, t=t, w="sds", **{name: Ramp(value) for name, value in rows.items()})
+        close(NFSD(prior, t=t, scale=Ramp(s)).gradient(view, kit.step()), csd.gradient(view, kit.step()))
+
+
+@pytest.mark.parametrize("name", ["sds", "csd", "nfsd", "bsd", "asd", "dds", "ism", "rfds", "vsd"])
+def test_views_of_one_picture_are_one_view(kit, name):
+    """The same x twice under the same noise is pulled the same twice: nothing is shared out among the views."""
+    prior = mixture()
+    twice = seen(kit, prior).at(torch.tensor([1, 1]))
+
+    class Same(Step):
+        def normal(self, *shape, device="cpu"):
+            return super().normal(1, *shape[1:]).expand(shape)
+
+        def uniform(self, *shape, device="cpu"):
+            return super().uniform(1).expand(shape)
+
+    made = build.make("guidance", {"type": name}, prior)
+    one, two = (made.gradient(twice.at(torch.arange(n)), Same(1, 100, 0, torch.Generator().manual_seed(0))) for n in (1, 2))
+    close(two, one.expand_as(two))
+    assert one.abs().max() > 1e-3
 
 
 def test_every_answer_is_told_its_own_camera(kit, toy_prior):
