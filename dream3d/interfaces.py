@@ -218,5 +218,6 @@ def freeze(module: nn.Module) -> nn.Module:
 
 def device_of(module: nn.Module) -> torch.device:
     """Where a module's first parameter or buffer lives."""
-    tensor = next(iter([*module.parameters(), *module.buffers()]), None)
+    named = [*module.named_parameters(), *module.named_buffers()]  # a setting may be called buffers
+    tensor = named[0][1] if named else None
     return torch.device("cpu") if tensor is None else tensor.device

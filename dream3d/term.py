@@ -53,6 +53,9 @@ class Term:
         x = see(part, self.guidance.encode)
         self._check(x)
         merged = len(cameras) // len(x)  # a picture of several views goes by its first
+        if merged > 1 and cameras.frames > 1:
+            raise Mistake("a picture of several views holds one moment of each, but here are clips", where=f"guidance.sees: {self.sees}",
+                          fix="cameras.frames=1, or let the term see something else")  # fmt: skip
         rows = torch.arange(0, len(cameras), merged, device=cameras.device)
         cameras = dataclasses.replace(cameras.at(rows), views=max(1, cameras.views // merged))
         source = None if part.source is None else see(part.source, self.guidance.encode).detach()

@@ -287,6 +287,7 @@ LATE = {  # what only torch can tell
                             ["has 4 channels, but its prior knows 3"]),
     "an interval upwards": ([*SMALL, "guidance={type: tsm, delta_t: {start: 0.1, end: -0.5}}"], {}, ["delta_t is -0.5", "fix: 0 or above"]),
     "a limit below nothing": ([*SMALL, "guidance.clamp=-1"], {}, ["a limit cannot be negative", "try: guidance.clamp=2"]),
+    "a grid of clips": ([*SMALL, "guidance.sees=grid", "cameras.frames=2"], {}, ["one moment of each", "fix: cameras.frames=1"]),
     "three of four views": ([*SMALL, "guidance.sees=grid", "out=a/b/c"], {}, ["made of four views", "fix: cameras.batch=4"]),
     "capability": ([*SMALL, "--plugin", "pf", "guidance={type: pf}"],
                    {"pf.py": GUIDANCE + "    needs = frozenset({'cameras'})\n    def gradient(self, view, now): 0"},

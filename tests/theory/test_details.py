@@ -23,6 +23,7 @@ from dream3d.cameras import look_at
 from dream3d.diffusion import perp_neg, predict, weight
 from dream3d.discriminator import Densities, sample
 from dream3d.learner import noisy
+from dream3d.priors.exact_joint import ExactJoint
 from dream3d.priors.mixture import Mixture
 from dream3d.schedule import Ramp, Times
 from dream3d.types import Condition, Render, Step
@@ -93,6 +94,20 @@ def test_a_student_has_the_rank_that_is_asked_for(name):
     prior.student = lambda *, rank: asked.append(rank) or student(rank=rank)
     build.make("guidance", {"type": name, "rank": 7}, prior)
     assert asked == [7]
+
+
+@pytest.mark.parametrize("name", LEARNERS)
+def test_a_student_of_a_prior_of_groups_learns(kit, name):
+    """Of two views and two frames that a prior answers for together."""
+    prior = ExactJoint(size=8, views=2, frames=2, instances=2, others=2)
+    guidance = build.make("guidance", {"type": name, "lr": 0.01}, prior)
+    cameras = dataclasses.replace(kit.seen_from(4), views=2, frames=2, time=torch.tensor([0.0, 1.0, 0.0, 1.0]))
+    view = kit.view_of(prior, draw(4, 3, 8, 8).float(), cameras, text="a red car", bare="a red car")
+    start = [p.detach().clone() for p in guidance.phi.owned.parameters.values()]
+    guidance.gradient(view, now := kit.step())
+    guidance.learn(now)
+    assert guidance.gradient(view, kit.step(1)).isfinite().all()
+    assert not all(torch.equal(p, q) for p, q in zip(guidance.phi.owned.parameters.values(), start, strict=True))
 
 
 def test_nothing_but_cameras_is_learnt_of_an_original():
