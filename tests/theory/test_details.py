@@ -33,6 +33,15 @@ LEARNERS = ("vsd", "esd", "random_cfg", "f_distill", "sid")
 WEIGHTED = [n for n in build.available("guidance") if "w" in build.signature("guidance", n).parameters and n != "target"]
 
 
+EVALUATIONS = {  # per view and step at t = 0.95, in the middle of a run, of one region
+    "sds": 2, "sjc": 2, "csd": 3, "nfsd": 3, "asd": 3, "bsd": 2, "csds": 3, "dds": 4, "pds": 4, "rfds": 2,
+    "vsd": 3, "esd": 4, "random_cfg": 4, "pgsd": 2, "f_distill": 3, "sid": 2,
+    "ism": 8, "tsm": 9, "csm": 8, "cds": 4, "sdi": 22, "target": 10,
+    "mvsds": 2, "grid_sds": 2, "semantic_sds": 2, "inpaint_sds": 2, "anpg": 3, "video_sds": 2, "mv_video_sds": 2,
+    "photo": 0, "reward": 0,
+}  # fmt: skip
+
+
 class Upper(Step):
     """Every uniform draw is 1: t is the upper end of its window."""
 
@@ -75,6 +84,20 @@ def test_a_weight_is_that_of_the_level_it_is_told_for(kit, name):
     assert plain.abs().max() > 1e-3 and len(given) >= 2
     for w in given:
         torch.testing.assert_close(pull(w), weight(prior, level[None].repeat(len(view.x)), w)[0] * plain, rtol=1e-5, atol=1e-9)
+
+
+def test_the_table_of_evaluations_has_every_formula():
+    assert set(EVALUATIONS) == set(build.available("guidance"))
+
+
+@pytest.mark.parametrize("name", [name for name, count in EVALUATIONS.items() if count])
+def test_evaluations_are_those_of_the_table(kit, name):
+    """CDS at 0.95 has its upper level at 0.98; what learns is counted without its own training."""
+    prior = mixture()
+    prior.original, view = mixture(seed=9), seen(kit, prior)
+    view = dataclasses.replace(view, cameras=dataclasses.replace(view.cameras, frames=2 if name == "mv_video_sds" else 1))
+    build.make("guidance", {"type": name, "t": 0.95}, prior).gradient(view, kit.step(49))
+    assert prior.evaluations + prior.original.evaluations == EVALUATIONS[name] * len(view.x)
 
 
 def test_asd_is_asked_later_than_its_weight(kit):
