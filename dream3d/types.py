@@ -137,7 +137,7 @@ class Render:
         """The rows `index` of every buffer. Of the extras only what priors read comes along: the background's colour, a mask."""
         if len(index) == len(self) and torch.equal(index, torch.arange(len(self), device=index.device)):
             index = None  # mostly all of them: nothing is copied
-        extras = {name: _rows(self.extras[name], index) for name in ("background", "mask") if name in self.extras}
+        extras = {name: _rows(self.extras[name], index) for name in ("background", "mask", "pose") if name in self.extras}
         return dataclasses.replace(self.map(lambda buffer: _rows(buffer, index)), extras=extras)
 
     def gradients(self) -> dict[str, Tensor]:

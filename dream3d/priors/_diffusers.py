@@ -40,7 +40,10 @@ class Diffusers(Prior):
     def _embed(self, prompts: list[str]) -> Embedding:
         """Load the text encoders, ask them, forget them."""
 
-    @abstractmethod
+    def inputs(self, x: Float[Tensor, "B C h w"], text: Embedding, cameras: Cameras | None, render: Render | None) -> dict:
+        """What a U-Net is told besides x and t, by the names of its arguments."""
+        return {"encoder_hidden_states": text.tokens.to(x.dtype)}
+
     def answer(
         self,
         net: nn.Module,
@@ -50,7 +53,11 @@ class Diffusers(Prior):
         cameras: Cameras | None = None,
         render: Render | None = None,
     ) -> Float[Tensor, "B C h w"]:
-        """eps by this prior's network, or by a student's of the same shape; float32."""
+        """eps by this prior's network, or by a student's of the same shape; float32. Here for a U-Net, whose further channels (a learnt
+        variance) are left out."""
+        low = x.to(next(net.parameters()).dtype)
+        out = net(low, self.table.index(t), **self.inputs(low, text, cameras, render)).sample
+        return self.table.to_eps(out[:, : x.shape[1]].float(), x.float(), t)
 
     def text(self, prompts: list[str]) -> Embedding:
         """One row per prompt, from disk where it was embedded before. Longer prompts than the encoder reads are cut by its tokenizer."""
@@ -80,6 +87,12 @@ class Diffusers(Prior):
 
     def decode(self, x: Float[Tensor, "B C h w"]) -> Float[Tensor, "B H W K"]:
         return super().decode(x) if self.vae is None else self.vae.decode(x)
+
+
+def clip_tokens(source: Source, prompts: list[str]) -> Embedding:
+    """The last hidden states of one CLIP text encoder."""
+    with torch.no_grad():
+        return Embedding(source.get("text_encoder")(tokens(source.get("tokenizer"), prompts)[0])[0].float())
 
 
 def tokens(tokenizer, prompts: list[str], length: int | None = None):

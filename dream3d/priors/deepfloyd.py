@@ -4,15 +4,13 @@ gradient's way is short. Its network also predicts a variance, which is left out
 from typing import ClassVar
 
 import torch
-from jaxtyping import Float
-from torch import Tensor, nn
 
 from dream3d.claims import offered
 from dream3d.interfaces import Prior, Spec, freeze
 from dream3d.priors._diffusers import Diffusers, opened, tokens
 from dream3d.priors._network import Knobs, Table, prepared
 from dream3d.schedule import Count, Precision
-from dream3d.types import Cameras, Embedding, Render
+from dream3d.types import Embedding
 
 
 class DeepFloyd(Diffusers, Prior):
@@ -45,15 +43,3 @@ class DeepFloyd(Diffusers, Prior):
         with torch.no_grad():
             return Embedding(self.source.get("text_encoder")(ids, attention_mask=mask)[0].float(), mask.bool())
 
-    def answer(
-        self,
-        net: nn.Module,
-        x: Float[Tensor, "B C h w"],
-        t: Float[Tensor, " B"],
-        text: Embedding,
-        cameras: Cameras | None = None,
-        render: Render | None = None,
-    ) -> Float[Tensor, "B C h w"]:
-        kind = net.conv_in.weight.dtype
-        out = net(x.to(kind), self.table.index(t), encoder_hidden_states=text.tokens.to(kind)).sample
-        return self.table.to_eps(out[:, : x.shape[1]].float(), x.float(), t)

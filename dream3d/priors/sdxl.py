@@ -5,7 +5,7 @@ from typing import ClassVar
 
 import torch
 from jaxtyping import Float
-from torch import Tensor, nn
+from torch import Tensor
 
 from dream3d.claims import offered
 from dream3d.interfaces import Prior, Spec, freeze
@@ -59,17 +59,8 @@ class SDXL(Diffusers, Prior):
                 rows.append(encoder(tokens(self.source.get(f"tokenizer{end}"), prompts)[0], output_hidden_states=True))
         return Embedding(torch.cat([row.hidden_states[-2].float() for row in rows], -1), pooled=rows[1][0].float())
 
-    def answer(
-        self,
-        net: nn.Module,
-        x: Float[Tensor, "B C h w"],
-        t: Float[Tensor, " B"],
-        text: Embedding,
-        cameras: Cameras | None = None,
-        render: Render | None = None,
-    ) -> Float[Tensor, "B C h w"]:
-        kind = net.conv_in.weight.dtype
-        size = torch.tensor([self.told, self.told, 0, 0, self.told, self.told], device=x.device, dtype=kind).expand(len(x), 6)
-        added = {"text_embeds": text.pooled.to(kind), "time_ids": size}
-        out = net(x.to(kind), self.table.index(t), encoder_hidden_states=text.tokens.to(kind), added_cond_kwargs=added).sample
-        return self.table.to_eps(out.float(), x.float(), t)
+    def inputs(self, x: Float[Tensor, "B C h w"], text: Embedding, cameras: Cameras | None, render: Render | None) -> dict:
+        size = torch.tensor([self.told, self.told, 0, 0, self.told, self.told], device=x.device, dtype=x.dtype).expand(len(x), 6)
+        return {"encoder_hidden_states": text.tokens.to(x.dtype),
+                "added_cond_kwargs": {"text_embeds": text.pooled.to(x.dtype), "time_ids": size}}  # fmt: skip
+

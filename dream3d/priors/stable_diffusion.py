@@ -8,8 +8,6 @@ posterior's mean, texts to the last hidden states of CLIP, kept on disk. Everyth
 from typing import ClassVar
 
 import torch
-from jaxtyping import Float
-from torch import Tensor, nn
 
 from dream3d.claims import offered
 from dream3d.errors import Mistake
@@ -19,7 +17,7 @@ from dream3d.priors._diffusers import Diffusers, opened, tokens
 from dream3d.priors._latent import Autoencoder
 from dream3d.priors._network import Knobs, Table, prepared
 from dream3d.schedule import Count, Positive, Precision
-from dream3d.types import Cameras, Embedding, Render
+from dream3d.types import Embedding
 
 
 class StableDiffusion(Diffusers, Prior):
@@ -62,18 +60,6 @@ class StableDiffusion(Diffusers, Prior):
         with torch.no_grad():
             return Embedding(encoder(tokens(tokenizer, [said(p) for p in prompts])[0])[0].float())
 
-    def answer(
-        self,
-        net: nn.Module,
-        x: Float[Tensor, "B C h w"],
-        t: Float[Tensor, " B"],
-        text: Embedding,
-        cameras: Cameras | None = None,
-        render: Render | None = None,
-    ) -> Float[Tensor, "B C h w"]:
-        kind = net.conv_in.weight.dtype
-        out = net(x.to(kind), self.table.index(t), encoder_hidden_states=text.tokens.to(kind)).sample
-        return self.table.to_eps(out.float(), x.float(), t)
 
 
 def same(inputs: int, channels: int, name: str) -> None:

@@ -150,6 +150,24 @@ def flux2(folder):
     return folder
 
 
+def inpainting(folder):
+    parts = {"vae": vae(), "text_encoder": clip(), "tokenizer": tokenizer(), "unet": unet(in_channels=9), "scheduler": table()}
+    none = {"safety_checker": None, "feature_extractor": None, "requires_safety_checker": False}
+    diffusers.StableDiffusionInpaintPipeline(**parts | none).save_pretrained(folder)
+    return folder
+
+
+def control(folder, seed=0, **more):
+    """A ControlNet whose last layers, zero before training, are not."""
+    net = diffusers.ControlNetModel.from_unet(unet(**more), conditioning_embedding_out_channels=(4, 8))
+    torch.manual_seed(seed)
+    with torch.no_grad():
+        for part in [*net.controlnet_down_blocks, net.controlnet_mid_block, net.controlnet_cond_embedding.conv_out]:
+            part.weight.normal_(std=0.2)
+    net.save_pretrained(folder)
+    return folder
+
+
 # --- families: how each is made, and what its own scheduler says ------------------------------------------------------------------------
 
 
@@ -212,6 +230,37 @@ def velocity(prior, z, t, text, cameras, render):
                 return torch.stack([row.T.view(z.shape[1:]) for row in out])
 
 
+def painted(prior, z, t, text, cameras, render):
+    """As the inpainting pipeline concatenates: x, mask, masked picture's latent."""
+    from torch.nn.functional import interpolate
+
+    side = prior.spec.pixels
+    both = (v.movedim(-1, 1) for v in (render.rgb, render.extras["mask"]))
+    image, mask = (interpolate(v, (side, side), mode="bilinear", antialias=True) for v in both)
+    mask = (mask >= 0.5).float()
+    with torch.no_grad():  # the pipeline's masked picture is 0 in [-1, 1] where it is painted
+        hidden = prior.vae.vae.encode((2 * image - 1) * (1 - mask)).latent_dist.mode() * prior.vae.vae.config.scaling_factor
+    return latent_unet(prior, torch.cat([z, interpolate(mask, z.shape[-2:]), hidden], 1), t, text, cameras, render)
+
+
+def controlled(prior, z, t, text, cameras, render):
+    """As diffusers' own MultiControlNetModel adds them."""
+    from dream3d.priors.controlnet import drawn
+
+    many = diffusers.MultiControlNetModel(list(prior.nets.values()))
+    seen = [drawn(what, render, prior.spec.pixels) for what in prior.nets]
+    with torch.no_grad():
+        skips, middle = many(z, (t * 1000).long(), text.tokens, seen, list(prior.strength.values()), return_dict=False)
+        return prior.base.net(z, (t * 1000).long(), encoder_hidden_states=text.tokens, down_block_additional_residuals=skips,
+                              mid_block_additional_residual=middle).sample  # fmt: skip
+
+
+def controlnet(folder):
+    nets = {what: str(control(folder / what, seed)) for seed, what in enumerate(("depth", "normal"))}
+    told = named("controlnet", stable_diffusion(folder / "base"), nets=nets, strength={"normal": 0.5})
+    return Family(told, table(), controlled)
+
+
 def named(kind, folder, **more):
     return {"type": kind, "model": str(folder), **more}
 
@@ -226,6 +275,8 @@ FAMILIES = {
     "sd-v": lambda f: Family(named("stable_diffusion", stable_diffusion(f, "v_prediction")), table("v_prediction"), latent_unet),
     "sdxl": lambda folder: Family(named("sdxl", sdxl(folder)), table(), told_size),
     "deepfloyd": lambda f: Family(named("deepfloyd", deepfloyd(f), tokens=LENGTH), diffusers.DDIMScheduler(**IF_NOISE), without_variance),
+    "inpaint": lambda folder: Family(named("inpaint", inpainting(folder)), table(), painted),
+    "controlnet": controlnet,
     "sd3": flow(sd3),
     "z-image": flow(zimage, size=32),
     "flux2": flow(flux2, size=32),

@@ -1,0 +1,135 @@
+"""Any number of ControlNets (Zhang et al. 2023, arXiv:2302.05543) over Stable Diffusion or SDXL, through diffusers. What controls is drawn
+from the scene itself, in every step: its depth, its normals, its edges, or a pose that the renderer draws (extras["pose"])."""
+
+from typing import ClassVar, Literal
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from dream3d import build, sees
+from dream3d.claims import offered
+from dream3d.errors import Mistake, choices
+from dream3d.interfaces import Prior, freeze
+from dream3d.priors import _hub
+from dream3d.priors._lora import Student
+from dream3d.priors._pipeline import dtype, network
+from dream3d.schedule import Count, NonNegative, Precision
+from dream3d.types import Cameras, Embedding, Render
+
+
+class ControlNet(Prior):
+    """base: what the nets were trained on; nets: what controls -> folder, alias or hub's name, {depth: ..., normal: ...}; strength: by
+    the same names, 1 where none is given (stages may change it); model, size, precision and the rest: the base's."""
+
+    offers: ClassVar[dict[str, str]] = {"student": "True", "control": "True"}
+
+    def __init__(
+        self,
+        *,
+        nets: dict[Literal["depth", "normal", "edge", "pose"], str],
+        strength: dict[Literal["depth", "normal", "edge", "pose"], NonNegative] | None = None,
+        base: Literal["stable_diffusion", "sdxl"] = "stable_diffusion",
+        model: str | None = None,
+        size: Count | None = None,
+        lora: str | None = None,
+        precision: Precision = "auto",
+        tiny: str | None = None,
+        slicing: bool = False,
+    ):
+        super().__init__()
+        from diffusers import ControlNetModel
+
+        told = {"size": size, "lora": lora, "precision": precision, "tiny": tiny, "slicing": slicing, "model": model}
+        self.base = build.make("priors", {"type": base, **{k: v for k, v in told.items() if v is not None}})
+        self.nets = nn.ModuleDict({what: network(ControlNetModel, _hub.locate(name, "control", f"prior.nets.{what}").path, dtype(precision))
+                                   for what, name in nets.items()})  # fmt: skip
+        if unknown := sorted(set(strength or {}) - set(nets)):
+            raise Mistake(f"nothing is controlled by {unknown[0]}", where="prior.strength", near=choices("", list(nets)))
+        self.strength = {what: (strength or {}).get(what, 1.0) for what in nets}
+        for what, net in self.nets.items():
+            self._check(what, net)
+        self.spec = type(self.base.spec)(**{**vars(self.base.spec), "capabilities": offered(self.offers, {})})
+        freeze(self)
+
+    def _check(self, what: str, net: nn.Module) -> None:
+        ours, theirs = self.base.net.config, net.config
+        for key in ("cross_attention_dim", "block_out_channels", "in_channels"):
+            if (a := theirs[key]) != (b := ours[key]) and list(a if isinstance(a, tuple | list) else [a]) != [b]:
+                raise Mistake(f"this ControlNet was trained on another base: its {key} is {a}, the base's {b}",
+                              where=f"prior.nets.{what}", fix="one of the same family, or another prior.model", code=3)  # fmt: skip
+
+    def text(self, prompts: list[str]) -> Embedding:
+        return self.base.text(prompts)
+
+    def alpha_sigma(self, t: Float[Tensor, " B"]) -> tuple[Float[Tensor, " B"], Float[Tensor, " B"]]:
+        return self.base.alpha_sigma(t)
+
+    def encode(self, image: Float[Tensor, "B H W K"]) -> Float[Tensor, "B C h w"]:
+        return self.base.encode(image)
+
+    def decode(self, x: Float[Tensor, "B C h w"]) -> Float[Tensor, "B H W K"]:
+        return self.base.decode(x)
+
+    def student(self, *, rank: int = 4) -> nn.Module:
+        """A student of the base's network, controlled as the prior is."""
+        return Student(self, self.base.net, rank=rank, time=self.base.time)
+
+    def eps(
+        self,
+        x: Float[Tensor, "B C h w"],
+        t: Float[Tensor, " B"],
+        text: Embedding,
+        cameras: Cameras | None = None,
+        render: Render | None = None,
+    ) -> Float[Tensor, "B C h w"]:
+        return self.answer(self.base.net, x, t, text, cameras, render)
+
+    def answer(
+        self,
+        net: nn.Module,
+        x: Float[Tensor, "B C h w"],
+        t: Float[Tensor, " B"],
+        text: Embedding,
+        cameras: Cameras | None = None,
+        render: Render | None = None,
+    ) -> Float[Tensor, "B C h w"]:
+        """eps with what every ControlNet adds to the network's skip connections; without a render, without control."""
+        low, index = x.to(next(net.parameters()).dtype), self.base.table.index(t)
+        inputs, more = self.base.inputs(low, text, cameras, render), {}
+        for what, control in self.nets.items() if render is not None else ():
+            seen = drawn(what, render, self.spec.pixels).to(low)
+            skips, middle = control(low, index, controlnet_cond=seen, conditioning_scale=self.strength[what], return_dict=False, **inputs)
+            before = more.get("down_block_additional_residuals", [0] * len(skips))
+            more["down_block_additional_residuals"] = [a + b for a, b in zip(before, skips, strict=True)]
+            more["mid_block_additional_residual"] = more.get("mid_block_additional_residual", 0) + middle
+        out = net(low, index, **inputs, **more).sample
+        return self.base.table.to_eps(out.float(), x.float(), t)
+
+
+@torch.no_grad()
+def drawn(what: str, render: Render, side: int) -> Float[Tensor, "B 3 h w"]:
+    """A control picture in [0, 1] from the buffers of a render: depth is bright where near, normals are in their usual colours, edges are
+    white. Raises Mistake where the renderer does not draw what is needed."""
+    match what:
+        case "depth":
+            image = sees.relative_depth(render).expand(-1, -1, -1, 3)
+        case "normal" if render.normal is not None:
+            image = (render.normal / render.alpha.clamp(min=1e-6) + 1) / 2 * render.alpha
+        case "edge":
+            image = _edges(render.rgb).expand(-1, -1, -1, 3)
+        case "pose" if "pose" in render.extras:
+            image = render.extras["pose"]
+        case _:
+            raise Mistake(f"this renderer draws no {what}", where=f"prior.nets.{what}", near=", ".join([*render.buffers(), *render.extras]))
+    x = image.movedim(-1, 1).float()
+    return x if x.shape[-2:] == (side, side) else F.interpolate(x, (side, side), mode="bilinear", antialias=True)
+
+
+def _edges(rgb: Float[Tensor, "B H W 3"]) -> Float[Tensor, "B H W 1"]:
+    """Canny's edges (1986) of the luminance, as ControlNets of edges were trained on."""
+    from skimage.feature import canny
+
+    grey = (rgb * rgb.new_tensor([0.299, 0.587, 0.114])).sum(-1).cpu().numpy()
+    return torch.stack([torch.from_numpy(canny(image, sigma=1.0)) for image in grey])[..., None].to(rgb)

@@ -1,0 +1,186 @@
+"""What single families do beyond the contract: controls drawn from the scene, masks, adapters, learnt words, distilled encoders."""
+
+import shutil
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from dream3d import build
+from dream3d.cameras import ring
+from dream3d.errors import Mistake
+from dream3d.priors.controlnet import drawn
+from dream3d.toybox.language import parse
+from dream3d.toybox.render import render as toybox
+from dream3d.toybox.world import build as thing
+from dream3d.types import Render
+
+from .conftest import control, diffusers, inpainting, stable_diffusion, vae
+
+
+def made(kind, model, **settings):
+    return build.make("priors", {"type": kind, "model": str(model), **settings})
+
+
+@pytest.fixture(scope="module")
+def sd(tmp_path_factory):
+    return stable_diffusion(tmp_path_factory.mktemp("families") / "model")
+
+
+@pytest.fixture
+def seen():
+    return toybox([thing(parse("a red car"), 0)], ring(2, size=32, start=30.0))
+
+
+def noisy(prior, count=2):
+    make = torch.Generator().manual_seed(0)
+    z = torch.randn(count, prior.spec.channels, prior.spec.size, prior.spec.size, generator=make)
+    return z, torch.tensor([0.3, 0.8])[:count], prior.text(["a red car", "a duck"][:count])
+
+
+# --- control ----------------------------------------------------------------------------------------------------------------------------
+
+
+def test_controls_are_drawn_from_the_scene(seen):
+    depth, normal, edge = (drawn(what, seen, 32) for what in ("depth", "normal", "edge"))
+    inside = (seen.alpha[..., 0] > 0.99)[:, None]
+    assert all(x.shape == (2, 3, 32, 32) and x.min() >= 0 and x.max() <= 1 for x in (depth, normal, edge))
+    near = seen.depth[..., 0].masked_fill(~inside[:, 0], torch.inf).flatten(1).argmin(1)
+    assert depth[:, 0].flatten(1).gather(1, near[:, None]).min() == 1  # the nearest point is white
+    assert (depth[:, 0][~inside[:, 0] & (seen.alpha[..., 0] < 0.01)] == 0).all()
+    back = normal.movedim(1, -1) * 2 - 1
+    torch.testing.assert_close(back[inside[:, 0]], seen.normal[inside[:, 0]], rtol=0, atol=0.02)
+    assert set(edge.unique().tolist()) == {0.0, 1.0} and 0.02 < edge.mean() < 0.3
+    assert drawn("depth", seen, 64).shape == (2, 3, 64, 64)
+    with pytest.raises(Mistake, match="draws no pose"):
+        drawn("pose", seen, 32)
+    posed = Render(seen.rgb, seen.alpha, seen.depth, extras={"pose": torch.rand(2, 32, 32, 3)})
+    assert torch.equal(drawn("pose", posed.at(torch.tensor([1])), 32)[0], posed.extras["pose"][1].movedim(-1, 0))
+
+
+def test_strength_0_and_no_scene_are_no_control(sd, tmp_path, seen):
+    nets = {"depth": str(control(tmp_path / "net"))}
+    base, loose, held = (made("stable_diffusion", sd), *(made("controlnet", sd, nets=nets, strength={"depth": s}) for s in (0.0, 1.0)))
+    z, t, text = noisy(base)
+    free = base.eps(z, t, text)
+    torch.testing.assert_close(loose.eps(z, t, text, render=seen), free)
+    torch.testing.assert_close(held.eps(z, t, text), free)
+    assert (held.eps(z, t, text, render=seen) - free).abs().max() > 1e-3
+
+
+def test_a_control_of_another_base_is_refused(sd, tmp_path):
+    with pytest.raises(Mistake, match="trained on another base: its cross_attention_dim is 24"):
+        made("controlnet", sd, nets={"depth": str(control(tmp_path / "net", width=24))})
+    with pytest.raises(Mistake, match="nothing is controlled by normal"):
+        made("controlnet", sd, nets={"depth": str(control(tmp_path / "good"))}, strength={"normal": 1.0})
+
+
+# --- inpainting -------------------------------------------------------------------------------------------------------------------------
+
+
+def test_only_what_is_known_around_the_mask_is_heard(tmp_path, seen):
+    prior = made("inpaint", inpainting(tmp_path / "model"))
+    z, t, text = noisy(prior)
+    mask = torch.zeros(2, 32, 32, 1)
+    mask[:, 8:24, 8:24] = 1
+    told = Render(seen.rgb, seen.alpha, seen.depth, extras={"mask": mask})
+    inside, outside = seen.rgb.clone(), seen.rgb.clone()
+    inside[:, 10:20, 10:20] = 0.3
+    outside[:, :6] = 0.3
+    eps = prior.eps(z, t, text, render=told)
+    hidden = Render(inside, seen.alpha, seen.depth, extras={"mask": mask})
+    assert torch.equal(prior.eps(z, t, text, render=hidden), eps)
+    other = Render(outside, seen.alpha, seen.depth, extras={"mask": mask})
+    assert (prior.eps(z, t, text, render=other) - eps).abs().max() > 1e-4
+    everything = Render(seen.rgb, seen.alpha, seen.depth, extras={"mask": torch.ones(2, 32, 32, 1)})
+    torch.testing.assert_close(prior.eps(z, t, text), prior.eps(z, t, text, render=everything), rtol=0, atol=1e-5)
+
+
+# --- what users train -------------------------------------------------------------------------------------------------------------------
+
+
+def lora(net, folder, scale=1.0):
+    """A LoRA of one attention layer as diffusers saves it, and the weight it means."""
+    name = next(n for n, m in net.named_modules() if n.endswith("attn1.to_q"))
+    layer = net.get_submodule(name)
+    make = torch.Generator().manual_seed(1)
+    a, b = torch.randn(2, layer.in_features, generator=make), torch.randn(layer.out_features, 2, generator=make)
+    save_file({f"unet.{name}.lora_A.weight": a, f"unet.{name}.lora_B.weight": b}, folder / "lora.safetensors")
+    return name, layer.weight + scale * b @ a
+
+
+@pytest.mark.parametrize("scale", [1.0, 0.5])
+def test_an_adapter_becomes_part_of_the_weights(sd, tmp_path, scale):
+    plain = made("stable_diffusion", sd)
+    name, expected = lora(plain.net, tmp_path, scale)
+    merged = made("stable_diffusion", sd, lora=str(tmp_path / "lora.safetensors"), lora_scale=scale)
+    torch.testing.assert_close(merged.net.get_submodule(name).weight, expected)
+    assert [n for n, _ in merged.net.named_parameters()] == [n for n, _ in plain.net.named_parameters()]
+    z, t, text = noisy(plain)
+    assert (merged.eps(z, t, text) - plain.eps(z, t, text)).abs().max() > 1e-4
+    student = merged.student(rank=2)
+    torch.testing.assert_close(student.eps(z, t, text), merged.eps(z, t, text), rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize("vectors", [1, 2])
+def test_a_learnt_word_is_as_many_tokens_as_it_has_vectors(sd, tmp_path, vectors):
+    save_file({"<cat>": torch.randn(vectors, 16, generator=torch.Generator().manual_seed(0))}, tmp_path / "word.safetensors")
+    plain, told = made("stable_diffusion", sd), made("stable_diffusion", sd, inversion=str(tmp_path / "word.safetensors"))
+    torch.testing.assert_close(told.text(["a red car"]).tokens, plain.text(["a red car"]).tokens)
+    assert (told.text(["a <cat>"]).tokens - plain.text(["a <cat>"]).tokens).abs().max() > 1e-3
+    encoder, tokenizer = told.source.get("text_encoder"), told.source.get("tokenizer")
+    from dream3d.priors._adapt import invert
+
+    encoder, said = invert(encoder, tokenizer, str(tmp_path / "word.safetensors"))
+    ids = tokenizer(said("a <cat>")).input_ids
+    assert len(ids) == 3 + vectors and ids[2] == len(tokenizer) - vectors
+    table = encoder.get_input_embeddings().weight
+    torch.testing.assert_close(table[-vectors:], load_file(tmp_path / "word.safetensors")["<cat>"])
+
+
+def test_a_distilled_encoder_answers_in_the_models_latents(sd, tmp_path):
+    small = diffusers.AutoencoderTiny(latent_channels=4, encoder_block_out_channels=(8, 8), decoder_block_out_channels=(8, 8),
+                                      num_encoder_blocks=(1, 1), num_decoder_blocks=(1, 1))  # fmt: skip
+    small.save_pretrained(tmp_path / "tiny")
+    plain, quick = made("stable_diffusion", sd), made("stable_diffusion", sd, tiny=str(tmp_path / "tiny"))
+    image = torch.rand(1, 32, 32, 3).requires_grad_()
+    x = quick.encode(image)
+    torch.testing.assert_close(x, small.eval().encode(2 * image.movedim(-1, 1) - 1).latents)
+    assert x.shape == plain.encode(image).shape and torch.autograd.grad(x.sum(), image)[0].abs().max() > 0
+
+
+def test_latents_are_the_posteriors_mean_scaled(sd):
+    prior = made("stable_diffusion", sd)
+    image = torch.rand(2, 32, 32, 3)
+    with torch.no_grad():
+        posterior = vae().eval().encode(2 * image.movedim(-1, 1) - 1).latent_dist
+        torch.testing.assert_close(prior.encode(image), 0.18215 * posterior.mean, rtol=0, atol=1e-5)
+
+
+def test_options_change_speed_and_not_answers(sd):
+    plain = made("stable_diffusion", sd)
+    z, t, text = noisy(plain)
+    for option in ({"slicing": True}, {"channels_last": True}):
+        other = made("stable_diffusion", sd, **option)
+        torch.testing.assert_close(other.eps(z, t, text), plain.eps(z, t, text), rtol=0, atol=1e-5)
+        image = torch.rand(2, 32, 32, 3)
+        torch.testing.assert_close(other.encode(image), plain.encode(image), rtol=0, atol=1e-5)
+    half = made("stable_diffusion", sd, precision="bfloat16")
+    assert half.net.conv_in.weight.dtype == torch.bfloat16 and half.eps(z, t, text).dtype == torch.float32
+    torch.testing.assert_close(half.eps(z, t, text), plain.eps(z, t, text), rtol=0, atol=0.1)
+
+
+def test_another_size_is_another_latent(sd):
+    prior = made("stable_diffusion", sd, size=64)
+    assert (prior.spec.size, prior.spec.pixels) == (32, 64) and prior.encode(torch.rand(1, 20, 20, 3)).shape[-1] == 32
+
+
+def test_one_file_with_a_layout(sd, tmp_path):
+    """A whole model in one file, named as the authors' code names weights."""
+    source = shutil.copytree(sd, tmp_path / "layout")
+    for weights in source.rglob("*.safetensors"):
+        weights.unlink()
+    with pytest.raises(Mistake, match="cannot be read as StableDiffusionPipeline"):
+        empty = tmp_path / "one.safetensors"
+        save_file({"model.diffusion_model.x": torch.zeros(1)}, empty)
+        made("stable_diffusion", empty, config=str(source))
