@@ -24,7 +24,7 @@ from typing import Literal
 from jaxtyping import Float
 from torch import Tensor
 
-from dream3d.diffusion import add_noise, cfg, draw_t, per_view, predict, weight
+from dream3d.diffusion import add_noise, draw_t, guided, per_view, weight
 from dream3d.interfaces import Guidance
 from dream3d.schedule import Ramp, Times, at
 from dream3d.types import Step, View
@@ -44,8 +44,7 @@ class {cls}(Guidance):
         t = draw_t(self.t, view.cameras, now)
         noise = now.normal(*view.x.shape, device=view.x.device)
         z = add_noise(self.prior, view.x, t, noise)
-        cond, uncond = predict(self.prior, z, t, view, "text", "negative")
-        eps = cfg(cond, uncond, at(self.scale, now))
+        eps = guided(self.prior, z, t, view, at(self.scale, now))
         return per_view(weight(self.prior, t, self.w), z) * (eps - noise)
 '''
 
