@@ -30,7 +30,6 @@ from dream3d.types import Condition, Render, Step
 
 DOUBLE = torch.float64
 LEARNERS = ("vsd", "esd", "random_cfg", "f_distill", "sid")
-WEIGHTED = [n for n in build.available("guidance") if "w" in build.signature("guidance", n).parameters and n != "target"]
 
 
 EVALUATIONS = {  # per view and step at t = 0.95, in the middle of a run, of one region
@@ -40,6 +39,7 @@ EVALUATIONS = {  # per view and step at t = 0.95, in the middle of a run, of one
     "mvsds": 2, "grid_sds": 2, "semantic_sds": 2, "inpaint_sds": 2, "anpg": 3, "video_sds": 2, "mv_video_sds": 2,
     "photo": 0, "reward": 0,
 }  # fmt: skip
+WEIGHTED = [n for n in EVALUATIONS if "w" in build.signature("guidance", n).parameters and n != "target"]
 
 
 class Upper(Step):
