@@ -126,7 +126,8 @@ def test_six_planes_are_read_where_a_point_is_and_multiplied():
 
 
 def test_a_field_learns_a_steady_motion_and_a_turn():
-    """Half of the Gaussians drive along -y at 0.4 m, the others turn around z by 60 degrees: 3 mm in 300 steps, and between frames too."""
+    """Half of the Gaussians drive along -y at 0.4 m, the others turn around z by 60 degrees: within 1 cm (root mean square) after 300 steps,
+    and between frames too."""
     made, optimizer = scene(200, frozen=True), Adam()
     x = made.still.position.detach()
     left = (x[:, :1] < 0).float()
@@ -142,7 +143,7 @@ def test_a_field_learns_a_steady_motion_and_a_turn():
         optimizer.step(made.groups(Step.make(i, 300, 0)))
     for t in (0.2, 0.5, 1.0):
         off = (made.moved(torch.tensor(t))["still.position"] - target(t)).norm(dim=1)
-        assert off.square().mean().sqrt() < 0.02, (t, off.square().mean().sqrt())
+        assert off.square().mean().sqrt() < 0.01, (t, off.square().mean().sqrt())
 
 
 # --- optimising, saving, handing over -------------------------------------------------------------------------------
