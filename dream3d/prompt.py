@@ -27,6 +27,8 @@ class Prompt:
         texts = [[p, *(f"{said}, {word} view" for word, said in debias.per_view(p, words).items())] for p in told]
         self.strings = [*(t for row in texts for t in row), negative, ""]
         self.embedding = prior.text(self.strings)
+        if self.embedding.image is not None:
+            self.embedding.image[-2:] = 0  # an image prompt is not for what a prompt is guided away from
         self.stride = 1 + len(VIEW_WORDS)
 
     def __call__(self, cameras: Cameras) -> Condition:

@@ -126,8 +126,8 @@ def test_six_planes_are_read_where_a_point_is_and_multiplied():
 
 
 def test_a_field_learns_a_steady_motion_and_a_turn():
-    """Half of the Gaussians drive along -y at 0.4 m, the others turn around z by 60 degrees: within 1 cm (root mean square) after 300 steps,
-    and between frames too."""
+    """Half of the Gaussians drive along -y at 0.4 m, the others turn around z by 60 degrees: within 1 cm (root mean square) after 300
+    steps, and between frames too."""
     made, optimizer = scene(200, frozen=True), Adam()
     x = made.still.position.detach()
     left = (x[:, :1] < 0).float()

@@ -77,7 +77,7 @@ class ExactJoint(Prior):
         if buffers == "grid" and size % 2:
             raise Mistake(f"a grid of two by two is not {size} pixels wide", where="prior.size", near=str(size + 1))
         self.instances, self.others, self.bandwidth, self.unknown = instances, others, bandwidth, unknown
-        self.buffers, self.tiles, self.control = buffers, 2 if buffers == "grid" else 1, control
+        self.shows, self.tiles, self.control = buffers, 2 if buffers == "grid" else 1, control
         self.first_frame, self.together = first_frame and frames > 1, views * frames
         said = {"views": views, "frames": frames, "first_frame": first_frame, "control": control, "image": image, "buffers": buffers}
         channels, can = 4 if buffers == "rgb+depth" else 3, offered(self.offers, said)
@@ -149,10 +149,10 @@ class ExactJoint(Prior):
 
     def _known(self, render: Render) -> tuple[Float[Tensor, "V 1 h w"], Float[Tensor, "V C h w"]] | None:
         """Where x is not known (1) and what is known elsewhere, if the render has a mask."""
-        if "mask" not in render.extras or self.buffers == "grid":
+        if "mask" not in render.extras or self.shows == "grid":
             return None
         mask = F.interpolate(render.extras["mask"].movedim(-1, 1), (self.spec.size, self.spec.size), mode="area")
-        return (mask >= 0.5).float(), sees.SEES[self.buffers](render, self.encode)
+        return (mask >= 0.5).float(), sees.SEES[self.shows](render, self.encode)
 
     def _answer(
         self, z: Float[Tensor, "V C h w"], t: Float[Tensor, " V"], means: Float[Tensor, "K V C h w"],
@@ -207,7 +207,7 @@ class ExactJoint(Prior):
     def _over(self, drawn: Render, colour: Float[Tensor, "V 3"]) -> Float[Tensor, "K V C h w"]:
         tiles = self.tiles**2
         colour = colour.repeat_interleave(tiles, 0).repeat(len(drawn) // (tiles * len(colour)), 1)
-        image = sees.SEES[self.buffers](composite(drawn, colour), lambda image: image)
+        image = sees.SEES[self.shows](composite(drawn, colour), lambda image: image)
         return (2 * image.movedim(-1, 1) - 1).unflatten(0, (-1, self.together))
 
     @torch.no_grad()

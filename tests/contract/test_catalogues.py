@@ -15,7 +15,9 @@ SETTINGS = {"exact": {"size": 16, "renders": 8, "others": 16, "instances": 1}, "
 PROMPTS = {"exact_joint": ["a red car", "a duck, side view", ""],
            "personal": ["a red car", "a duck, side view", ""],
            "exact": ["a red car", "a duck, side view", ""], "mixture": ["0", "1 and 2", ""]}  # fmt: skip
-PRIORS = [name for name in build.available("priors") if "model" not in build.signature("priors", name).parameters]  # the rest: tests/priors
+ALONE = {name: build.signature("priors", name).parameters for name in build.available("priors")}
+PRIORS = [name for name, known in ALONE.items()  # the rest, which need a model or other priors: tests/priors
+          if "model" not in known and all(default is not build.MISSING for _, default in known.values())]
 
 
 def representation(name: str) -> Representation:

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 import pytest
 import torch
+from safetensors.torch import save_file
 
 diffusers = pytest.importorskip("diffusers", reason="diffusers is not installed: pip install dream3d[diffusion]")
 transformers = pytest.importorskip("transformers", reason="transformers is not installed: pip install dream3d[diffusion]")
@@ -168,6 +169,32 @@ def control(folder, seed=0, **more):
     return folder
 
 
+def adapter(folder, net=None, width=16, plus=False):
+    """An IP-Adapter for a U-Net and the vision model it listens to."""
+    net = unet() if net is None else net
+    torch.manual_seed(9)
+    config = transformers.CLIPVisionConfig(hidden_size=8, intermediate_size=16, num_hidden_layers=2, num_attention_heads=2, image_size=16,
+                                           patch_size=8, projection_dim=12)  # fmt: skip
+    transformers.CLIPVisionModelWithProjection(config).save_pretrained(folder / "eye")
+    state = {"image_proj.proj.weight": torch.randn(4 * width, 12), "image_proj.proj.bias": torch.zeros(4 * width),
+             "image_proj.norm.weight": torch.ones(width), "image_proj.norm.bias": torch.zeros(width)}  # fmt: skip
+    for i, name in enumerate(n for n in net.attn_processors):
+        layer = net.get_submodule(name.removesuffix(".processor"))
+        if name.endswith("attn2.processor"):
+            state |= {f"ip_adapter.{i}.to_{k}_ip.weight": torch.randn(layer.to_q.out_features, width) for k in "kv"}
+    save_file(state, folder / "adapter.safetensors")
+    return {"adapter": str(folder / "adapter.safetensors"), "encoder": str(folder / "eye"), "image": "red-car.png"}
+
+
+def pictured(prior, z, t, text, cameras, render):
+    return latent_unet(prior.base, z, t, text, cameras, render, added_cond_kwargs={"image_embeds": [text.image]})
+
+
+def image_prompt(folder):
+    model = stable_diffusion(folder / "base")
+    return Family(named("image_prompt", model, **adapter(folder)), table(), pictured)
+
+
 # --- families: how each is made, and what its own scheduler says ------------------------------------------------------------------------
 
 
@@ -277,6 +304,7 @@ FAMILIES = {
     "deepfloyd": lambda f: Family(named("deepfloyd", deepfloyd(f), tokens=LENGTH), diffusers.DDIMScheduler(**IF_NOISE), without_variance),
     "inpaint": lambda folder: Family(named("inpaint", inpainting(folder)), table(), painted),
     "controlnet": controlnet,
+    "image_prompt": image_prompt,
     "sd3": flow(sd3),
     "z-image": flow(zimage, size=32),
     "flux2": flow(flux2, size=32),

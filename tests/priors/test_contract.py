@@ -140,7 +140,7 @@ def test_steps_of_an_ordinary_recipe(family, formula):
 
 
 def test_texts_are_read_from_disk_the_second_time(prior, family, monkeypatch):
-    one = prior.text(["a red car", ""])
+    one = getattr(prior, "base", prior).text(["a red car", ""])
     again = build.make("priors", family.settings)
     again = getattr(again, "base", again)
     monkeypatch.setattr(type(again), "_embed", lambda prior, prompts: pytest.fail("the encoder was asked"))

@@ -15,7 +15,7 @@ from dream3d.toybox.render import render as toybox
 from dream3d.toybox.world import build as thing
 from dream3d.types import Render
 
-from .conftest import control, diffusers, inpainting, stable_diffusion, vae
+from .conftest import adapter, control, diffusers, inpainting, stable_diffusion, vae
 
 
 def made(kind, model, **settings):
@@ -184,3 +184,25 @@ def test_one_file_with_a_layout(sd, tmp_path):
         empty = tmp_path / "one.safetensors"
         save_file({"model.diffusion_model.x": torch.zeros(1)}, empty)
         made("stable_diffusion", empty, config=str(source))
+
+
+# --- pictures beside the text -----------------------------------------------------------------------------------------------------------
+
+
+def test_a_picture_is_heard_by_the_prompt_and_not_by_what_it_is_guided_from(tmp_path):
+    from dream3d.options import Words
+    from dream3d.prompt import Prompt
+
+    folder = stable_diffusion(tmp_path / "base")
+    prior = made("image_prompt", folder, **adapter(tmp_path))
+    plain, text = made("stable_diffusion", folder), Prompt(prior, ["a car"], "ugly", Words())(ring(2, size=32))
+    z, t, _ = noisy(plain)
+    assert text["text"].image.abs().max() > 0 and (text["negative"].image == 0).all() and (text["empty"].image == 0).all()
+    silent = made("image_prompt", folder, **adapter(tmp_path), strength=0.0)
+    torch.testing.assert_close(silent.eps(z, t, text["text"]), plain.eps(z, t, text["text"]), rtol=0, atol=1e-5)
+    assert (prior.eps(z, t, text["text"]) - plain.eps(z, t, text["text"])).abs().max() > 1e-3
+    with pytest.raises(Mistake, match="no IP-Adapter"):
+        save_file({"x": torch.zeros(1)}, tmp_path / "other.safetensors")
+        made("image_prompt", folder, **{**adapter(tmp_path), "adapter": str(tmp_path / "other.safetensors")})
+    with pytest.raises(Mistake, match="does not fit"):
+        made("image_prompt", folder, **adapter(tmp_path, width=24))
