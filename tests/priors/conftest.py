@@ -1,5 +1,6 @@
 """Tiny models of the real classes, never trained, saved as pipeline folders and loaded the way a user loads."""
 
+import importlib
 from dataclasses import dataclass
 
 import pytest
@@ -296,6 +297,11 @@ def flow(make, **more):
     return lambda folder: Family(named("flow", make(folder), tokens=LENGTH, **more), diffusers.FlowMatchEulerDiscreteScheduler(), velocity)
 
 
+def kept(module, name):
+    """A family whose tiny models are made in a module of their own."""
+    return lambda folder: getattr(importlib.import_module(f".{module}", __package__), name)(folder)
+
+
 IF_NOISE = {"beta_schedule": "squaredcos_cap_v2", "clip_sample": False, "timestep_spacing": "leading"}
 FAMILIES = {
     "sd": lambda folder: Family(named("stable_diffusion", stable_diffusion(folder)), table(), latent_unet),
@@ -308,6 +314,11 @@ FAMILIES = {
     "sd3": flow(sd3),
     "z-image": flow(zimage, size=32),
     "flux2": flow(flux2, size=32),
+    "animatediff": kept("clips", "animatediff"),
+    "modelscope": kept("clips", "modelscope"),
+    "wan": kept("clips", "wan"),
+    "joint_depth": kept("clips", "joint_depth"),
+    "ldm3d": kept("clips", "ldm3d"),
 }
 
 
