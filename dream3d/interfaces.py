@@ -150,13 +150,16 @@ class Guidance(ABC):
     space: ClassVar[str] = "latent"
     edits: ClassVar[bool] = False
     perp_neg: ClassVar[bool] = True
+    owns: ClassVar[tuple[str, ...]] = ()  # attributes that learn and are saved, each with learn(now), state() and restore(state)
 
     @abstractmethod
     def gradient(self, view: View, now: Step) -> Float[Tensor, "B C h w"]:
         """d loss / d x for each view, never divided by B or by the size of x; the optimiser subtracts it."""
 
     def learn(self, now: Step) -> None:
-        """Train what this guidance owns (a student, a discriminator) with its own optimiser. Default: nothing."""
+        """Train what this guidance owns (a student, a discriminator), each with its own optimiser."""
+        for name in self.owns:
+            getattr(self, name).learn(now)
 
     def encode(self, image: Float[Tensor, "B H W K"]) -> Float[Tensor, "B C h w"]:
         """The image as `gradient` sees it."""
@@ -164,10 +167,12 @@ class Guidance(ABC):
 
     def state(self) -> dict:
         """Nested dictionaries of tensors and JSON values."""
-        return {}
+        return {name: getattr(self, name).state() for name in self.owns}
 
     def restore(self, state: dict) -> None:
         """The inverse of `state`."""
+        for name in self.owns:
+            getattr(self, name).restore(state[name])
 
 
 @dataclass(frozen=True)

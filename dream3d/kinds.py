@@ -30,8 +30,10 @@ def words(kind: Any) -> str:
         return ", or ".join("null" if part is type(None) else words(part) for part in inner)
     if origin is tuple:
         return f"a list of {len(inner)}, each {words(inner[0])}"
+    if origin is list:
+        return f"a list, each {words(inner[0])}"
     if origin is dict:
-        return f"a mapping of names, each {words(inner[1])}"
+        return "a section of settings" if inner[1] is Any else f"a mapping of names, each {words(inner[1])}"
     return PLAIN[bare] + _range(limits)
 
 
@@ -110,7 +112,9 @@ def _schema(kind: Any) -> dict[str, Any]:
         return {"anyOf": [{"type": "null"} if part is type(None) else _schema(part) for part in inner]}
     if origin is tuple:
         return {"type": "array", "prefixItems": [_schema(part) for part in inner], "minItems": len(inner), "maxItems": len(inner)}
+    if origin is list:
+        return {"type": "array", "items": _schema(inner[0])}
     if origin is dict:
-        return {"type": "object", "additionalProperties": _schema(inner[1])}
+        return {"type": "object", "additionalProperties": True if inner[1] is Any else _schema(inner[1])}
     found = {"type": JSON[bare], **{_KEYWORDS[name]: value for name, value in limits.items()}}
     return {"anyOf": [found, {"$ref": "#/$defs/exponent"}]} if bare is float else found

@@ -22,6 +22,7 @@ class ESD(Guidance):
     """entropy: lambda, from 0 (VSD) to 1 (a student that never knows the camera); the rest as in vsd."""
 
     needs: ClassVar[frozenset[str]] = frozenset({"student"})
+    owns: ClassVar[tuple[str, ...]] = ("phi",)
 
     _: KW_ONLY
     scale: Ramp = Ramp(7.5)
@@ -43,12 +44,3 @@ class ESD(Guidance):
         real = guided(self.prior, z, t, view, at(self.scale, now))
         (told,), (untold,) = self.phi.eps(z, t, view), self.phi.eps(z, t, view, camera=False)
         return per_view(weight(self.prior, t, self.w), z) * (real - cfg(untold, told, at(self.entropy, now)))
-
-    def learn(self, now: Step) -> None:
-        self.phi.learn(now)
-
-    def state(self) -> dict:
-        return self.phi.state()
-
-    def restore(self, state: dict) -> None:
-        self.phi.restore(state)

@@ -31,6 +31,7 @@ class FDistill(Guidance):
     rate, interval and DDIM steps; the rest as in vsd."""
 
     needs: ClassVar[frozenset[str]] = frozenset({"student"})
+    owns: ClassVar[tuple[str, ...]] = ("phi", "critic")
 
     _: KW_ONLY
     divergence: Literal["reverse-kl", "forward-kl", "js", "hellinger", "jeffreys", "pearson"] = "js"
@@ -66,10 +67,3 @@ class FDistill(Guidance):
     def learn(self, now: Step) -> None:
         self.critic.learn(self.phi.views(now), now)
         self.phi.learn(now)
-
-    def state(self) -> dict:
-        return {"phi": self.phi.state(), "critic": self.critic.state()}
-
-    def restore(self, state: dict) -> None:
-        self.phi.restore(state["phi"])
-        self.critic.restore(state["critic"])

@@ -24,6 +24,7 @@ class PGSD(Guidance):
     """t, w: as in sds; lr, inner, drop: of the student (dream3d/learner.py)."""
 
     needs: ClassVar[frozenset[str]] = frozenset({"student", "original"})
+    owns: ClassVar[tuple[str, ...]] = ("phi",)
 
     perp_neg: ClassVar[bool] = False
     _: KW_ONLY
@@ -43,12 +44,3 @@ class PGSD(Guidance):
         self.phi.see(view, now)
         (real,), (fake,) = predict(self.prior, z, t, view, "text"), self.phi.eps(z, t, view)
         return per_view(weight(self.prior, t, self.w), z) * (real - fake)
-
-    def learn(self, now: Step) -> None:
-        self.phi.learn(now)
-
-    def state(self) -> dict:
-        return self.phi.state()
-
-    def restore(self, state: dict) -> None:
-        self.phi.restore(state)

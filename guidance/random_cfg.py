@@ -24,6 +24,7 @@ class RandomCFG(Guidance):
     """low, high: of kappa; student: whether phi is guided too, by the same kappa (else it is VSD's); the rest as in vsd."""
 
     needs: ClassVar[frozenset[str]] = frozenset({"student"})
+    owns: ClassVar[tuple[str, ...]] = ("phi",)
 
     _: KW_ONLY
     low: Ramp = Ramp(0.5)
@@ -49,12 +50,3 @@ class RandomCFG(Guidance):
         fake, *free = self.phi.eps(z, t, view, "bare", *(("negative",) if self.student else ()))
         fake = cfg(fake, *free, kappa) if free else fake
         return per_view(weight(self.prior, t, self.w), z) * (real - fake)
-
-    def learn(self, now: Step) -> None:
-        self.phi.learn(now)
-
-    def state(self) -> dict:
-        return self.phi.state()
-
-    def restore(self, state: dict) -> None:
-        self.phi.restore(state)

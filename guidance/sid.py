@@ -26,6 +26,7 @@ class SiD(Guidance):
     view's mean |x - y_real|; the rest as in vsd."""
 
     needs: ClassVar[frozenset[str]] = frozenset({"student"})
+    owns: ClassVar[tuple[str, ...]] = ("phi",)
 
     perp_neg: ClassVar[bool] = False
     _: KW_ONLY
@@ -59,12 +60,3 @@ class SiD(Guidance):
         terms = (real - fake) * ((real - x) - at(self.a, now) * (real - fake))
         size = (x - real).detach().abs().flatten(1).mean(1).clamp(min=1e-5) if self.normalise else torch.ones_like(t)
         return (terms / per_view(size, x)).flatten(1).sum(1)
-
-    def learn(self, now: Step) -> None:
-        self.phi.learn(now)
-
-    def state(self) -> dict:
-        return self.phi.state()
-
-    def restore(self, state: dict) -> None:
-        self.phi.restore(state)

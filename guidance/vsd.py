@@ -23,6 +23,7 @@ class VSD(Guidance):
     """scale: guidance of the frozen prior; t, w: as in sds; rank, lr, inner, drop: of the student (dream3d/learner.py)."""
 
     needs: ClassVar[frozenset[str]] = frozenset({"student"})
+    owns: ClassVar[tuple[str, ...]] = ("phi",)
 
     _: KW_ONLY
     scale: Ramp = Ramp(7.5)
@@ -43,12 +44,3 @@ class VSD(Guidance):
         real = guided(self.prior, z, t, view, at(self.scale, now))
         (fake,) = self.phi.eps(z, t, view)
         return per_view(weight(self.prior, t, self.w), z) * (real - fake)
-
-    def learn(self, now: Step) -> None:
-        self.phi.learn(now)
-
-    def state(self) -> dict:
-        return self.phi.state()
-
-    def restore(self, state: dict) -> None:
-        self.phi.restore(state)

@@ -45,6 +45,9 @@ def _merge(net: nn.Module, scale: float) -> None:
         layer.merge(safe_merge=True)
         parent, _, last = name.rpartition(".")
         setattr(net.get_submodule(parent), last, layer.get_base_layer())
+    if hasattr(net, "peft_config"):  # nothing of the adapter is left, and a student's is not a second one
+        del net.peft_config
+    net._hf_peft_config_loaded = False
 
 
 def invert(encoder: nn.Module, tokenizer: Any, inversion: str | None) -> tuple[nn.Module, Callable[[str], str]]:

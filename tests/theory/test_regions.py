@@ -5,8 +5,9 @@ Identities are exact in double precision; t and noise are drawn in single precis
 
 import pytest
 import torch
+from dream3d.guidance._regions import regions
 from dream3d.guidance.sds import SDS
-from dream3d.guidance.semantic_sds import SemanticSDS, regions
+from dream3d.guidance.semantic_sds import SemanticSDS
 from dream3d.renderers.gaussians import Gaussians
 
 from dream3d import assemble, build, config
