@@ -50,7 +50,12 @@ def modelscope_net(**more):
     settings = {"sample_size": 16, "block_out_channels": (16, 32), "layers_per_block": 1, "norm_num_groups": 4, "cross_attention_dim": 16,
                 "down_block_types": ("CrossAttnDownBlock3D", "DownBlock3D"), "up_block_types": ("UpBlock3D", "CrossAttnUpBlock3D"),
                 "attention_head_dim": 8}  # fmt: skip
-    return diffusers.UNet3DConditionModel(**settings | more)
+    net = diffusers.UNet3DConditionModel(**settings | more)
+    with torch.no_grad():  # zero before training: frames would have no places
+        for name, weight in net.named_parameters():
+            if "temp_convs" in name and name.endswith("conv4.3.weight"):
+                weight.normal_(std=0.2)
+    return net
 
 
 def modelscope(folder):
