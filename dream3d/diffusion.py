@@ -70,6 +70,8 @@ def perp_neg(
 ) -> Float[Tensor, "B C h w"]:  # fmt: skip
     """Perp-Neg (arXiv:2304.04968): of every negative direction only what is perpendicular to the positive one is subtracted, so
     the prompt itself is never weakened. Weights are negative or 0; all 0 is `cfg`."""
+    if not negatives:
+        return cfg(cond, uncond, scale)
     positive = cond - uncond
     square = inner(positive, positive).clamp(min=1e-6)
     for negative, w in zip(negatives, weights, strict=True):
