@@ -56,7 +56,8 @@ def describe(settings: dict, system, device: str) -> str:
     why = "" if torch.cuda.is_available() else ", no CUDA here"
     threads = f", {torch.get_num_threads()} threads" if device == "cpu" else ""
     scene = f"{settings['renderer']['type']} ({system.scene.about})"
-    return f"prior {settings['prior']['type']}, renderer {scene}, device {device} (float32{threads}{why})"
+    about = next((f" ({term.guidance.prior.about})" for term in system.terms if term.guidance.prior.about), "")
+    return f"prior {settings['prior']['type']}{about}, renderer {scene}, device {device} (float32{threads}{why})"
 
 
 def _terms(settings: dict, prior) -> list:

@@ -45,6 +45,7 @@ class Prior(nn.Module, ABC):
 
     spec: Spec
     offers: ClassVar[dict[str, str]] = {}  # capability -> the condition on this prior's settings under which it has it
+    about: str = ""  # in a few words which model in which precision, for the start of a run
     evaluations: int = 0  # network evaluations so far, one per row of text and image; diffusion.predict counts
 
     @abstractmethod

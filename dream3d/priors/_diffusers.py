@@ -19,10 +19,12 @@ from dream3d.types import Cameras, Embedding, Render
 READERS = ("text_encoder", "tokenizer", "text_encoder_2", "tokenizer_2", "text_encoder_3", "tokenizer_3")
 
 
-def opened(model: str, family: str, classes: tuple[str, ...], precision: str, config: str | None = None) -> Source:
-    """The components of a model that was named by folder, file, alias or hub's name."""
+def opened(
+    model: str, family: str, classes: tuple[str, ...], precision: str, config: str | None = None, own: dict[str, type] | None = None
+) -> Source:
+    """The components of a model that was named by folder, file, alias or hub's name; `own` as Source says."""
     layout = None if config is None else _hub.locate(config, family, "prior.config").path
-    return Source(_hub.locate(model, family).path, classes, dtype(precision), layout)
+    return Source(_hub.locate(model, family).path, classes, dtype(precision), layout, own)
 
 
 class Diffusers(Prior):
@@ -35,6 +37,10 @@ class Diffusers(Prior):
     vae: Autoencoder | None
     time: str = "time_embedding"
     adapters: object = ""  # what else changes the meaning of a text
+
+    @property
+    def about(self) -> str:
+        return f"{self.source.path.name}, {str(self.source.dtype).removeprefix('torch.')}"
 
     @abstractmethod
     def _embed(self, prompts: list[str]) -> Embedding:

@@ -27,10 +27,11 @@ def dtype(name: Precision) -> torch.dtype:
 
 class Source:
     """Where components come from: a pipeline folder, or one .safetensors file of a whole model (whose layout `config`, a pipeline
-    folder, tells)."""
+    folder, tells). own: class names that folders use for code of their own -> our classes for the same weights."""
 
-    def __init__(self, path: Path, classes: tuple[str, ...], dtype: torch.dtype, config: Path | None = None):
-        self.path, self.classes, self.dtype, self.config = path, classes, dtype, config
+    def __init__(self, path: Path, classes: tuple[str, ...], dtype: torch.dtype, config: Path | None = None,
+                 own: dict[str, type] | None = None):  # fmt: skip
+        self.path, self.classes, self.dtype, self.config, self.own = path, classes, dtype, config, own or {}
         if path.is_file() and path.suffix != ".safetensors":
             raise Mistake(f"{path.name} is not a safetensors file", where=str(path), fix=SAFE, code=3)
         if path.is_file() and config is None:
@@ -42,7 +43,7 @@ class Source:
     def get(self, name: str) -> Any:
         """One component, checked."""
         if self.path.is_dir():
-            return component(self.path, name, self.listed, self.dtype)
+            return component(self.path, name, self.listed, self.dtype, self.own)
         if self.whole is None:
             import diffusers
 
@@ -75,13 +76,15 @@ def index(folder: Path, classes: tuple[str, ...]) -> tuple[str, dict[str, list[s
     return kind, {name: row for name, row in told.items() if isinstance(row, list) and row[0] is not None}
 
 
-def component(folder: Path, name: str, listed: dict[str, list[str]], dtype: torch.dtype) -> Any:
-    """One component, by the class that the folder names: a frozen network in `dtype`, or a tokenizer or scheduler."""
+def component(
+    folder: Path, name: str, listed: dict[str, list[str]], dtype: torch.dtype, own: dict[str, type] | None = None
+) -> Any:
+    """One component, by the class that the folder names or ours of that name: a frozen network in `dtype`, or a tokenizer or scheduler."""
     if name not in listed:
         raise Mistake(f"the model has no {name}", where=str(folder / "model_index.json"), near=choices("", listed),
                       fix="another folder of the same family", code=3)  # fmt: skip
     library, kind = listed[name]
-    cls = getattr(__import__(library), kind, None) if library in LIBRARIES else None
+    cls = getattr(__import__(library), kind, None) if library in LIBRARIES else (own or {}).get(kind)
     if cls is None:
         problem = f"{name} wants {library}.{kind}, which diffusers and transformers do not have"
         raise Mistake(problem, where=str(folder / "model_index.json"),

@@ -60,6 +60,10 @@ class ControlNet(Prior):
                 raise Mistake(f"this ControlNet was trained on another base: its {key} is {a}, the base's {b}",
                               where=f"prior.nets.{what}", fix="one of the same family, or another prior.model", code=3)  # fmt: skip
 
+    @property
+    def about(self) -> str:
+        return self.base.about
+
     def text(self, prompts: list[str]) -> Embedding:
         return self.base.text(prompts)
 

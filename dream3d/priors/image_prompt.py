@@ -92,6 +92,10 @@ class ImagePrompt(Prior):
         whole = seen.image_embeds[:1, None].float()
         return torch.cat([whole, torch.zeros_like(whole)])
 
+    @property
+    def about(self) -> str:
+        return self.base.about
+
     def text(self, prompts: list[str]) -> Embedding:
         """Every prompt with the picture beside it."""
         rows = self.base.text(prompts)

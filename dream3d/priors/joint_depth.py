@@ -72,8 +72,8 @@ class JointDepth(Diffusers, Prior):
     def _embed(self, prompts: list[str]) -> Embedding:
         return clip_tokens(self.source, prompts)
 
-    def encode(self, image: Float[Tensor, "B H W 4"]) -> Float[Tensor, "B C h w"]:
-        """Raises Mistake for images without depth."""
+    def encode(self, image: Float[Tensor, "B H W K"]) -> Float[Tensor, "B C h w"]:
+        """K is 4. Raises Mistake for images without depth."""
         if image.shape[-1] != 4:
             raise Mistake(f"this prior knows colour with depth, four channels, but is shown {image.shape[-1]}", where="guidance.sees",
                           fix="guidance.sees=rgb+depth")  # fmt: skip
