@@ -9,7 +9,7 @@ from safetensors.torch import load_file, save_file
 from dream3d import assemble, build, config, needs
 from dream3d.diffusion import cfg, jump, predict
 from dream3d.errors import Mistake
-from dream3d.types import Condition, Embedding, Render, View
+from dream3d.types import Condition, Embedding, View
 
 from . import clips
 from .clips import FRAMES, LENGTH, diffusers, kit, linear
@@ -156,8 +156,9 @@ def test_a_folder_of_both_is_the_same_model(sd, tmp_path):
         assert torch.equal(a, b)
 
 
-def test_motion_is_trained_with_a_linear_table(sd, tmp_path):
-    prior = video(sd, motion=str(clips.motion(tmp_path / "motion")))
+def test_motion_is_trained_with_a_linear_table_and_one_frame_is_no_video(sd, tmp_path):
+    prior = video(sd, motion=str(clips.motion(tmp_path / "motion")), frames=1)
+    assert "video" not in prior.spec.capabilities and prior.spec.frames == 1
     t = torch.tensor([0.1, 0.5, 0.9])
     squared = torch.cumprod(1 - torch.linspace(0.00085, 0.012, 1000, dtype=torch.float64), 0)
     torch.testing.assert_close(prior.alpha_sigma(t)[0], squared[(1000 * t).long()].sqrt().float())
@@ -237,6 +238,15 @@ def test_texts_are_the_pipelines(wan):
     assert (theirs[0, -1] == 0).all() and theirs[1, -1].abs().max() > 0
 
 
+def test_a_time_for_every_patch_is_the_time_of_all(wan):
+    """Wan 2.2's smallest model is told t patch by patch: the same answer where they are all alike."""
+    prior = video(wan, size=32, tokens=LENGTH)
+    z, t, text, *_ = asked(prior, 1)
+    patches = (1000 * t[:1, None]).expand(1, FRAMES * 4 * 4)
+    out = prior.net(clips.apart(z), timestep=patches, encoder_hidden_states=text.tokens[:1]).sample
+    torch.testing.assert_close(prior.table.to_eps(clips.rows(out), z, t), prior.eps(z, t, text), rtol=0, atol=1e-5)
+
+
 def test_half_precision_spares_the_autoencoder(wan):
     plain, half = (video(wan, size=32, tokens=LENGTH, precision=p) for p in ("float32", "bfloat16"))
     z, t, text, *_ = asked(plain, 1)
@@ -281,14 +291,6 @@ def test_cameras_and_prior_agree_on_clips(made):
             needs.check_needs(found)
 
 
-def test_one_frame_is_no_video(sd, tmp_path):
-    prior = video(sd, motion=str(clips.motion(tmp_path / "motion")), frames=1)
-    assert "video" not in prior.spec.capabilities and prior.spec.frames == 1
-
-
-# --- full size --------------------------------------------------------------------------------------------------------------------------
-
-
 def test_full_size_networks_have_as_many_numbers_as_the_published_files():
     """Built on the meta device from the published configurations; sizes of the published float32 files, in bytes."""
     with torch.device("meta"):
@@ -297,10 +299,3 @@ def test_full_size_networks_have_as_many_numbers_as_the_published_files():
     for size, net in nets.items():
         numbers = sum(v.numel() for v in net.state_dict().values())
         assert 4 * numbers == pytest.approx(size, rel=2e-3), (type(net).__name__, numbers)
-
-
-def test_a_scene_is_only_looked_at(prior):
-    """What a render shows does not change the answer of a model of texts."""
-    z, t, text, cameras, render = asked(prior, 1)
-    other = Render(1 - render.rgb, render.alpha, render.depth)
-    assert torch.equal(prior.eps(z, t, text, cameras, render), prior.eps(z, t, text, None, other))
