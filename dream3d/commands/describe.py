@@ -149,6 +149,9 @@ def example(entry: Entry, recipes: list[str]) -> list[str]:
             return start if recipes else []  # a setting, or parts, that cannot be guessed: the recipe that has them
         case _:
             told = ['guidance.source="a blue car"'] if entry.edits else []  # what an edit begins with
+            together = {key: entry.parameters.get(key, (int, 1))[1] for key in ("views", "frames")} if entry.kind == "priors" else {}
+            told += ["cameras=orthogonal"] if together.get("views", 1) > 1 else []
+            told += [f"cameras.{key}={count}" for key, count in together.items() if count > 1]  # cameras that a prior of groups needs
             return [*start, f"{section}={entry.name}", *told, *_first(section, entry.parameters)]
 
 
