@@ -36,6 +36,7 @@ class Diffusers(Prior):
     net: nn.Module
     vae: Autoencoder | None
     time: str = "time_embedding"
+    readers: tuple[str, ...] = READERS  # components that a text is embedded with
     adapters: object = ""  # what else changes the meaning of a text
 
     @property
@@ -67,7 +68,7 @@ class Diffusers(Prior):
 
     def text(self, prompts: list[str]) -> Embedding:
         """One row per prompt, from disk where it was embedded before. Longer prompts than the encoder reads are cut by its tokenizer."""
-        readers = [path for path in self.source.files(*READERS) if Path(path).exists()]
+        readers = [path for path in self.source.files(*self.readers) if Path(path).exists()]
         encoder = _texts.fingerprint(*readers, told=(type(self).__name__, self.adapters))
         return _texts.embedded(prompts, encoder, self._embed).to(self.table.device)
 

@@ -201,13 +201,14 @@ def image_prompt(folder):
 
 @dataclass(frozen=True)
 class Family:
-    """settings: of the prior; raw: (prior, z, t, text, cameras, render) -> the network's own answer; overrides: of an ordinary recipe.
-    noised and x0 are what the pipeline's own scheduler makes of the same."""
+    """settings: of the prior; raw: (prior, z, t, text, cameras, render) -> the network's own answer; overrides: of an ordinary recipe;
+    words: whether it hears its prompt. noised and x0 are what the pipeline's own scheduler makes of the same."""
 
     settings: dict
     scheduler: object
     raw: object
     overrides: tuple[str, ...] = ()
+    words: bool = True
 
     def noised(self, prior, z, t, noise):
         if prior.spec.flow:
@@ -319,6 +320,9 @@ FAMILIES = {
     "wan": kept("clips", "wan"),
     "joint_depth": kept("clips", "joint_depth"),
     "ldm3d": kept("clips", "ldm3d"),
+    "mvdream": kept("views", "mvdream"),
+    "imagedream": kept("views", "imagedream"),
+    "zero123": kept("views", "zero123"),
 }
 
 
