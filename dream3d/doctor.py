@@ -22,7 +22,7 @@ OPTIONAL = {  # distribution -> (what for, how to install it)
     "nerfacc": ("radiance fields on CUDA", "pip install nerfacc"),
     "nvdiffrast": ("meshes on CUDA", "pip install git+https://github.com/NVlabs/nvdiffrast --no-build-isolation"),
     "tinycudann": ("hash grids on CUDA", "pip install 'git+https://github.com/NVlabs/tiny-cuda-nn/#subdirectory=bindings/torch'"),
-    "diffusers": ("diffusion models from the hub", "pip install diffusers"),
+    "diffusers": ("full-size diffusion models", "pip install -e \".[diffusion]\""),
     "transformers": ("their text encoders", "pip install transformers"),
     "peft": ("LoRA on them", "pip install peft"),
     "pytest": ("the tests", 'pip install -c constraints.txt -e ".[test]"'),

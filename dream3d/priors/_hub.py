@@ -1,5 +1,6 @@
 """Where a full-size model lies: a folder, one file, an alias of assets/models.yaml, or a hub's name. Nothing here loads weights."""
 
+import hashlib
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -38,12 +39,22 @@ def locate(name: str, family: str, where: str = "prior.model") -> Found:
         for offline in (True, False):
             found, trouble = _snapshot(repo, revision if repo == repos[0] else None, offline)
             if found is not None:
+                _verify(found, dict(known.sha256) if known else {})
                 return Found(found, name)
         tried.append(f"{repo}: {trouble}")
     gated = " after accepting its licence there" if known and known.gated else ""
     raise Mistake(f"the model {name!r} is not here and could not be fetched ({'; '.join(tried)[:110]})", where=where,
                   near=f"hf download {repos[0]} --local-dir models/{repos[0].split('/')[-1]}{gated}",
                   fix="then prior.model=that folder", code=3)  # fmt: skip
+
+
+def _verify(folder: Path, digests: dict[str, str]) -> None:
+    """Files whose digest the registry knows are those files: a mirror is not trusted by its name."""
+    for file, digest in digests.items():
+        with (folder / file).open("rb") as stream:
+            if hashlib.file_digest(stream, "sha256").hexdigest() != digest:
+                raise Mistake(f"{file} is not the file that was published: its sha256 differs", where=str(folder), code=3,
+                              fix="remove that folder and fetch it again, or name another by prior.model")  # fmt: skip
 
 
 def _snapshot(repo: str, revision: str | None, offline: bool) -> tuple[Path | None, str]:

@@ -107,6 +107,24 @@ def test_names_that_lead_nowhere():
     assert "somebody/thing" in told("somebody/thing")
 
 
+def test_a_mirror_is_held_to_what_was_published(model, monkeypatch):
+    import dataclasses
+    import hashlib
+
+    from dream3d import models
+    from dream3d.priors import _hub
+
+    right = hashlib.sha256(weights(model, "unet").read_bytes()).hexdigest()
+    monkeypatch.setattr(_hub, "_snapshot", lambda repo, revision, offline: (model, ""))
+    for digest, fine in ((right, True), ("0" * 64, False)):
+        known = dataclasses.replace(models.registry()["sd-2.1-base"], sha256=((str(weights(model, "unet").relative_to(model)), digest),))
+        monkeypatch.setattr(models, "find", lambda name, known=known: known)
+        if fine:
+            assert build.make("priors", {"type": "stable_diffusion", "model": "sd-2.1-base"}).spec.channels == 4
+        else:
+            assert "not the file that was published" in told("sd-2.1-base")
+
+
 def test_one_file_needs_a_layout(model):
     assert "prior.config=FOLDER" in told(weights(model, "unet"))
 
