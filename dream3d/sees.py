@@ -50,6 +50,12 @@ def rgb_depth(part: Render, encode: Encode) -> Float[Tensor, "B C h w"]:
     return encode(torch.cat([part.rgb, relative_depth(part)], -1))
 
 
+def rgb_normal(part: Render, encode: Encode) -> Float[Tensor, "B C h w"]:
+    """Colour and world normals as colours for a prior that knows both."""
+    _need(part, "normal")
+    return encode(torch.cat([part.rgb, part.normal / 2 + 0.5], -1))
+
+
 def rgb_alpha(part: Render, encode: Encode) -> Float[Tensor, "B 4 h w"]:
     """Colour and mask, for comparisons with pictures that have one."""
     return encode(torch.cat([part.rgb, part.alpha], -1))
@@ -70,7 +76,8 @@ grid.views = 4  # a chunk may not tear them apart
 
 SEES: dict[str, Callable] = {
     "rgb": rgb, "normal": normal, "depth": depth, "features": features,
-    "normal+alpha": normal_alpha, "rgb+depth": rgb_depth, "rgb+alpha": rgb_alpha, "grid": grid,
+    "normal+alpha": normal_alpha, "rgb+depth": rgb_depth, "rgb+normal": rgb_normal, "rgb+alpha": rgb_alpha,
+    "grid": grid,
 }  # fmt: skip
 
 

@@ -98,8 +98,8 @@ def test_four_views_are_one_picture_row_by_row():
 
 
 def test_a_buffer_that_is_not_drawn_is_a_mistake():
-    for name in ("normal", "normal+alpha", "features"):
-        with pytest.raises(Mistake, match=name.split("+")[0]):
+    for name, what in (("normal", "normal"), ("normal+alpha", "normal"), ("rgb+normal", "normal"), ("features", "features")):
+        with pytest.raises(Mistake, match=what):
             SEES[name](pixels(1.0, 2.0), channels_first)
     with pytest.raises(Mistake, match="four"):
         grid(pixels(1.0, 2.0), channels_first)
@@ -113,6 +113,11 @@ def test_features_are_what_the_prior_sees():
 def test_a_mask_is_a_channel_behind_the_colours():
     render = Render(torch.full((1, 1, 2, 3), 0.25), torch.tensor([[[[0.5], [1.0]]]]), torch.ones(1, 1, 2, 1))
     assert SEES["rgb+alpha"](render, channels_first)[0, :, 0].tolist() == [[0.25, 0.25]] * 3 + [[0.5, 1.0]]
+
+
+def test_normals_are_three_channels_behind_the_colours():
+    x = SEES["rgb+normal"](towards((0.0, -1.0, 0.6), 0.5), channels_first)
+    assert x.flatten().tolist() == pytest.approx([0.5, 0.5, 0.5, 0.5, 0.25, 0.65])
 
 
 def test_shares_are_probabilities():

@@ -90,7 +90,7 @@ def wan(folder):
 def joint_depth(folder, **nets):
     """Colour and depth as halves of x."""
     model = stable_diffusion(folder, unet=kit.unet(in_channels=8, out_channels=8), **nets)
-    told = {"depth_scale": 0.8, "depth_shift": 0.1}
+    told = {"scale": 0.8, "shift": 0.1}
     return Family(named("joint_depth", model, **told), table(), latent_unet, ("guidance.sees=rgb+depth",))
 
 

@@ -44,7 +44,7 @@ def test_x_is_the_latent_of_the_colour_then_that_of_the_depth(halves):
     x = prior.encode(image)
     assert prior.spec.channels == 8
     torch.testing.assert_close(x, torch.cat([colour, depth], 1), rtol=0, atol=1e-5)
-    scaled = joint(halves, depth_scale=0.86, depth_shift=0.0432)
+    scaled = joint(halves, scale=0.86, shift=0.0432)
     torch.testing.assert_close(scaled.encode(image), torch.cat([colour, (depth - 0.0432) * 0.86], 1), rtol=0, atol=1e-5)
     back = prior.decode(x)
     assert back.shape == image.shape
@@ -52,6 +52,17 @@ def test_x_is_the_latent_of_the_colour_then_that_of_the_depth(halves):
     with torch.no_grad():
         grey = plain.decode(depth / 0.18215).sample.mean(1) / 2 + 0.5
     torch.testing.assert_close(back[..., 3], grey, rtol=0, atol=1e-5)
+
+
+def test_normals_may_stand_beside_the_colour(halves):
+    prior, plain, image = joint(halves, beside="normal"), kit.vae().eval(), picture(channels=6)
+    with torch.no_grad():
+        both = [0.18215 * plain.encode(2 * v.movedim(-1, 1) - 1).latent_dist.mean for v in (image[..., :3], image[..., 3:])]
+    x = prior.encode(image)
+    torch.testing.assert_close(x, torch.cat(both, 1), rtol=0, atol=1e-5)
+    assert prior.decode(x).shape == image.shape and {"normal"} == prior.spec.capabilities - {"student"}
+    with pytest.raises(Mistake, match="colour with normal, 6 channels, but is shown 4"):
+        prior.encode(picture())
 
 
 def test_the_authors_statistics_are_one_scale_and_one_shift():
@@ -83,18 +94,18 @@ def test_one_autoencoder_may_know_both(whole):
 
 def test_pictures_without_depth_and_folders_without_it(halves, whole, tmp_path):
     for model in (halves, whole):
-        with pytest.raises(Mistake, match="four channels, but is shown 3") as raised:
+        with pytest.raises(Mistake, match="colour with depth, 4 channels, but is shown 3") as raised:
             joint(model).encode(picture(channels=3))
         assert "guidance.sees=rgb+depth" in str(raised.value)
     assert "takes 4 channels and gives 4; colour and depth are 8" in told(kit.stable_diffusion(tmp_path / "plain"))
     assert "sees 6 channels, the depth in bytes" in told(clips.ldm3d_model(tmp_path / "bytes", channels=6))
-    assert "no half of its own" in told(whole, depth_scale=0.9)
+    assert "no half of its own" in told(whole, scale=0.9) and "depth alone" in told(whole, beside="normal")
     assert "holds a WanPipeline" in told(clips.wan_model(tmp_path / "wan"))
 
 
-def stage(model, *overrides):
+def stage(model, *overrides, **prior):
     found = config.load("anpg-gaussian", ["prompt=a car", "negative=a bus", "steps=10", "renderer.count=20", *overrides],
-                        settings={"prior": {"type": "joint_depth", "model": model}})  # fmt: skip
+                        settings={"prior": {"type": "joint_depth", "model": model, **prior}})  # fmt: skip
     needs.check_needs(found)
     return assemble.stage(found.stages[0], 0, "cpu", 0, 0, {})
 
@@ -107,6 +118,13 @@ def test_anpg_moves_colour_and_depth(kind, request):
     assert not any(log.skipped for log in logs)
     assert logs[0].scalars["gradient/rgb"] > 0 and logs[0].scalars["gradient/depth"] > 0
     assert any(not torch.equal(v, before[k]) for k, v in system.scene.state_dict().items())
+
+
+def test_a_step_on_colour_and_normals(halves):
+    log = stage(halves, "guidance={type: sds, sees: rgb+normal}", beside="normal").step(0)
+    assert log.scalars["gradient/rgb"] > 0 and log.scalars["gradient/normal"] > 0
+    with pytest.raises(Mistake, match="needs depth"):
+        stage(halves, beside="normal")
 
 
 def test_depth_can_be_left_out(halves):
