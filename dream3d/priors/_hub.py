@@ -1,6 +1,7 @@
 """Where a full-size model lies: a folder, one file, an alias of assets/models.yaml, or a hub's name. Nothing here loads weights."""
 
 import hashlib
+import importlib.util
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,6 +10,9 @@ from dream3d import models
 from dream3d.errors import Mistake, choices
 
 FILES = ("*.json", "*.txt", "*.model", "*.safetensors")  # what is read of a repository: no pickles, no code
+
+PACKAGES = ("diffusers", "transformers", "peft", "accelerate", "huggingface_hub")
+INSTALL = 'pip install -c constraints.txt -e ".[diffusion]" (outside a checkout: pip install "dream3d[diffusion]")'
 
 
 @dataclass(frozen=True)
@@ -22,6 +26,8 @@ class Found:
 def locate(name: str, family: str, where: str = "prior.model") -> Found:
     """The model called `name`, downloaded if it is on the hub and this machine is online. Raises Mistake (exit code 3) with what was
     looked for, where, and the command that fetches it."""
+    if lacks := [package for package in PACKAGES if importlib.util.find_spec(package) is None]:
+        raise Mistake(f"full-size models need the package {lacks[0]}", where=where, fix=INSTALL, code=3)
     path = Path(name).expanduser()
     if path.exists():
         return Found(path, name)

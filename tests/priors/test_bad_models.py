@@ -125,6 +125,14 @@ def test_a_mirror_is_held_to_what_was_published(model, monkeypatch):
             assert "not the file that was published" in told("sd-2.1-base")
 
 
+def test_without_the_packages_there_is_a_line_to_install_them(model, monkeypatch):
+    import importlib.util
+
+    real = importlib.util.find_spec
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name, *more: None if name == "peft" else real(name, *more))
+    assert "need the package peft" in told(model) and "[diffusion]" in told(model)
+
+
 def test_one_file_needs_a_layout(model):
     assert "prior.config=FOLDER" in told(weights(model, "unet"))
 
