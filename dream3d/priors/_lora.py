@@ -11,7 +11,8 @@ from torch import Tensor, nn
 from dream3d.interfaces import Prior
 from dream3d.types import Cameras, Embedding, Render
 
-TARGETS = ("to_q", "to_k", "to_v", "to_out.0", "add_q_proj", "add_k_proj", "add_v_proj", "to_add_out")  # attention's projections
+TARGETS = ("to_q", "to_k", "to_v", "to_out.0", "add_q_proj", "add_k_proj", "add_v_proj", "to_add_out", "to_k_ip", "to_v_ip",
+           "to_kv")  # attention's projections; fmt: skip
 
 
 class Student(nn.Module):

@@ -6,6 +6,7 @@ in radians; Stable Zero123's last number is the picture's angle from the zenith 
 mean, not scaled, as in the authors' code. Unconditional and negative rows: zeros for both. It hears no words: prompts only name a run."""
 
 import math
+from pathlib import Path
 from typing import ClassVar
 
 import torch
@@ -25,7 +26,8 @@ from dream3d.types import Cameras, Embedding, Render
 
 class Zero123(Diffusers, Prior):
     """image: a picture (a path, or a name in assets/photos), over white; azimuth, elevation: degrees from where it was taken; distance:
-    metres (null: from as far as each view); stable: whether this is Stable Zero123; the rest as stable_diffusion."""
+    metres (null: from as far as each view); stable: whether this is Stable Zero123 (null: if the model's name says so); the rest as
+    stable_diffusion."""
 
     offers: ClassVar[dict[str, str]] = {"student": "True", "camera": "True", "image": "True"}
     readers = ("image_encoder",)
@@ -37,7 +39,7 @@ class Zero123(Diffusers, Prior):
         azimuth: Angle = 0.0,
         elevation: Elevation = 0.0,
         distance: Positive | None = None,
-        stable: bool = False,
+        stable: bool | None = None,
         model: str = "zero123-xl",
         size: Count = 256,
         precision: Precision = "auto",
@@ -49,7 +51,8 @@ class Zero123(Diffusers, Prior):
         super().__init__()
         from dream3d.priors._posed import OWN
 
-        self.picture, self.stable, self.distance = _sight.on_white(image, "prior.image"), stable, distance
+        self.picture, self.distance = _sight.on_white(image, "prior.image"), distance
+        self.stable = "stable" in Path(model).name.lower() if stable is None else stable
         self.adapters = _sight.digest(self.picture)
         self.azimuth, self.elevation = math.radians(azimuth), math.radians(elevation)
         pipelines = ("Zero1to3StableDiffusionPipeline", "Zero123Pipeline")
