@@ -40,23 +40,27 @@ class ToyJudge:
         if device_of(self.judge) != image.device:
             self.judge = self.judge.to(image.device)
         _, present, colour, pattern, _ = self.judge(image.to(self.judge.threshold.dtype))
-        present, colour, pattern = F.logsigmoid(present), colour.log_softmax(-1), pattern.log_softmax(-1)
-        return torch.stack([self._one(text, present[i], colour[i], pattern[i]) for i, text in enumerate(words)]).to(image.dtype)
+        logs = F.logsigmoid(present), colour.log_softmax(-1), pattern.log_softmax(-1)
+        each = {text: i for i, text in enumerate(dict.fromkeys(words))}
+        rows = torch.tensor([each[text] for text in words], device=image.device)
+        asked = (torch.stack(table).to(present)[rows] for table in zip(*map(_asked, each), strict=True))
+        return sum((weight * log).flatten(1).sum(1) for weight, log in zip(asked, logs, strict=True)).to(image.dtype)
 
-    def _one(
-        self, text: str, present: Float[Tensor, " O"], colour: Float[Tensor, "O K"], pattern: Float[Tensor, "O P"]
-    ) -> Float[Tensor, ""]:
-        """The score of one picture from the judge's log-probabilities."""
-        things = parse(text, unknown="ignore").things
-        if not things:
-            raise Mistake(f"the judge knows no object in {text[:60]!r}", where="prompt", near=", ".join(OBJECTS[:8]))
-        score = present.new_zeros(())
-        for thing in things:
-            row = OBJECTS.index(thing.name)
-            score = score + present[row]
-            score = score + (colour[row, list(COLOURS).index(thing.colour)] if thing.colour else 0)
-            score = score + (pattern[row, 1 + PATTERNS.index(thing.pattern)] if thing.pattern else 0)  # plain first
-        return score
+
+def _asked(text: str) -> tuple[Float[Tensor, " O"], Float[Tensor, "O K"], Float[Tensor, "O P"]]:
+    """Ones where a text asks: for an object, for its colour, for its pattern."""
+    things = parse(text, unknown="ignore").things
+    if not things:
+        raise Mistake(f"the judge knows no object in {text[:60]!r}", where="prompt", near=", ".join(OBJECTS[:8]))
+    present, colour, pattern = (torch.zeros(len(OBJECTS), *size) for size in ((), (len(COLOURS),), (1 + len(PATTERNS),)))
+    for thing in things:
+        row = OBJECTS.index(thing.name)
+        present[row] += 1
+        if thing.colour:
+            colour[row, list(COLOURS).index(thing.colour)] += 1
+        if thing.pattern:
+            pattern[row, 1 + PATTERNS.index(thing.pattern)] += 1  # plain comes first
+    return present, colour, pattern
 
 
 SCORERS: dict[str, type] = {"judge": ToyJudge}
