@@ -20,9 +20,9 @@ from dream3d.types import Embedding
 from . import views
 from .conftest import diffusers
 
-PUBLISHED = {"image_size": 32, "in_channels": 4, "model_channels": 320, "out_channels": 4, "num_res_blocks": 2,
-             "channel_mult": [1, 2, 4, 4], "attention_resolutions": [4, 2, 1], "num_head_channels": 64, "transformer_depth": 1, "context_dim": 1024,
-             "camera_dim": 16}  # fmt: skip
+PUBLISHED = {"image_size": 32, "in_channels": 4, "model_channels": 320, "out_channels": 4, "num_res_blocks": 2, "camera_dim": 16,
+             "channel_mult": [1, 2, 4, 4], "attention_resolutions": [4, 2, 1], "num_head_channels": 64, "transformer_depth": 1,
+             "context_dim": 1024}  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -230,6 +230,20 @@ def test_either_name_of_the_projection(folders, made, tmp_path):
     other = made("zero123", model=str(views.published(tmp_path / "other", "Zero123Pipeline", parts, own)))
     z, t, text, cameras = noisy(prior)
     assert torch.equal(other.eps(z, t, text, cameras), prior.eps(z, t, text, cameras))
+
+
+@pytest.mark.parametrize("kind", ["mvdream", "imagedream", "zero123"])
+def test_options_change_speed_and_not_answers(made, kind):
+    plain = made(kind)
+    z, t, text, cameras = noisy(plain)
+    eps = plain.eps(z, t, text, cameras)
+    for option, far in (({"slicing": True}, 1e-5), ({"channels_last": True}, 1e-5), ({"precision": "bfloat16"}, 0.1)):
+        other = made(kind, **option)
+        answer = other.eps(z, t, text, cameras)
+        assert answer.dtype == torch.float32
+        torch.testing.assert_close(answer, eps, rtol=0, atol=far)
+    student = made(kind, precision="bfloat16").student(rank=2)
+    torch.testing.assert_close(student.eps(z, t, text, cameras), eps, rtol=0, atol=0.1)
 
 
 # --- the ordinary way -------------------------------------------------------------------------------------------------------------------
