@@ -48,7 +48,7 @@ def test_captions_say_the_motion_and_mean_the_same(name):
 def test_everything_moves_within_the_room(name):
     for thing in OBJECTS:
         one, sizes = soup(f"a {thing} {name}"), []
-        for time in np.linspace(0, 1, 5):
+        for time in np.linspace(0, 1, 9):
             points = corners(moved(one, time))
             assert np.abs(points).max() <= HALF + 1e-9 and np.linalg.norm(points, axis=1).max() <= RADIUS + 1e-9, (thing, time)
             sizes.append(points)
@@ -70,6 +70,8 @@ def test_a_spin_is_a_turn():
     one = soup("a red car spinning")
     half = np.diag([-1.0, -1.0, 1.0, 1.0])
     np.testing.assert_allclose(moved(one, 0.5).pose, half @ one.pose, atol=1e-12)
+    front = moved(one, 0.25).pose @ np.linalg.inv(one.pose) @ [0.0, -1.0, 0.0, 1.0]  # the front looks to the right, then back
+    np.testing.assert_allclose(front, np.broadcast_to([1.0, 0.0, 0.0, 1.0], front.shape), atol=1e-9)
     np.testing.assert_allclose(moved(one, 1.0).pose, one.pose, atol=1e-12)
 
 
@@ -86,6 +88,8 @@ def test_a_bounce_is_a_parabola_and_growth_is_from_the_base():
     one = soup("a red ball bouncing")
     heights = np.array([extent(moved(one, t))[0][2] for t in (0.0, 0.25, 0.5, 0.75, 1.0)]) - extent(one)[0][2]
     np.testing.assert_allclose(heights / heights[2], [0, 0.75, 1, 0.75, 0], atol=1e-9)
+    (low, high), (_, high1) = extent(one), extent(moved(one, 0.5))
+    assert high1[2] == pytest.approx(-low[2]) and high[2] < high1[2] <= HALF  # from the floor to the ceiling of its room
     seed = soup("a mushroom growing")
     (low, high), (low1, high1) = extent(seed), extent(moved(seed, 1.0))
     np.testing.assert_allclose(high1 - low1, motion.GROWTH * (high - low), atol=1e-9)

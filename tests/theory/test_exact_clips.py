@@ -5,6 +5,7 @@ import dataclasses
 
 import pytest
 import torch
+import torch.nn.functional as F
 
 from dream3d import sees
 from dream3d.cameras import clips, ring
@@ -113,10 +114,11 @@ def test_a_clean_first_frame_decides():
         assert nearest == k
 
 
-def test_a_depth_chooses_among_instances():
+@pytest.mark.parametrize("h", [H, 2.0])
+def test_a_depth_chooses_among_instances(h):
     """Control: at almost pure noise the components' weights are exp(-|d_k - d|^2 / 2 h^2) in units of x."""
-    prior = ExactJoint(**SMALL, control=True)
-    plain = ExactJoint(**SMALL)
+    prior = ExactJoint(**SMALL | {"bandwidth": h}, control=True)
+    plain = ExactJoint(**SMALL | {"bandwidth": h})
     text, cameras, means = asked(prior, "a red car")
     plain.text(["a red car"])
     soups = [build(prior.rows[0], instance_seed("prior", k)) for k in range(3)]
@@ -125,12 +127,12 @@ def test_a_depth_chooses_among_instances():
     depths = [sees.relative_depth(drawn([soup], cameras)).double() for soup in soups]
     for k in range(3):
         given = drawn([soups[k]], cameras)
-        told = torch.stack([-0.5 * (2 * (d - depths[k])).square().sum() / H**2 for d in depths])
-        noisy = torch.stack([-0.5 * (z - alpha * m).square().sum() / (alpha**2 * H**2 + sigma**2) for m in means])
+        told = torch.stack([-0.5 * (2 * (d - depths[k])).square().sum() / h**2 for d in depths])
+        noisy = torch.stack([-0.5 * (z - alpha * m).square().sum() / (alpha**2 * h**2 + sigma**2) for m in means])
         rho = torch.softmax(told + noisy, 0)
-        expected = sigma * (rho[:, None, None, None, None] * (z - alpha * means)).sum(0) / (alpha**2 * H**2 + sigma**2)
+        expected = sigma * (rho[:, None, None, None, None] * (z - alpha * means)).sum(0) / (alpha**2 * h**2 + sigma**2)
         torch.testing.assert_close(prior.eps(z, t, text, cameras, given), expected, rtol=0, atol=1e-6)
-        assert rho.argmax() == k and rho[k] > 0.99
+        assert h > H or rho.argmax() == k and rho[k] > 0.99  # at the wide bandwidth the scale of the depth shows
     assert torch.equal(prior.eps(z, t, text, cameras), plain.eps(z, t, text, cameras))  # no render, no control
 
 
@@ -146,6 +148,12 @@ def test_a_picture_chooses_colour_and_instance():
     empty, same = prior.text([""]), plain.text(["a red car", "a blue car", ""]).at(torch.tensor([2]))
     assert torch.equal(prior.eps(z, t, empty, cameras), plain.eps(z, t, same, cameras))
     told = prior._unlike_photo(prior.rows[0])
+    taken = ring(1, size=SIZE, start=30.0, elevation=15.0)
+    shown = [drawn([build(prior.rows[0], instance_seed("prior", k))], taken) for k in range(3)]
+    shown = torch.cat([one.rgb + 1 - one.alpha for one in shown]).double()
+    colour, alpha = prior.photo[0].double().split((3, 1), 1)
+    photo = F.adaptive_avg_pool2d(colour + 1 - alpha, SIZE).movedim(1, -1)
+    torch.testing.assert_close(told, (2 * (shown - photo)).square().flatten(1).sum(1) / H**2, rtol=1e-4, atol=1e-3)
     rho = torch.softmax(-told / 2, 0)
     high = torch.full((1,), 0.9995)
     a, s = (v.double() for v in prior.alpha_sigma(high))
