@@ -27,7 +27,7 @@ class Student(nn.Module):
 
             with torch.random.fork_rng(devices=[]):
                 torch.manual_seed(0)
-                config = LoraConfig(r=rank, lora_alpha=rank, target_modules=list(TARGETS))
+                config = LoraConfig(r=rank, lora_alpha=rank, target_modules=projections(self.net))
                 inject_adapter_in_model(config, self.net)
             for name, parameter in self.net.named_parameters():
                 parameter.requires_grad_("lora_" in name)
@@ -72,6 +72,12 @@ class CameraEmbedding(nn.Module):
             return out
         pose = self.layers(self.of.to_world.flatten(1).float()).to(out.dtype)
         return out + (pose if len(pose) == len(out) else pose.unflatten(0, (len(out), -1)).mean(1))
+
+
+def projections(net: nn.Module) -> list[str]:
+    """The linear layers of a network's attention."""
+    ends = tuple(f".{target}" for target in TARGETS)
+    return [name for name, layer in net.named_modules() if isinstance(layer, nn.Linear) and name.endswith(ends)]
 
 
 def shared(base: nn.Module) -> nn.Module:
