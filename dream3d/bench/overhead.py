@@ -53,6 +53,8 @@ def watched(system):
         patch(judge, "log_ratio", "network")
     for term in system.terms:
         patch(term.guidance, "learn", "training")
+        if hasattr(module := sys.modules[type(term.guidance).__module__], "ascent"):
+            patch(module, "ascent", "network")  # a scorer's walk there and back
     try:
         yield watch
     finally:
