@@ -224,4 +224,5 @@ def weights(prior: str) -> str | None:
     """The model that a prior loads: of assets/, which its class names (`weights: ClassVar[str] = "toybox-32"`), or its setting `model`;
     None: it needs none."""
     found = build.signature("priors", prior)
-    return found.weights or found.parameters.get("model", (None, None))[1]
+    own = (found.parameters["model"][1] or "the model of its base") if "model" in found.parameters else None
+    return found.weights or own
