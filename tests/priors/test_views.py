@@ -159,16 +159,38 @@ def test_pictures_are_widened_with_white(drawing):
 
 
 @pytest.mark.parametrize("kind", ["imagedream", "zero123"])
-def test_only_what_is_guided_towards_sees_the_picture(made, drawing, kind):
+def test_only_what_is_guided_towards_sees_the_picture(folders, made, drawing, kind):
     red, blue = made(kind), made(kind, image=drawing)
     z, t, _, cameras = noisy(red)
     rows = [Prompt(prior, ["a car"], "ugly", Words())(cameras) for prior in (red, blue)]
     for row in ("negative", "empty"):
         torch.testing.assert_close(red.eps(z, t, rows[0][row], cameras), blue.eps(z, t, rows[1][row], cameras), rtol=0, atol=1e-6)
     assert (red.eps(z, t, rows[0]["text"], cameras) - blue.eps(z, t, rows[1]["text"], cameras)).abs().max() > 1e-4
+    for row in ("text", "empty"):
+        expected = folders[kind].raw(red, z, t, rows[0][row], cameras, None)
+        torch.testing.assert_close(red.eps(z, t, rows[0][row], cameras), expected, rtol=0, atol=1e-4)
+    twice = torch.arange(len(z)).repeat(2)
+    both = red.eps(z[twice], t[twice], Embedding.cat([rows[0]["text"], rows[0]["empty"]]), cameras.at(twice)).chunk(2)
+    for row, eps in zip(("text", "empty"), both, strict=True):
+        torch.testing.assert_close(eps, red.eps(z, t, rows[0][row], cameras), rtol=0, atol=1e-4)
     half = Embedding(rows[0]["text"].tokens, image=blue.text([""] * len(z)).image)  # the patches alone, or the latent alone
     assert (red.eps(z, t, half, cameras) - blue.eps(z, t, half, cameras)).abs().max() > 1e-5
     assert (red.eps(z, t, half, cameras) - red.eps(z, t, rows[0]["text"], cameras)).abs().max() > 1e-5
+
+
+def test_what_the_vision_models_see(made, tmp_path):
+    """CLIP's means and deviations; all patches before the last layer, or one embedding of the whole."""
+    from PIL import Image
+
+    Image.new("RGB", (16, 16), (255, 0, 51)).save(tmp_path / "plain.png")
+    mean, deviation = (torch.tensor(v)[:, None, None] for v in views.CLIP)
+    x = (torch.tensor([1.0, 0.0, 0.2])[:, None, None].expand(1, 3, 16, 16) - mean) / deviation
+    with torch.no_grad():
+        patches = views.eye()(x, output_hidden_states=True).hidden_states[1]  # of input, first and second layer
+        whole = views.eye("CLIPVisionModelWithProjection")(x).image_embeds
+    for kind, seen in (("imagedream", patches), ("zero123", whole[:, None])):
+        found = made(kind, image=str(tmp_path / "plain.png")).text(["a car"]).image
+        torch.testing.assert_close(found, seen, rtol=0, atol=1e-5)
 
 
 @pytest.mark.parametrize("kind", ["imagedream", "zero123"])

@@ -17,6 +17,7 @@ from .conftest import Family, diffusers, latent_unet, named, table, transformers
 CAMERAS = ("cameras={type: orthogonal, views: 4, batch: 4}",)
 SMALL = {"image_size": 16, "model_channels": 32, "num_res_blocks": 1, "attention_resolutions": [1, 2], "channel_mult": [1, 2],
          "num_head_channels": 16, "context_dim": 16}  # fmt: skip
+CLIP = transformers.image_utils.OPENAI_CLIP_MEAN, transformers.image_utils.OPENAI_CLIP_STD
 PICTURE = {"ip_dim": 3, "ip_width": 8, "ip_heads": 1}
 
 
