@@ -20,7 +20,7 @@ READERS = ("text_encoder", "tokenizer", "text_encoder_2", "tokenizer_2", "text_e
 
 
 def opened(
-    model: str, family: str, classes: tuple[str, ...], precision: str, config: str | None = None, own: dict[str, type] | None = None
+    model: str, family: str, classes: tuple[str, ...], precision: str, config: str | None = None, own: dict[str, str] | None = None
 ) -> Source:
     """The components of a model that was named by folder, file, alias or hub's name; `own` as Source says."""
     layout = None if config is None else _hub.locate(config, family, "prior.config").path

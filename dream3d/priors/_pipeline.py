@@ -1,6 +1,7 @@
 """Components of a diffusers pipeline folder, each loaded by its own class and checked before any is used: safetensors only, no code of
 the model's own, nothing half-loaded. One message names the component and the file."""
 
+import importlib
 import json
 import warnings
 from pathlib import Path
@@ -27,10 +28,10 @@ def dtype(name: Precision) -> torch.dtype:
 
 class Source:
     """Where components come from: a pipeline folder, or one .safetensors file of a whole model (whose layout `config`, a pipeline
-    folder, tells). own: class names that folders use for code of their own -> our classes for the same weights."""
+    folder, tells). own: classes that folders bring code for -> where ours for the same weights are."""
 
     def __init__(self, path: Path, classes: tuple[str, ...], dtype: torch.dtype, config: Path | None = None,
-                 own: dict[str, type] | None = None):  # fmt: skip
+                 own: dict[str, str] | None = None):  # fmt: skip
         self.path, self.classes, self.dtype, self.config, self.own = path, classes, dtype, config, own or {}
         if path.is_file() and path.suffix != ".safetensors":
             raise Mistake(f"{path.name} is not a safetensors file", where=str(path), fix=SAFE, code=3)
@@ -77,19 +78,25 @@ def index(folder: Path, classes: tuple[str, ...]) -> tuple[str, dict[str, list[s
 
 
 def component(
-    folder: Path, name: str, listed: dict[str, list[str]], dtype: torch.dtype, own: dict[str, type] | None = None
+    folder: Path, name: str, listed: dict[str, list[str]], dtype: torch.dtype, own: dict[str, str] | None = None
 ) -> Any:
     """One component, by the class that the folder names or ours of that name: a frozen network in `dtype`, or a tokenizer or scheduler."""
     if name not in listed:
         raise Mistake(f"the model has no {name}", where=str(folder / "model_index.json"), near=choices("", listed),
                       fix="another folder of the same family", code=3)  # fmt: skip
     library, kind = listed[name]
-    cls = getattr(__import__(library), kind, None) if library in LIBRARIES else (own or {}).get(kind)
+    cls = getattr(__import__(library), kind, None) if library in LIBRARIES else _ours((own or {}).get(kind))
     if cls is None:
         problem = f"{name} wants {library}.{kind}, which diffusers and transformers do not have"
         raise Mistake(problem, where=str(folder / "model_index.json"),
                       fix="no code of a model's own is run; another model, or a prior that was written for it", code=3)  # fmt: skip
     return network(cls, folder / name, dtype) if issubclass(cls, nn.Module) else _read(cls, folder / name)
+
+
+def _ours(where: str | None) -> type | None:
+    """A class by its dotted name."""
+    module, _, name = (where or "").rpartition(".")
+    return getattr(importlib.import_module(module), name) if where else None
 
 
 def network(cls: type, folder: Path, dtype: torch.dtype) -> nn.Module:

@@ -29,6 +29,3 @@ class CLIPCameraProjection(ModelMixin, ConfigMixin):
 
     def forward(self, seen: Float[Tensor, "B 1 E"], pose: Float[Tensor, "B 1 4"]) -> Float[Tensor, "B 1 D"]:
         return self.proj(torch.cat([seen, pose], -1))
-
-
-OWN = {kind.__name__: kind for kind in (CCProjection, CLIPCameraProjection)}

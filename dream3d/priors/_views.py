@@ -7,6 +7,7 @@ from torch import Tensor
 from dream3d.errors import Mistake
 from dream3d.types import Cameras
 
+OWN = {"MultiViewUNetModel": "dream3d.priors._mvunet.MultiViewUNet"}  # what published folders bring code for
 VIEWS = 4  # that the published models were trained on, 90 degrees apart
 
 

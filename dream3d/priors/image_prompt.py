@@ -18,10 +18,9 @@ from dream3d.priors import _hub
 from dream3d.priors._adapt import safetensors
 from dream3d.priors._lora import Student
 from dream3d.priors._pipeline import dtype, network
+from dream3d.priors._sight import MEAN, STD
 from dream3d.schedule import Count, NonNegative, Precision
 from dream3d.types import Cameras, Embedding, Render
-
-MEAN, STD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)  # of CLIP's pictures
 
 
 class ImagePrompt(Prior):

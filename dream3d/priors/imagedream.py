@@ -42,11 +42,8 @@ class ImageDream(Diffusers, Prior):
         compile: bool = False,
     ):
         super().__init__()
-        from dream3d.priors._mvunet import MultiViewUNet
-
         self.picture = _sight.on_white(image, "prior.image")
-        own = {"MultiViewUNetModel": MultiViewUNet}
-        self.source = opened(model, "imagedream", ("MVDreamPipeline",), precision, own=own)
+        self.source = opened(model, "imagedream", ("MVDreamPipeline",), precision, own=_views.OWN)
         self.table = Table(self.source.get("scheduler"))
         self.net = prepared(self.source.get("unet"), Knobs(channels_last, compile))
         if not self.net.config.ip_dim:

@@ -38,10 +38,7 @@ class MVDream(Diffusers, Prior):
         compile: bool = False,
     ):
         super().__init__()
-        from dream3d.priors._mvunet import MultiViewUNet
-
-        own = {"MultiViewUNetModel": MultiViewUNet}
-        self.source = opened(model, "mvdream", ("MVDreamPipeline",), precision, own=own)
+        self.source = opened(model, "mvdream", ("MVDreamPipeline",), precision, own=_views.OWN)
         self.table = Table(self.source.get("scheduler"))
         self.net = prepared(self.source.get("unet"), Knobs(channels_last, compile))
         if self.net.config.ip_dim:

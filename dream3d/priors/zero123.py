@@ -23,6 +23,8 @@ from dream3d.priors._network import Knobs, Table, prepared
 from dream3d.schedule import Angle, Count, Elevation, Positive, Precision
 from dream3d.types import Cameras, Embedding, Render
 
+OWN = {kind: f"dream3d.priors._posed.{kind}" for kind in ("CCProjection", "CLIPCameraProjection")}  # what folders bring code for
+
 
 class Zero123(Diffusers, Prior):
     """image: a picture (a path, or a name in assets/photos), over white; azimuth, elevation: degrees from where it was taken; distance:
@@ -49,8 +51,6 @@ class Zero123(Diffusers, Prior):
         compile: bool = False,
     ):
         super().__init__()
-        from dream3d.priors._posed import OWN
-
         self.picture, self.distance = _sight.on_white(image, "prior.image"), distance
         self.stable = "stable" in Path(model).name.lower() if stable is None else stable
         self.adapters = _sight.digest(self.picture)
