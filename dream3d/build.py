@@ -68,8 +68,11 @@ def signature(catalogue: str, name: str, *, where: str = "") -> Signature:
     module = plugins.get((catalogue, name)) or f"dream3d.{catalogue}" + ("" if catalogue in MODULES else f".{name}")
     path = Path(importlib.util.find_spec(module).origin)
     node = _class(_parsed(path, path.stat().st_mtime_ns), catalogue, name, path)
+    line = [*_lineage(node, path)]
     try:
-        return Signature(module, node.name, path, dict(_parameters(node)), *(_said(node, key) for key in SAID))
+        known = {name: value for part in reversed(line) for name, value in _parameters(part)}
+        own = {name: known.pop(name) for name, _ in _parameters(node)}
+        return Signature(module, node.name, path, own | known, *(_heard(line, key) for key in SAID))
     except Mistake as mistake:
         raise mistake.completed(where=str(path)) from None
 
@@ -147,6 +150,18 @@ def _class(tree: ast.Module, catalogue: str, name: str, path: Path) -> ast.Class
             )
 
 
+def _lineage(node: ast.ClassDef, path: Path):
+    """A class and, where its __init__ takes `**rest`, its first base, which is imported by name: rest are the base's settings."""
+    yield node
+    init = next((n for n in node.body if isinstance(n, ast.FunctionDef) and n.name == "__init__"), None)
+    if init is None or init.args.kwarg is None:
+        return
+    base, tree = ast.unparse(node.bases[0]), _parsed(path, path.stat().st_mtime_ns)
+    module = next(n.module for n in tree.body if isinstance(n, ast.ImportFrom) and base in {a.name for a in n.names})
+    known = {n.name: n for n in _tree(module).body if isinstance(n, ast.ClassDef)}
+    yield from _lineage(known[base], Path(importlib.util.find_spec(module).origin))
+
+
 def _parameters(node: ast.ClassDef):
     """Keyword-only parameters of __init__, or of a dataclass the fields after `_: KW_ONLY`."""
     init = next((n for n in node.body if isinstance(n, ast.FunctionDef) and n.name == "__init__"), None)
@@ -170,6 +185,11 @@ def _value(node: ast.expr | None) -> Any:
     except Exception as error:
         raise Mistake(f"line {node.lineno}: {ast.unparse(node)[:60]!r} cannot be read as a setting's type or default: {error}",
                       fix="types and defaults use only typing and dream3d.schedule") from None  # fmt: skip
+
+
+def _heard(line: list[ast.ClassDef], name: str) -> Any:
+    """What a class says of itself, or else the next of its line that says it."""
+    return next((value for node in line if (value := _said(node, name)) is not None), None)
 
 
 def _said(node: ast.ClassDef, name: str) -> Any:

@@ -72,8 +72,7 @@ class Cameras:
         return Cameras(**rows)
 
     def to(self, device) -> "Cameras":
-        moved = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
-        return Cameras(**{k: v.to(device) if isinstance(v, Tensor) else v for k, v in moved.items()})
+        return dataclasses.replace(self, **{k: v.to(device) for k, v in vars(self).items() if isinstance(v, Tensor)})
 
     def sized(self, height: int, width: int) -> "Cameras":
         """The same views at another resolution."""
@@ -120,8 +119,7 @@ class Render:
         return dataclasses.replace(self, source=source, **{k: change(v) for k, v in self.buffers().items()})
 
     def detach(self) -> "Render":
-        still = self.map(Tensor.detach)
-        return dataclasses.replace(still, extras={k: v.detach() for k, v in self.extras.items()})
+        return dataclasses.replace(self.map(Tensor.detach), extras={k: v.detach() for k, v in self.extras.items()})
 
     def cut(self) -> "Render":
         """The waist: the same buffers as leaves that collect gradients. The source scene is never optimised."""
@@ -278,8 +276,8 @@ class Points:
 
 @dataclass(frozen=True)
 class Mesh:
-    """A triangle mesh, outward faces counter-clockwise. Colour per vertex, or per texel with one uv per face corner
-    (uv (0, 0) is the texture's lower left corner, its row 0 the top)."""
+    """A triangle mesh, outward faces counter-clockwise. Colour per vertex, or per texel with one uv per face corner (uv (0, 0) is the
+    lower left, texture row 0 the top); `orm`: linear occlusion, roughness, metallic (glTF); `bump`: tangent-space normals in [-1, 1]."""
 
     vertices: Float[Tensor, "V 3"]
     faces: Int[Tensor, "F 3"]
@@ -287,14 +285,17 @@ class Mesh:
     uv: Float[Tensor, "F 3 2"] | None = None
     texture: Float[Tensor, "h w 3"] | None = None
     label: Int[Tensor, " F"] | None = None
+    orm: Float[Tensor, "h w 3"] | None = None
+    bump: Float[Tensor, "h w 3"] | None = None
 
 
 @dataclass(frozen=True)
 class Field:
-    """A volume sampled on a regular grid over [-bound, bound]^3, index order x y z: density (1/metre) or signed distance
-    (metres, negative inside) and colour."""
+    """A volume on a regular grid over [-bound, bound]^3, index order x y z: density (1/metre) or signed distance (metres, negative
+    inside), colour in [0, 1], latent features."""
 
     bound: float
     density: Float[Tensor, "X Y Z"] | None = None
     distance: Float[Tensor, "X Y Z"] | None = None
     rgb: Float[Tensor, "X Y Z 3"] | None = None
+    features: Float[Tensor, "X Y Z K"] | None = None
