@@ -21,14 +21,14 @@ EXTENT = 3.0  # standard deviations that count
 def surface_of(points: Points, *, resolution: int = 128, bound: float = 0.8) -> Mesh:
     """A watertight mesh around Gaussians (with scale, rotation, opacity) inside [-bound, bound]^3. Raises Mistake where
     their opacity nowhere reaches the level."""
-    field = _field(points, resolution, bound)
+    field = summed(points, resolution, bound)
     if not field.max() > LEVEL:
         raise Mistake("there is no surface to export: the Gaussians are too thin to hide anything")
     return march(solid(REACH * np.tanh(np.log(LEVEL / np.maximum(field, 1e-6)))), bound)
 
 
-def _field(points: Points, resolution: int, bound: float) -> Float[ndarray, "X Y Z"]:
-    """Summed opacity on the grid, one Gaussian after the other within its box."""
+def summed(points: Points, resolution: int, bound: float) -> Float[ndarray, "X Y Z"]:
+    """Summed opacity on a grid over [-bound, bound]^3, one Gaussian after the other within its box."""
     field, voxel = np.zeros((resolution,) * 3, np.float32), 2 * bound / (resolution - 1)
     centre = (points.position.numpy() + bound) / voxel
     scale = points.scale.clamp(min=0.3 * voxel)  # thinner ones would slip between the voxels

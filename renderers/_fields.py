@@ -1,0 +1,84 @@
+"""Whatever a stage may hand over, as a volume on a grid; and what a grid says at a point."""
+
+import dataclasses
+import math
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor
+
+from dream3d.errors import Mistake
+from dream3d.export.density import summed
+from dream3d.types import Field, Mesh, Points
+
+GREY = 0.5
+
+
+def as_field(data: Points | Mesh | Field, resolution: int = 96, bound: float = 0.8) -> Field:
+    """A volume of whatever it is. Raises Mistake for points that are no Gaussians, and for fields without geometry."""
+    if isinstance(data, Mesh):
+        return from_mesh(data, resolution, bound)
+    if isinstance(data, Points):
+        return from_gaussians(data, resolution, bound)
+    if data.density is None and data.distance is None:
+        raise Mistake("a volume needs a field with density or distance")
+    return data
+
+
+def trilinear(grid: Float[Tensor, "1 K X Y Z"], x: Float[Tensor, "N 3"]) -> Float[Tensor, "N K"]:
+    """Values at x in [-1, 1]^3 of a grid whose outer nodes lie on the faces; beyond them those of the nearest place."""
+    places = x.flip(-1)[None, :, None, None]
+    return F.grid_sample(grid, places, padding_mode="border", align_corners=True)[0, :, :, 0, 0].T
+
+
+def nodes(side: int, bound: float, device="cpu") -> Float[Tensor, "n 3"]:
+    """All nodes of a grid over [-bound, bound]^3, z fastest."""
+    axis = torch.linspace(-bound, bound, side, device=device)
+    return torch.cartesian_prod(axis, axis, axis)
+
+
+def read(grid: Float[Tensor, "X Y Z *K"], field: Field, x: Float[Tensor, "N 3"]) -> Float[Tensor, "N K"]:
+    """A grid of the field's at world points."""
+    grid = grid[..., None] if grid.ndim == 3 else grid
+    return trilinear(grid.movedim(-1, 0)[None].to(x), x / field.bound)
+
+
+def density(field: Field) -> Float[Tensor, "X Y Z"]:
+    """1/metre: of a distance, an edge of a cell's width."""
+    if field.density is not None:
+        return field.density
+    width = 2 * field.bound / (len(field.distance) - 1)
+    return torch.sigmoid(-4 * field.distance / width) * 4 / width
+
+
+def distance(field: Field) -> Float[Tensor, "X Y Z"]:
+    """Metres, negative inside: of a density, from where a ray loses half of its light in four cells."""
+    if field.distance is not None:
+        return field.distance
+    from scipy.ndimage import distance_transform_edt as transform
+
+    width = 2 * field.bound / (len(field.density) - 1)
+    inside = (field.density > math.log(2) / (4 * width)).cpu().numpy()
+    if not inside.any():
+        raise Mistake("there is no surface in what the earlier stage handed over: its density is too thin")
+    away = transform(~inside) - transform(inside)
+    return torch.from_numpy((away - 0.5 * np.sign(away)) * width).float()
+
+
+def from_gaussians(points: Points, resolution: int, bound: float) -> Field:
+    """Gaussians as fog: a ray through the middle of one loses the light that its opacity says."""
+    if None in (points.scale, points.rotation, points.opacity):
+        raise Mistake("a volume cannot start from plain points: they have no extent", fix="start gaussians from them, then hand over")
+    size = points.scale.prod(-1) ** (1 / 3)
+    peak = -torch.log1p(-points.opacity.clamp(max=0.99)) / (size * math.sqrt(2 * math.pi))
+    amounts = [peak, *(peak * channel for channel in points.rgb.T)]
+    fog, *paint = (
+        torch.from_numpy(summed(dataclasses.replace(points, opacity=amount), resolution, bound)) for amount in amounts
+    )
+    return Field(bound, density=fog, rgb=(torch.stack(paint, -1) / fog[..., None].clamp(min=1e-6)).clamp(0, 1))
+
+
+def from_mesh(mesh: Mesh, resolution: int, bound: float) -> Field:
+    raise NotImplementedError

@@ -1,0 +1,237 @@
+"""Volumes by quadrature along rays: what nerf, hashgrid, voxels and triplane share (NeRF, Mildenhall et al., arXiv:2003.08934).
+
+A ray crosses the cube [-bound, bound]^3 in `samples` sections; alpha = 1 - exp(-sigma delta) of each is composited front to back. Samples
+in space known as empty are never evaluated: a family gets one packed list of points. Geometry is a density, or a signed distance that
+becomes one (VolSDF, Yariv et al., arXiv:2106.12052, equation 2) or opacities directly (NeuS, Wang et al., arXiv:2106.10689, equation 13).
+"""
+
+from abc import abstractmethod
+from typing import ClassVar, Literal
+
+import torch
+import torch.nn.functional as F
+from dream3d.renderers import _handing, _march
+from dream3d.renderers._environment import Environment
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+
+from dream3d.interfaces import Group, Representation
+from dream3d.schedule import Count, Positive, Ramp, Share, Whole, at
+from dream3d.types import Cameras, Field, Mesh, Points, Render, Step
+
+LATENT_RGB = ((0.298, 0.207, 0.208), (0.187, 0.286, 0.173), (-0.158, 0.189, 0.264), (-0.184, -0.271, -0.473))  # Latent-NeRF's
+
+CORNERS = ((1.0, 1.0, 1.0), (1.0, -1.0, -1.0), (-1.0, 1.0, -1.0), (-1.0, -1.0, 1.0))
+
+
+class Volume(Representation):
+    """bound: metres; samples: per ray; sampling: in even sections, in those of them that are not empty, or where a coarse grid of
+    the density says that light is lost; occupancy: cells a side of that grid; geometry: "density" (1/metre), or a signed distance
+    with an edge of `edge` metres ("volsdf": its beta, "neus": 1 / s); blob: an object in the middle, a shell around the scene, or
+    nothing to start with, of `blob_radius` metres; normals: of the surface where half the light is lost, by differences over
+    bound / 64; features: channels of a latent render (0: none), shown by a linear `decoder` that learns from progress `decode_from` on;
+    environment: a network paints what is behind (background: {type: environment}); grid: cells a side of what is handed over; chunk:
+    samples at a time (more are evaluated again on the way back)."""
+
+    offers: ClassVar[dict[str, str]] = {"normal": "normals", "features": "features > 0", "environment": "environment"}
+    memory: ClassVar[str] = "600 * min(chunk, views * side**2 * samples) + 60 * views * side**2 * samples + 40 * grid**3"
+
+    def __init__(
+        self,
+        rng: torch.Generator,
+        *,
+        bound: Positive = 0.8,
+        samples: Count = 64,
+        sampling: Literal["stratified", "occupancy", "proposal"] = "occupancy",
+        occupancy: Count = 32,
+        geometry: Literal["density", "volsdf", "neus"] = "density",
+        edge: Ramp = Ramp(0.05, 0.01, shape="exp"),
+        blob: Literal["object", "scene", "none"] = "object",
+        blob_strength: Positive = 10.0,
+        blob_radius: Positive = 0.5,
+        normals: bool = True,
+        features: Whole = 0,
+        decode_from: Share = 1.0,
+        environment: bool = False,
+        lr_environment: Ramp = Ramp(1e-3),
+        grid: Count = 128,
+        chunk: Count = 1 << 19,
+    ):
+        super().__init__()
+        self.bound, self.samples, self.sampling, self.geometry, self.edge = bound, samples, sampling, geometry, edge
+        self.blob, self.blob_strength, self.blob_radius, self.normals = blob, blob_strength, blob_radius, normals
+        self.channels, self.decode_from, self.lr_environment = features, decode_from, lr_environment
+        self.grid, self.chunk = grid, chunk
+        self.register_buffer("width", torch.tensor(edge(0.0)))  # of an edge, as of the last step
+        self.register_buffer("density", torch.full((occupancy,) * 3, torch.inf))  # an upper estimate: nothing is known as empty
+        self.decoder = nn.Parameter(torch.tensor(LATENT_RGB)) if features == 4 else None
+        self.environment = Environment(rng) if environment else None
+
+    @abstractmethod
+    def at(self, x: Float[Tensor, "N 3"], now: Step | None) -> tuple[Float[Tensor, " N"], Float[Tensor, "N K"]]:
+        """Geometry and colour before their activations at x in [-1, 1]^3 (world / bound)."""
+
+    @abstractmethod
+    def rates(self, now: Step) -> list[Group]:
+        """What a family learns, and how fast."""
+
+    # --- drawing ----------------------------------------------------------------------------------------------------
+
+    def render(self, cameras: Cameras, now: Step | None = None) -> Render:
+        """All buffers. extras: weights (rays, samples: the light each section takes), normals' raw gradients (n 3: of a distance
+        it should have length 1), environment (B H W 3)."""
+        origin, way = (v.reshape(-1, 3) for v in cameras.rays())
+        jitter = None if now is None else now.uniform(len(way), self.samples, device=way.device)
+        if now is not None and self.training:
+            self.width.fill_(at(self.edge, now))
+        rows = max(self.chunk // self.samples, 1)
+        shares = [None if v is None else v.split(rows) for v in (origin, way, jitter)]
+        parts = [self._chunk(*(None if v is None else v[i] for v in shares), now, len(way) > rows) for i in range(len(shares[0]))]
+        colour, alpha, depth, weights = (torch.cat(column) for column in zip(*parts, strict=True))
+        extras, shape = {"weights": weights}, (len(cameras), cameras.height, cameras.width, -1)
+        normal = None
+        if self.normals:
+            normal, extras["gradient"] = self._normal(origin, way, alpha, depth, now)
+            normal = normal.view(shape)
+        if self.environment is not None:
+            extras["environment"] = self.environment(way).view(shape)
+        features = colour.view(shape) if self.channels else None
+        rgb = self._decode(colour, alpha, now) if self.channels else colour
+        return Render(rgb.view(shape), alpha.view(shape), depth.view(shape), normal, features=features, extras=extras)
+
+    def _chunk(self, origin, way, jitter, now, again: bool):
+        """Some rays; where there are more, their graph is made again on the way back instead of kept."""
+        if again and torch.is_grad_enabled():
+            return checkpoint(self._march, origin, way, jitter, now, use_reentrant=False, preserve_rng_state=False)
+        return self._march(origin, way, jitter, now)
+
+    def _march(self, origin: Float[Tensor, "R 3"], way: Float[Tensor, "R 3"], jitter, now):
+        """Colour, alpha, depth and weights of rays."""
+        near, far = _march.cross(origin, way, self.bound)
+        edges = _march.sections(near, far, self.samples, self._proposal(origin, way, near, far))
+        t, delta = _march.places(edges, jitter)
+        points = origin[:, None] + t[..., None] * way[:, None]
+        index = self._worth(points, far > near).flatten().nonzero()[:, 0]
+        raw, colour = self.at(points.view(-1, 3)[index] / self.bound, now)
+        geometry = self.shaped(raw, points.view(-1, 3)[index])
+        length = (delta * way.norm(dim=-1, keepdim=True)).flatten()
+        alpha = self._opacity(geometry, index, length, t.shape)
+        weights = alpha * _march.transmittance(alpha)
+        shown = colour if self.channels else colour.sigmoid()
+        colour = _march.gather(weights, index, shown)
+        return colour, weights.sum(1, keepdim=True).clamp(max=1), (weights * t).sum(1, keepdim=True), weights
+
+    def shaped(self, raw: Float[Tensor, " N"], x: Float[Tensor, "N 3"]) -> Float[Tensor, " N"]:
+        """Density (1/metre) or signed distance (metres) at world points, from what `at` gives."""
+        radius = x.norm(dim=-1)
+        if self.geometry != "density":
+            return self.bound * raw + (0 if self.blob == "none" else radius - self.blob_radius) * (1 - 2 * (self.blob == "scene"))
+        sign = {"object": 1.0, "scene": -1.0, "none": 0.0}[self.blob]
+        return F.softplus(raw + sign * self.blob_strength * (1 - radius / self.blob_radius))
+
+    def _density(self, geometry: Float[Tensor, " N"]) -> Float[Tensor, " N"]:
+        """1/metre, of a signed distance too: what empty space is known by, and what a volume hands over."""
+        match self.geometry:
+            case "density":
+                return geometry
+            case "volsdf":  # the Laplace distribution's cumulative
+                half = 0.5 * torch.exp(-geometry.abs() / self.width)
+                return torch.where(geometry > 0, half, 1 - half) / self.width
+            case _:
+                return torch.sigmoid(-geometry / self.width) / self.width
+
+    def _opacity(self, geometry: Float[Tensor, " n"], index, length: Float[Tensor, " RS"], shape) -> Float[Tensor, "R S"]:
+        if self.geometry != "neus":
+            sigma = self._density(geometry) * length[index]
+            return torch.zeros_like(length).index_put((index,), 1 - torch.exp(-sigma)).view(shape)
+        outside = torch.ones_like(length).index_put((index,), torch.sigmoid(geometry / self.width)).view(shape)
+        following = torch.cat([outside[:, 1:], outside[:, -1:]], 1)
+        return ((outside - following) / outside.clamp(min=1e-5)).clamp(0, 1)
+
+    def _normal(self, origin, way, alpha, depth, now) -> tuple[Float[Tensor, "R 3"], Float[Tensor, "n 3"]]:
+        """Outward normals, premultiplied, by differences over a tetrahedron at the mean depth of rays that lose half of their light."""
+        index = (alpha[:, 0] > 0.5).nonzero()[:, 0]
+        x = (origin + depth / alpha.clamp(min=1e-6) * way)[index].detach()
+        h = self.bound / 64
+        corners = x.new_tensor(CORNERS)
+        points = (x[:, None] + h * corners).view(-1, 3)
+        gradient = self.shaped(self.at(points / self.bound, now)[0], points).view(-1, 4) @ corners / (4 * h)
+        outward = F.normalize(-gradient if self.geometry == "density" else gradient, dim=-1, eps=1e-12)
+        return torch.zeros_like(way).index_put((index,), outward * alpha[index].detach()), gradient
+
+    def _decode(self, features: Float[Tensor, "R K"], alpha: Float[Tensor, "R 1"], now: Step | None) -> Float[Tensor, "R 3"]:
+        """Latents as colours, linearly (Latent-NeRF, Metzer et al., arXiv:2211.07600). Other than four channels: the first three."""
+        if self.decoder is None:
+            return F.pad(features[:, :3], (0, max(3 - self.channels, 0))).clamp(0, 1)
+        learns = now is not None and now.progress >= self.decode_from
+        return (features @ (self.decoder if learns else self.decoder.detach()) / 2 + alpha / 2).clamp(0, 1)
+
+    # --- empty space ------------------------------------------------------------------------------------------------
+
+    def _worth(self, points: Float[Tensor, "R S 3"], hit) -> Tensor:
+        """Which samples are evaluated."""
+        if self.sampling == "stratified" or bool(self.density.isinf().all()):
+            return hit.expand(points.shape[:2])
+        full = self._full()
+        return hit & full.view(-1)[_march.cell(points, self.bound, len(full))]
+
+    def _full(self) -> Tensor:
+        """Cells that matter, and those around them."""
+        least = 0.01 * self.samples / (2 * self.bound)  # a section there takes a hundredth of the light
+        return F.max_pool3d(self.density.clamp(max=1e6)[None, None], 3, 1, 1)[0, 0] > least
+
+    def _proposal(self, origin, way, near, far) -> Float[Tensor, "R P"] | None:
+        """Where along a ray light is lost, by the coarse grid: shares of sections."""
+        if self.sampling != "proposal" or bool(self.density.isinf().any()):
+            return None
+        t, delta = _march.places(_march.sections(near, far, 2 * len(self.density), None), None)
+        points = origin[:, None] + t[..., None] * way[:, None]
+        smooth = F.max_pool3d(self.density.clamp(max=1e6)[None, None], 3, 1, 1).view(-1)
+        alpha = 1 - torch.exp(-smooth[_march.cell(points, self.bound, len(self.density))] * delta * way.norm(dim=-1, keepdim=True))
+        return alpha * _march.transmittance(alpha)
+
+    @torch.no_grad()
+    def refine(self, render: Render, optimizer, now: Step) -> None:
+        """Every 16 steps, and at first every 4: look again at one random place of every cell. What was there is forgotten slowly."""
+        if self.sampling == "stratified" or now.index % (4 if now.index < 64 else 16):
+            return
+        cells, device = len(self.density), self.density.device
+        shift = (now.uniform(cells**3, 3, device=device) - 0.5) * 2 * self.bound / cells
+        x = _march.lattice(cells, self.bound, device) + shift
+        found = torch.cat([self._density(self.shaped(self.at(p / self.bound, now)[0], p)) for p in x.split(self.chunk)])
+        before = self.density.nan_to_num(posinf=0.0)
+        self.density.copy_(torch.maximum(0.9 * before, found.view_as(before)))
+
+    # --- optimising and handing over --------------------------------------------------------------------------------
+
+    def groups(self, now: Step) -> list[Group]:
+        own = self.rates(now)
+        if self.environment is not None:
+            lr = at(self.lr_environment, now)
+            own += [Group(f"environment.{name}", p, lr) for name, p in self.environment.named_parameters()]
+        if self.decoder is not None and now.progress >= self.decode_from:
+            own.append(Group("decoder", self.decoder, at(self.lr_environment, now)))
+        return own
+
+    def handover(self) -> Field:
+        """The volume on a grid: density or signed distance, colours or features."""
+        with torch.no_grad():
+            x = _march.lattice(self.grid, self.bound * (1 + 1 / (self.grid - 1)), self.width.device)
+            parts = [self._sampled(p) for p in x.split(self.chunk // 4)]
+        geometry, colour = (torch.cat(column) for column in zip(*parts, strict=True))
+        shape = (self.grid,) * 3
+        values = {"density" if self.geometry == "density" else "distance": geometry.view(shape),
+                  "features" if self.channels else "rgb": colour.view(*shape, -1)}  # fmt: skip
+        if self.channels:
+            values["rgb"] = self._decode(colour, torch.ones_like(colour[:, :1]), None).view(*shape, 3)
+        return Field(self.bound, **values)
+
+    def _sampled(self, x: Float[Tensor, "N 3"]) -> tuple[Float[Tensor, " N"], Float[Tensor, "N K"]]:
+        raw, colour = self.at(x / self.bound, None)
+        return self.shaped(raw, x), colour if self.channels else colour.sigmoid()
+
+    def init_from(self, data: Points | Mesh | Field) -> None:
+        """Geometry and colour are fitted to the data; what was known of empty space is forgotten."""
+        _handing.fit(self, data)
+        self.density.fill_(torch.inf)
