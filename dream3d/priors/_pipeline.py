@@ -15,6 +15,7 @@ from dream3d.schedule import Precision
 
 LIBRARIES = ("diffusers", "transformers")
 SAFE = 'convert once: load it with the library that wrote it, then save_pretrained(folder, safe_serialization=True)'
+AGAIN = "fetch the model again: hf download OWNER/NAME --local-dir FOLDER"
 TOLD = 160  # characters of another library's message
 
 
@@ -74,7 +75,7 @@ def index(folder: Path, classes: tuple[str, ...]) -> tuple[str, dict[str, list[s
     if kind not in classes:
         raise Mistake(f"this folder holds a {kind}, which this prior does not read", where=str(folder / "model_index.json"),
                       near=f"it reads {', '.join(classes[:3])}", fix="another prior.type, or another folder", code=3)  # fmt: skip
-    return kind, {name: row for name, row in told.items() if isinstance(row, list) and row[0] is not None}
+    return kind, {name: row for name, row in told.items() if isinstance(row, list) and [type(word) for word in row] == [str, str]}
 
 
 def component(
@@ -86,11 +87,26 @@ def component(
                       fix="another folder of the same family", code=3)  # fmt: skip
     library, kind = listed[name]
     cls = getattr(__import__(library), kind, None) if library in LIBRARIES else _ours((own or {}).get(kind))
-    if cls is None:
-        problem = f"{name} wants {library}.{kind}, which diffusers and transformers do not have"
-        raise Mistake(problem, where=str(folder / "model_index.json"),
+    base = _base(name)
+    if not (isinstance(cls, type) and issubclass(cls, base)):
+        why = "diffusers and transformers do not have" if cls is None else f"is no {base.__name__}"
+        raise Mistake(f"{name} wants {library}.{kind}, which {why}", where=str(folder / "model_index.json"),
                       fix="no code of a model's own is run; another model, or a prior that was written for it", code=3)  # fmt: skip
-    return network(cls, folder / name, dtype) if issubclass(cls, nn.Module) else _read(cls, folder / name)
+    return network(cls, folder / name, dtype) if base is nn.Module else _plain(cls, folder / name)
+
+
+def _base(name: str) -> type:
+    """What a component of this name is. Classes that choose another by what lies in the folder are none of these."""
+    if name.startswith("tokenizer"):
+        return __import__("transformers").PreTrainedTokenizerBase
+    return __import__("diffusers").SchedulerMixin if name == "scheduler" else nn.Module
+
+
+def _plain(cls: type, folder: Path) -> Any:
+    """A tokenizer or scheduler from this folder, never from a repository of the hub that is called as the folder is."""
+    if not folder.is_dir():
+        raise Mistake(f"the component {folder.name} is missing", where=str(folder), fix=AGAIN, code=3)
+    return _read(cls, folder, local_files_only=True)
 
 
 def _ours(where: str | None) -> type | None:
@@ -107,7 +123,7 @@ def network(cls: type, folder: Path, dtype: torch.dtype) -> nn.Module:
     if not weights:
         problem = f"{folder.name} has no weights" if folder.is_dir() else f"the component {folder.name} is missing"
         raise Mistake(problem, where=str(folder), near="diffusion_pytorch_model.safetensors, model.safetensors",
-                      fix="fetch the model again: hf download OWNER/NAME --local-dir FOLDER", code=3)  # fmt: skip
+                      fix=AGAIN, code=3)  # fmt: skip
     dtype_name = "dtype" if cls.__module__.startswith("transformers") else "torch_dtype"
     given = {dtype_name: dtype, "use_safetensors": True, "local_files_only": True, "output_loading_info": True}
     made, told = _read(cls, folder, **given)
@@ -137,8 +153,7 @@ def _told(kind: str, path: Path, read):
             return read()
     except Exception as error:  # theirs are of many kinds
         first = " ".join((str(error) or type(error).__name__).split())[:TOLD]
-        raise Mistake(f"{path.name} cannot be read as {kind}: {first}", where=str(path),
-                      fix="fetch the model again: hf download OWNER/NAME --local-dir FOLDER", code=3) from error  # fmt: skip
+        raise Mistake(f"{path.name} cannot be read as {kind}: {first}", where=str(path), fix=AGAIN, code=3) from error
 
 
 def _complete(told: dict, folder: Path) -> None:

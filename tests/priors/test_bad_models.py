@@ -98,6 +98,33 @@ def test_code_of_a_models_own_is_not_run(model):
     assert "unet wants my_unet.MyUNet" in told(model)
 
 
+@pytest.mark.parametrize("name, row, says", [
+    ("text_encoder", ["transformers", "AutoModel"], "AutoModel, which is no Module"), ("unet", ["diffusers", "AutoModel"], "is no Module"),
+    ("tokenizer", ["transformers", "AutoTokenizer"], "is no PreTrainedTokenizerBase"), ("unet", ["diffusers", "__dict__"], "is no Module"),
+    ("unet", ["transformers", "set_seed"], "is no Module"), ("scheduler", ["diffusers", "UNet2DConditionModel"], "is no SchedulerMixin"),
+    ("unet", ["diffusers", None], "the model has no unet"), ("unet", [], "has no unet"), ("vae", ["diffusers"], "has no vae"),
+])  # fmt: skip
+def test_a_component_is_of_its_own_kind(model, name, row, says):
+    """No class that would choose by what lies in the folder, and so pass round what is checked here."""
+    index = json.loads((model / "model_index.json").read_text())
+    (model / "model_index.json").write_text(json.dumps({**index, name: row}))
+    assert says in told(model)
+
+
+@pytest.mark.parametrize("name", ["tokenizer", "scheduler"])
+def test_a_folder_that_is_not_there_is_not_looked_for_elsewhere(model, name, monkeypatch):
+    """Of a folder named from here, "model/tokenizer" could be a repository of the hub."""
+    from diffusers import configuration_utils
+    from transformers.utils import hub
+
+    asked = []
+    for module in (configuration_utils, hub):
+        monkeypatch.setattr(module, "hf_hub_download", lambda *given, **more: asked.append((given, more)) or 1 / 0)
+    monkeypatch.chdir(model.parent)
+    shutil.rmtree(model / name)
+    assert f"the component {name} is missing" in told(model.name) and not asked
+
+
 def test_names_that_lead_nowhere():
     assert "no folder, no file, no alias" in told("sd-2.1-bass") and "try: sd-2.1-base" in told("sd-2.1-bass")
     text = told("sd-2.1-base")
