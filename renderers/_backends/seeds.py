@@ -47,10 +47,11 @@ def from_mesh(mesh: Mesh, count: int) -> Points:
     root = u[:, :1].sqrt()
     weight = torch.cat([1 - root, root * (1 - u[:, 1:]), root * u[:, 1:]], 1)[..., None]
     label = None if mesh.label is None else mesh.label[face]
-    return Points((corners[face] * weight).sum(1), _colour(mesh, face, weight), label=label)
+    return Points((corners[face] * weight).sum(1), colours(mesh, face, weight), label=label)
 
 
-def _colour(mesh: Mesh, face: Int[Tensor, " n"], weight: Float[Tensor, "n 3 1"]) -> Float[Tensor, "n 3"]:
+def colours(mesh: Mesh, face: Int[Tensor, " n"], weight: Float[Tensor, "n 3 1"]) -> Float[Tensor, "n 3"]:
+    """A mesh's display sRGB at places in its faces (barycentric weights), grey where it has none."""
     if mesh.texture is not None and mesh.uv is not None:
         uv = (mesh.uv[face] * weight).sum(1) * 2 - 1
         grid = torch.stack([uv[:, 0], -uv[:, 1]], -1)[None, None]  # uv starts at the lower left, an image at the upper
