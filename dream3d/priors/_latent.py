@@ -33,26 +33,27 @@ class Autoencoder(nn.Module):
         return 2 ** (len(vae.config.block_out_channels) - 1)
 
     @classmethod
-    def read(cls, source: Source, pixels: int | None, own: int, tiny: str | None, slicing: bool) -> "Autoencoder":
-        """The autoencoder of a model; `own` is the side of x that its network was trained at, `pixels` what is asked for."""
+    def read(
+        cls, source: Source, pixels: int | None, own: int | list[int] | None, tiny: str | None, slicing: bool
+    ) -> "Autoencoder":
+        """The autoencoder of a model; `own` is the side of x that its network was trained at, as far as its config tells, `pixels` what
+        is asked for."""
         vae = source.get("vae")
         factor = cls.side(vae)
         if pixels is not None and pixels % (8 * factor):
-            near = ", ".join(str(8 * factor * max(1, pixels // (8 * factor) + i)) for i in (0, 1))
-            raise Mistake(f"{pixels} pixels are not a multiple of {8 * factor}", where="prior.size", near=near)
+            raise multiple(pixels, 8 * factor)
         if slicing:
             vae.enable_slicing()
         from diffusers import AutoencoderTiny
 
         small = None if tiny is None else network(AutoencoderTiny, _hub.locate(tiny, "autoencoder", "prior.tiny").path, source.dtype)
-        return cls(vae, own if pixels is None else pixels // factor, small)
+        if pixels is None and own is None:
+            raise Mistake("this model does not tell its size", where="prior.size", near=f"prior.size={64 * factor}", code=3)
+        return cls(vae, (own if isinstance(own, int) else min(own)) if pixels is None else pixels // factor, small)
 
     def encode(self, image: Float[Tensor, "B H W K"]) -> Float[Tensor, "B C h w"]:
-        x = image.movedim(-1, 1)
-        if x.shape[-2:] != (self.pixels, self.pixels):
-            x = F.interpolate(x, (self.pixels, self.pixels), mode="bilinear", antialias=True)
         net = self.vae if self.tiny is None else self.tiny
-        x = (2 * x - 1).to(next(net.parameters()).dtype)
+        x = shown(image, self.pixels, net.config.in_channels).to(next(net.parameters()).dtype)
         if self.tiny is not None:
             return self.tiny.encode(x).latents.float()
         return self.to_x(self.vae.encode(x).latent_dist.mode().float())
@@ -68,3 +69,20 @@ class Autoencoder(nn.Module):
 
     def from_x(self, x: Float[Tensor, "B C h w"]) -> Float[Tensor, "B c H W"]:
         return x / self.scale + self.shift
+
+
+def shown(image: Float[Tensor, "B H W K"], pixels: int, channels: int) -> Float[Tensor, "B K H W"]:
+    """An image in [0, 1] as an autoencoder sees it: in [-1, 1], of its size. Raises Mistake for other channels than it knows."""
+    if image.shape[-1] != channels:
+        raise Mistake(f"this prior knows pictures of {channels} channels, but is shown {image.shape[-1]}", where="guidance.sees",
+                      fix="let it see something else, or choose another prior")  # fmt: skip
+    x = image.movedim(-1, 1)
+    if x.shape[-2:] != (pixels, pixels):
+        x = F.interpolate(x, (pixels, pixels), mode="bilinear", antialias=True)
+    return 2 * x - 1
+
+
+def multiple(pixels: int, step: int) -> Mistake:
+    """What is wrong with a size that a network cannot halve as often as it does."""
+    near = ", ".join(str(step * i) for i in (pixels // step, pixels // step + 1) if i)
+    return Mistake(f"{pixels} pixels are not a multiple of {step}", where="prior.size", near=near)

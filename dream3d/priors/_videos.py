@@ -1,14 +1,13 @@
 """How the video models of diffusers differ: what their networks are asked with, where a student's camera goes, how a clip is encoded."""
 
 import torch
-import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
 from dream3d.errors import Mistake
 from dream3d.priors import _hub
 from dream3d.priors._diffusers import clip_tokens, tokens
-from dream3d.priors._latent import Autoencoder
+from dream3d.priors._latent import Autoencoder, multiple, shown
 from dream3d.priors._network import Line, Table
 from dream3d.priors._pipeline import Source, component, dtype, network
 from dream3d.schedule import Precision
@@ -89,18 +88,14 @@ class Held(nn.Module):
         vae = component(source.path, "vae", source.listed, torch.float32)
         step = vae.config.scale_factor_spatial * patch
         if pixels % step:
-            near = ", ".join(str(step * max(1, pixels // step + i)) for i in (0, 1))
-            raise Mistake(f"{pixels} pixels are not a multiple of {step}", where="prior.size", near=near)
+            raise multiple(pixels, step)
         if slicing:
             vae.enable_slicing()
         return cls(vae, pixels, frames, hold)
 
     def encode(self, image: Float[Tensor, "B H W 3"]) -> Float[Tensor, "B C h w"]:
         """Rows are whole clips, frames fastest. Raises Mistake where they are not."""
-        x = image.movedim(-1, 1)
-        if x.shape[-2:] != (self.pixels, self.pixels):
-            x = F.interpolate(x, (self.pixels, self.pixels), mode="bilinear", antialias=True)
-        clips = apart(2 * x - 1, self.frames)
+        clips = apart(shown(image, self.pixels, 3), self.frames)
         film = torch.cat([clips[:, :, :1], clips[:, :, 1:].repeat_interleave(self.times, 2)], 2)
         mean = self.vae.encode(film.float()).latent_dist.mode()
         return rows((mean - self.latents_mean) / self.latents_std)
@@ -129,8 +124,7 @@ def autoencoder(source: Source, net: nn.Module, size: int | None, frames: int, h
         if tiny is not None:
             raise Mistake("a distilled encoder of pictures does not know clips", where="prior.tiny", fix="prior.tiny=null")
         return Held.read(source, size or 480, net.config.patch_size[1], frames, hold, slicing)
-    own = net.config.sample_size
-    return Autoencoder.read(source, size, own if isinstance(own, int) else min(own), tiny, slicing)
+    return Autoencoder.read(source, size, net.config.sample_size, tiny, slicing)
 
 
 def moving(source: Source, motion: str, precision: Precision) -> tuple[nn.Module, Table]:

@@ -165,7 +165,14 @@ def test_one_file_needs_a_layout(model):
 
 
 def test_sizes_that_do_not_fit(model):
-    assert "not a multiple of 16" in told(model, size=20)
+    assert "not a multiple of 16" in told(model, size=20) and "try: 16, 32" in told(model, size=20)
+    assert "try: 16\n" in told(model, size=8) + "\n"
+    path = model / "unet" / "config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"sample_size": [24, 16]}))
+    assert build.make("priors", {"type": "stable_diffusion", "model": str(model)}).spec.size == 16
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"sample_size": None}))
+    assert "does not tell its size" in told(model)
+    assert build.make("priors", {"type": "stable_diffusion", "model": str(model), "size": 32}).spec.size == 16
     assert "U-Net of" in told(stable_diffusion(model.parent / "inpaints", unet=unet(in_channels=9)))
 
 

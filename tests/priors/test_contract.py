@@ -9,6 +9,7 @@ import torch
 from dream3d import assemble, build, config
 from dream3d.cameras import ring
 from dream3d.diffusion import add_noise, cfg, x0_from_eps
+from dream3d.errors import Mistake
 from dream3d.learner import Learner
 from dream3d.types import Condition, Embedding, Render, Step, View
 
@@ -78,6 +79,13 @@ def test_the_gradient_through_the_encoder_is_that_of_finite_differences(prior):
     with torch.no_grad():  # of fourth order: curvature along the way cancels
         far, near, back, last = ((weight * prior.encode(image + h * way)).double().sum().item() for h in (2e-2, 1e-2, -1e-2, -2e-2))
     assert (slope * way).sum().item() == pytest.approx((8 * (near - back) - (far - last)) / 12e-2, rel=1e-2)
+
+
+def test_an_image_of_other_channels_is_a_mistake(prior):
+    """Of a pixel prior the term says so, by its channels."""
+    if prior.spec.space == "latent":
+        with pytest.raises(Mistake, match="channels, but is shown 5"):
+            prior.encode(torch.rand(prior.spec.frames, prior.spec.pixels, prior.spec.pixels, 5))
 
 
 def test_decoding_undoes_encoding_in_shape(prior):
