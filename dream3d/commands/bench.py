@@ -9,6 +9,7 @@ BENCHES = {
     "main-job": ("dream3d.bench.main_job", "the README's command as a whole process: seconds and peak memory"),
     "overhead": ("dream3d.bench.overhead", "shares of a step, recipe by recipe: networks, training, renderer, bookkeeping"),
     "fit": ("dream3d.bench.fit", "each representation fitted to 24 views of a known object: held-out views, seconds"),
+    "priors": ("dream3d.bench.priors", "what full-size priors cost: counted without weights, on CUDA measured"),
     "splats": ("dream3d.bench.splats", "speed and memory of the splat kernels against their twins"),
     "toybox": ("dream3d.toybox.bench", "images per second of the toybox renderer"),
 }  # fmt: skip
