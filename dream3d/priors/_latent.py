@@ -71,7 +71,7 @@ class Autoencoder(nn.Module):
         return x / self.scale + self.shift
 
 
-def shown(image: Float[Tensor, "B H W K"], pixels: int, channels: int) -> Float[Tensor, "B K H W"]:
+def shown(image: Float[Tensor, "B H W K"], pixels: int, channels: int) -> Float[Tensor, "B K S S"]:
     """An image in [0, 1] as an autoencoder sees it: in [-1, 1], of its size. Raises Mistake for other channels than it knows."""
     if image.shape[-1] != channels:
         raise Mistake(f"this prior knows pictures of {channels} channels, but is shown {image.shape[-1]}", where="guidance.sees",

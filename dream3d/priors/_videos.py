@@ -93,7 +93,7 @@ class Held(nn.Module):
             vae.enable_slicing()
         return cls(vae, pixels, frames, hold)
 
-    def encode(self, image: Float[Tensor, "B H W 3"]) -> Float[Tensor, "B C h w"]:
+    def encode(self, image: Float[Tensor, "B H W K"]) -> Float[Tensor, "B C h w"]:
         """Rows are whole clips, frames fastest. Raises Mistake where they are not."""
         clips = apart(shown(image, self.pixels, 3), self.frames)
         film = torch.cat([clips[:, :, :1], clips[:, :, 1:].repeat_interleave(self.times, 2)], 2)
