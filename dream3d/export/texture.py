@@ -46,14 +46,22 @@ def unwrap(mesh: Mesh, texture: int) -> Mesh:
 
 def _texels(mesh: Mesh, texture: int) -> tuple[Int[Tensor, " T"], Float[Tensor, "T 3"], Float[Tensor, "T 3"]]:
     """The texels whose centre lies in a face (flat index, row 0 at the bottom), their place and normal in the world."""
-    face, x, y = _candidates(mesh.uv * texture)
-    weights = _barycentric(mesh.uv[face] * texture, torch.stack([x, y], -1) + 0.5)
-    within = (weights >= -1e-6).all(-1)
-    face, weights, index = face[within], weights[within], (y * texture + x)[within]
+    index, face, weights = inside(mesh.uv * texture, texture)
     corners = mesh.faces[face]
     position = (weights[..., None] * mesh.vertices[corners]).sum(1)
     normal = F.normalize((weights[..., None] * vertex_normals(mesh)[corners]).sum(1), dim=-1)
     return index, position, normal
+
+
+def inside(
+    corners: Float[Tensor, "F 3 2"], width: int
+) -> tuple[Int[Tensor, " T"], Int[Tensor, " T"], Float[Tensor, "T 3"]]:
+    """The texels whose centre lies in a face, corners in texels: flat index in rows of `width` (row 0 at the bottom), the face, and
+    barycentric weights."""
+    face, x, y = _candidates(corners)
+    weights = _barycentric(corners[face], torch.stack([x, y], -1) + 0.5)
+    within = (weights >= -1e-6).all(-1)
+    return (y * width + x)[within], face[within], weights[within]
 
 
 def _candidates(uv: Float[Tensor, "F 3 2"]) -> tuple[Int[Tensor, " C"], Int[Tensor, " C"], Int[Tensor, " C"]]:
