@@ -99,11 +99,14 @@ class ControlNet(Prior):
         cameras: Cameras | None = None,
         render: Render | None = None,
     ) -> Float[Tensor, "B C h w"]:
-        """eps with what every ControlNet adds to the network's skip connections; without a render, without control."""
+        """eps with what every ControlNet adds to the network's skip connections; without a render no control, without cameras none by
+        normals."""
         low, index = x.to(next(net.parameters()).dtype), self.base.table.index(t)
         inputs, more = self.base.inputs(low, text, cameras, render), {}
-        for what, control in self.nets.items() if render is not None else ():
-            seen = drawn(what, render, self.spec.pixels).to(low)
+        for what, control in self.nets.items():
+            if render is None or (what == "normal" and cameras is None):
+                continue
+            seen = drawn(what, render, self.spec.pixels, cameras).to(low)
             skips, middle = control(low, index, controlnet_cond=seen, conditioning_scale=self.strength[what], return_dict=False, **inputs)
             before = more.get("down_block_additional_residuals", [0] * len(skips))
             more["down_block_additional_residuals"] = [a + b for a, b in zip(before, skips, strict=True)]
@@ -113,14 +116,14 @@ class ControlNet(Prior):
 
 
 @torch.no_grad()
-def drawn(what: str, render: Render, side: int) -> Float[Tensor, "B 3 h w"]:
-    """A control picture in [0, 1] from the buffers of a render: depth is bright where near, normals are in their usual colours, edges are
-    white. Raises Mistake where the renderer does not draw what is needed."""
+def drawn(what: str, render: Render, side: int, cameras: Cameras | None = None) -> Float[Tensor, "B 3 h w"]:
+    """A control picture in [0, 1] from the buffers of a render: depth is bright where near, edges are white, normals are as the cameras see
+    them (_towards). Raises Mistake where the renderer does not draw what is needed."""
     match what:
         case "depth":
             image = sees.relative_depth(render).expand(-1, -1, -1, 3)
-        case "normal" if render.normal is not None:
-            image = (render.normal / render.alpha.clamp(min=1e-6) + 1) / 2 * render.alpha
+        case "normal" if render.normal is not None and cameras is not None:
+            image = _towards(render, cameras)
         case "edge":
             image = _edges(render.rgb).expand(-1, -1, -1, 3)
         case "pose" if "pose" in render.extras:
@@ -129,6 +132,14 @@ def drawn(what: str, render: Render, side: int) -> Float[Tensor, "B 3 h w"]:
             raise Mistake(f"this renderer draws no {what}", where=f"prior.nets.{what}", near=", ".join([*render.buffers(), *render.extras]))
     x = image.movedim(-1, 1).float()
     return x if x.shape[-2:] == (side, side) else F.interpolate(x, (side, side), mode="bilinear", antialias=True)
+
+
+def _towards(render: Render, cameras: Cameras) -> Float[Tensor, "B H W 3"]:
+    """Normals in the colours of ScanNet, as ControlNets of normals were trained on: red to the left, green up, blue towards the camera,
+    which is against the camera's own three axes. What is empty faces the camera, like a wall."""
+    seen = torch.einsum("bij,bhwi->bhwj", cameras.to_world[:, :3, :3].to(render.normal), render.normal)
+    wall = seen.new_tensor([0.0, 0.0, -1.0]) * (1 - render.alpha)
+    return (1 - seen - wall) / 2
 
 
 def _edges(rgb: Float[Tensor, "B H W 3"]) -> Float[Tensor, "B H W 1"]:

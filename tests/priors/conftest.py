@@ -277,7 +277,7 @@ def controlled(prior, z, t, text, cameras, render):
     from dream3d.priors.controlnet import drawn
 
     many = diffusers.MultiControlNetModel(list(prior.nets.values()))
-    seen = [drawn(what, render, prior.spec.pixels) for what in prior.nets]
+    seen = [drawn(what, render, prior.spec.pixels, cameras) for what in prior.nets]
     with torch.no_grad():
         skips, middle = many(z, (t * 1000).long(), text.tokens, seen, list(prior.strength.values()), return_dict=False)
         return prior.base.net(z, (t * 1000).long(), encoder_hidden_states=text.tokens, down_block_additional_residuals=skips,

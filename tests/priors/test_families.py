@@ -7,7 +7,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from dream3d import build
-from dream3d.cameras import ring
+from dream3d.cameras import look_at, ring
 from dream3d.errors import Mistake
 from dream3d.priors.controlnet import drawn
 from dream3d.toybox.language import parse
@@ -42,13 +42,14 @@ def noisy(prior, count=2):
 
 
 def test_controls_are_drawn_from_the_scene(seen):
-    depth, normal, edge = (drawn(what, seen, 32) for what in ("depth", "normal", "edge"))
+    cameras = ring(2, size=32, start=30.0)
+    depth, normal, edge = (drawn(what, seen, 32, cameras) for what in ("depth", "normal", "edge"))
     inside = (seen.alpha[..., 0] > 0.99)[:, None]
     assert all(x.shape == (2, 3, 32, 32) and x.min() >= 0 and x.max() <= 1 for x in (depth, normal, edge))
     near = seen.depth[..., 0].masked_fill(~inside[:, 0], torch.inf).flatten(1).argmin(1)
     assert depth[:, 0].flatten(1).gather(1, near[:, None]).min() == 1  # the nearest point is white
     assert (depth[:, 0][~inside[:, 0] & (seen.alpha[..., 0] < 0.01)] == 0).all()
-    back = normal.movedim(1, -1) * 2 - 1
+    back = -torch.einsum("bij,bhwj->bhwi", cameras.to_world[:, :3, :3], normal.movedim(1, -1) * 2 - 1)
     torch.testing.assert_close(back[inside[:, 0]], seen.normal[inside[:, 0]], rtol=0, atol=0.02)
     assert set(edge.unique().tolist()) == {0.0, 1.0} and 0.02 < edge.mean() < 0.3
     assert drawn("depth", seen, 64).shape == (2, 3, 64, 64)
@@ -56,6 +57,18 @@ def test_controls_are_drawn_from_the_scene(seen):
         drawn("pose", seen, 32)
     posed = Render(seen.rgb, seen.alpha, seen.depth, extras={"pose": torch.rand(2, 32, 32, 3)})
     assert torch.equal(drawn("pose", posed.at(torch.tensor([1])), 32)[0], posed.extras["pose"][1].movedim(-1, 0))
+
+
+def test_normals_are_red_to_the_left_green_up_and_blue_towards_the_camera():
+    """ScanNet's colours, by hand, from behind and from the side; nothing is a wall that faces the camera."""
+    cameras = look_at(torch.tensor([0.0, torch.pi, torch.pi / 2]), torch.zeros(3), size=4)  # from -y, +y and +x
+    towards, left = torch.tensor([[0.0, -1, 0], [0, 1, 0], [1, 0, 0]]), torch.tensor([[-1.0, 0, 0], [1, 0, 0], [0, -1, 0]])
+    up, alpha = torch.tensor([0.0, 0, 1]).expand(3, 3), torch.ones(3, 4, 4, 1)
+    for world, colour in ((towards, [0.5, 0.5, 1]), (left, [1, 0.5, 0.5]), (up, [0.5, 1, 0.5])):
+        render = Render(alpha.expand(-1, -1, -1, 3), alpha, alpha, normal=world[:, None, None].expand(-1, 4, 4, -1))
+        torch.testing.assert_close(drawn("normal", render, 4, cameras)[..., 0, 0], torch.tensor(colour).expand(3, 3), rtol=0, atol=1e-6)
+    empty = Render(0 * alpha.expand(-1, -1, -1, 3), 0 * alpha, 0 * alpha, normal=torch.zeros(3, 4, 4, 3))
+    torch.testing.assert_close(drawn("normal", empty, 4, cameras)[..., 0, 0], torch.tensor([0.5, 0.5, 1]).expand(3, 3))
 
 
 def test_strength_0_and_no_scene_are_no_control(sd, tmp_path, seen):
