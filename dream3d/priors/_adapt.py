@@ -9,6 +9,7 @@ from safetensors.torch import load_file
 from torch import nn
 
 from dream3d.errors import Mistake
+from dream3d.priors import _hub
 
 
 def adapted(net: nn.Module, prefix: str, lora: str | None, scale: float) -> nn.Module:
@@ -73,9 +74,9 @@ def invert(encoder: nn.Module, tokenizer: Any, inversion: str | None) -> tuple[n
 
 def safetensors(name: str, where: str) -> Path:
     """A file of weights that cannot run code, or the only one in a folder."""
-    path = Path(name).expanduser()
-    found = sorted(path.glob("*.safetensors")) if path.is_dir() else [path]
-    if len(found) != 1 or not found[0].is_file():
+    path = _hub.local(name)
+    found = [] if path is None else sorted(path.glob("*.safetensors")) if path.is_dir() else [path]
+    if len(found) != 1:
         near = ", ".join(p.name for p in found[:4])
         raise Mistake(f"there is no one file at {name!r}", where=where, near=near, fix="name a .safetensors file", code=3)
     if found[0].suffix != ".safetensors":

@@ -28,8 +28,7 @@ def locate(name: str, family: str, where: str = "prior.model") -> Found:
     looked for, where, and the command that fetches it."""
     if lacks := [package for package in PACKAGES if importlib.util.find_spec(package) is None]:
         raise Mistake(f"full-size models need the package {lacks[0]}", where=where, fix=INSTALL, code=3)
-    path = Path(name).expanduser()
-    if path.exists():
+    if (path := local(name)) is not None:
         return Found(path, name)
     known = models.find(name)
     if known is not None and known.family != family:
@@ -52,6 +51,15 @@ def locate(name: str, family: str, where: str = "prior.model") -> Found:
     raise Mistake(f"the model {name!r} is not here and could not be fetched ({'; '.join(tried)[:110]})", where=where,
                   near=f"hf download {repos[0]} --local-dir models/{repos[0].split('/')[-1]}{gated}",
                   fix="then prior.model=that folder", code=3)  # fmt: skip
+
+
+def local(name: str) -> Path | None:
+    """What lies at this path of this machine; nothing does where no file can be called so."""
+    try:
+        path = Path(name).expanduser()
+        return path if path.exists() else None
+    except (OSError, RuntimeError):  # too long, or in the home of nobody
+        return None
 
 
 def _verify(folder: Path, digests: dict[str, str]) -> None:

@@ -128,4 +128,9 @@ def _part(i: int, settings: dict[str, Any]) -> Prior:
     found = build.signature("priors", settings.get("type", "exact"), where=where)
     if strange := sorted(set(settings) - {"type", *found.parameters}):
         raise Mistake(f"unknown key {strange[0]!r}", where=where, near=choices(strange[0], found.parameters))
-    return build.make("priors", {"type": "exact", **settings})
+    if lacks := [key for key, (_, default) in found.parameters.items() if default is build.MISSING and key not in settings]:
+        raise Mistake(f"{lacks[0]} is missing", where=where, fix=f"set {lacks[0]}: VALUE there")
+    try:
+        return build.make("priors", {"type": "exact", **settings})
+    except Mistake as mistake:
+        raise mistake.completed(where=where, within=f"prior {i}: ") from None

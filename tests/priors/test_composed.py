@@ -88,6 +88,8 @@ def test_every_region_has_its_own_prior():
     ({"priors": [{"type": "mixture"}, {"type": "mixture", "form": "flow"}]}, "how noisy"),
     ({"priors": [{"type": "mixture"}, {"type": "mixtur"}]}, "there is no prior 'mixtur'"),
     ({"priors": [{"type": "mixture"}, {"type": "mixture", "sise": 4}]}, "unknown key 'sise'"),
+    ({"priors": [{"type": "mixture"}, {"type": "controlnet"}]}, "nets is missing"),
+    ({"priors": [{"type": "mixture"}, {"type": "mixture", "size": "x"}]}, "prior 1: size: expected"),
     ({"priors": [{"type": "exact"}] * 2, "how": "superposition"}, "does not know its density"),
 ])  # fmt: skip
 def test_what_does_not_make_one_is_said(settings, says):
