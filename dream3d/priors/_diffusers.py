@@ -24,7 +24,7 @@ def opened(
 ) -> Source:
     """The components of a model that was named by folder, file, alias or hub's name; `own` as Source says."""
     layout = None if config is None else _hub.locate(config, family, "prior.config").path
-    return Source(_hub.locate(model, family).path, classes, dtype(precision), layout, own)
+    return Source(_hub.locate(model, family).path, classes, dtype(precision), layout, own, model)
 
 
 class Diffusers(Prior):
@@ -38,10 +38,12 @@ class Diffusers(Prior):
     time: str = "time_embedding"
     readers: tuple[str, ...] = READERS  # components that a text is embedded with
     adapters: object = ""  # what else changes the meaning of a text
+    learnt: tuple[str | None, ...] = ()  # files that do
+    learnt: tuple[str | None, ...] = ()  # files that do, by name
 
     @property
     def about(self) -> str:
-        return f"{self.source.path.name}, {str(self.source.dtype).removeprefix('torch.')}"
+        return f"{self.source.name}, {str(self.source.dtype).removeprefix('torch.')}"
 
     @abstractmethod
     def _embed(self, prompts: list[str]) -> Embedding:
@@ -69,7 +71,8 @@ class Diffusers(Prior):
     def text(self, prompts: list[str]) -> Embedding:
         """One row per prompt, from disk where it was embedded before. Longer prompts than the encoder reads are cut by its tokenizer."""
         readers = [path for path in self.source.files(*self.readers) if Path(path).exists()]
-        encoder = _texts.fingerprint(*readers, told=(type(self).__name__, self.adapters))
+        readers += [path for name in self.learnt if name is not None and (path := _hub.local(name)) is not None]
+        encoder = _texts.fingerprint(*readers, told=(type(self).__name__, str(self.source.dtype), self.adapters))
         return _texts.embedded(prompts, encoder, self._embed).to(self.table.device)
 
     def alpha_sigma(self, t: Float[Tensor, " B"]) -> tuple[Float[Tensor, " B"], Float[Tensor, " B"]]:

@@ -29,17 +29,18 @@ def dtype(name: Precision) -> torch.dtype:
 
 class Source:
     """Where components come from: a pipeline folder, or one .safetensors file of a whole model (whose layout `config`, a pipeline
-    folder, tells). own: classes that folders bring code for -> where ours for the same weights are."""
+    folder, tells). own: classes that folders bring code for -> where ours for the same weights are; name: as the model was asked for."""
 
     def __init__(self, path: Path, classes: tuple[str, ...], dtype: torch.dtype, config: Path | None = None,
-                 own: dict[str, str] | None = None):  # fmt: skip
+                 own: dict[str, str] | None = None, name: str = ""):  # fmt: skip
         self.path, self.classes, self.dtype, self.config, self.own = path, classes, dtype, config, own or {}
+        self.name = Path(name).name or path.resolve().name
         if path.is_file() and path.suffix != ".safetensors":
             raise Mistake(f"{path.name} is not a safetensors file", where=str(path), fix=SAFE, code=3)
         if path.is_file() and config is None:
             fix = "prior.config=FOLDER, a pipeline folder of the same architecture (its .json files are enough)"
             raise Mistake("one file of weights does not say how the model is built", where=str(path), fix=fix, code=3)
-        self.pipeline, self.listed = index(path if path.is_dir() else config, classes)
+        self.pipeline, self.listed, self.options = index(path if path.is_dir() else config, classes)
         self.whole: Any = None
 
     def get(self, name: str) -> Any:
@@ -63,8 +64,8 @@ def _read_file(cls: type, path: Path, **given):
     return _told(cls.__name__, path, lambda: cls.from_single_file(str(path), **given))
 
 
-def index(folder: Path, classes: tuple[str, ...]) -> tuple[str, dict[str, list[str]]]:
-    """The pipeline of a folder, which is one of `classes`, and component -> [library, class]."""
+def index(folder: Path, classes: tuple[str, ...]) -> tuple[str, dict[str, list[str]], dict[str, Any]]:
+    """The pipeline of a folder, which is one of `classes`, component -> [library, class], and what else it says of itself."""
     try:
         told = json.loads((folder / "model_index.json").read_text(encoding="utf-8"))
         kind = told["_class_name"]
@@ -75,7 +76,8 @@ def index(folder: Path, classes: tuple[str, ...]) -> tuple[str, dict[str, list[s
     if kind not in classes:
         raise Mistake(f"this folder holds a {kind}, which this prior does not read", where=str(folder / "model_index.json"),
                       near=f"it reads {', '.join(classes[:3])}", fix="another prior.type, or another folder", code=3)  # fmt: skip
-    return kind, {name: row for name, row in told.items() if isinstance(row, list) and [type(word) for word in row] == [str, str]}
+    listed = {name: row for name, row in told.items() if isinstance(row, list) and [type(word) for word in row] == [str, str]}
+    return kind, listed, {name: value for name, value in told.items() if not isinstance(value, list)}
 
 
 def component(

@@ -31,7 +31,7 @@ def digest(image: Float[Tensor, "1 S S 3"]) -> str:
 def looked(source: Source, image: Float[Tensor, "1 S S 3"]) -> Float[Tensor, "1 M E"]:
     """The hidden states before the last of all patches, from disk where they were made before."""
     files = [path for path in source.files("image_encoder") if path.exists()]
-    encoder = _texts.fingerprint(*files, told=("picture", digest(image)))
+    encoder = _texts.fingerprint(*files, told=("picture", str(source.dtype), digest(image)))
     return _texts.embedded([""], encoder, lambda _: Embedding(look(source, image, tokens=True))).tokens
 
 

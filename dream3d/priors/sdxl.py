@@ -39,7 +39,7 @@ class SDXL(Diffusers, Prior):
     ):
         super().__init__()
         self.source = opened(model, "sdxl", ("StableDiffusionXLPipeline",), precision, config)
-        self.lora = self.adapters = (lora, lora_scale)
+        self.lora, self.adapters, self.learnt = (lora, lora_scale), (lora is None, lora_scale), (lora,)
         self.table = Table(self.source.get("scheduler"))
         unet = adapted(self.source.get("unet"), "unet", *self.lora)
         self.net = prepared(unet, Knobs(channels_last, compile))
@@ -51,13 +51,16 @@ class SDXL(Diffusers, Prior):
         freeze(self)
 
     def _embed(self, prompts: list[str]) -> Embedding:
-        """The hidden states before the last of both encoders side by side, and the second one's pooled text."""
+        """The hidden states before the last of both encoders side by side, and the second one's pooled text. No text is zeros, as the
+        network was trained, unless the folder says otherwise."""
         rows = []
         for end in ("", "_2"):
             encoder = adapted(self.source.get(f"text_encoder{end}"), f"text_encoder{end}", *self.lora)
             with torch.no_grad():
                 rows.append(encoder(tokens(self.source.get(f"tokenizer{end}"), prompts)[0], output_hidden_states=True))
-        return Embedding(torch.cat([row.hidden_states[-2].float() for row in rows], -1), pooled=rows[1][0].float())
+        said = torch.tensor([float(prompt != "" or not self.zeros) for prompt in prompts])[:, None]
+        both = torch.cat([row.hidden_states[-2].float() for row in rows], -1)
+        return Embedding(both * said[..., None], pooled=rows[1][0].float() * said)
 
     def inputs(self, x: Float[Tensor, "B C h w"], text: Embedding, cameras: Cameras | None, render: Render | None) -> dict:
         size = torch.tensor([self.told, self.told, 0, 0, self.told, self.told], device=x.device, dtype=x.dtype).expand(len(x), 6)

@@ -45,7 +45,8 @@ class StableDiffusion(Diffusers, Prior):
     ):
         super().__init__()
         self.source = opened(model, "stable_diffusion", ("StableDiffusionPipeline",), precision, config)
-        self.lora, self.inversion, self.adapters = (lora, lora_scale), inversion, (lora, lora_scale, inversion)
+        self.lora, self.inversion = (lora, lora_scale), inversion
+        self.adapters, self.learnt = (lora is None, lora_scale, inversion is None), (lora, inversion)
         self.table = Table(self.source.get("scheduler"))
         unet = adapted(self.source.get("unet"), "unet", *self.lora)
         self.net = prepared(unet, Knobs(channels_last, compile))

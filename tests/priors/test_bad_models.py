@@ -134,6 +134,12 @@ def test_names_that_lead_nowhere():
     assert "somebody/thing" in told("somebody/thing")
 
 
+@pytest.mark.parametrize("name", ["x" * 300, "~nobody-lives-here/model", "a\0b"])
+def test_names_that_no_file_can_have(model, name):
+    assert "no folder, no file, no alias" in told(name)
+    assert "there is no one file" in told(model, lora=name)
+
+
 def test_a_mirror_is_held_to_what_was_published(model, monkeypatch):
     import dataclasses
     import hashlib
@@ -147,7 +153,7 @@ def test_a_mirror_is_held_to_what_was_published(model, monkeypatch):
         known = dataclasses.replace(models.registry()["sd-2.1-base"], sha256=((str(weights(model, "unet").relative_to(model)), digest),))
         monkeypatch.setattr(models, "find", lambda name, known=known: known)
         if fine:
-            assert build.make("priors", {"type": "stable_diffusion", "model": "sd-2.1-base"}).spec.channels == 4
+            assert build.make("priors", {"type": "stable_diffusion", "model": "sd-2.1-base"}).about == "sd-2.1-base, float32"
         else:
             assert "not the file that was published" in told("sd-2.1-base")
 

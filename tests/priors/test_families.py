@@ -151,6 +151,17 @@ def test_a_learnt_word_is_as_many_tokens_as_it_has_vectors(sd, tmp_path, vectors
     torch.testing.assert_close(table[-vectors:], load_file(tmp_path / "word.safetensors")["<cat>"])
 
 
+def test_what_was_embedded_before_is_not_read_for_other_weights(sd, tmp_path):
+    """A word learnt anew in the same file, and another precision."""
+    word, rows = tmp_path / "word.safetensors", []
+    for seed in (0, 1):
+        save_file({"<cat>": torch.randn(1, 16, generator=torch.Generator().manual_seed(seed))}, word)
+        rows.append(made("stable_diffusion", sd, inversion=str(word)).text(["a <cat>"]).tokens)
+    assert (rows[0] - rows[1]).abs().max() > 1e-3
+    half, whole = (made("stable_diffusion", sd, precision=p).text(["a car"]).tokens for p in ("bfloat16", "float32"))
+    assert 0 < (half - whole).abs().max() < 0.1
+
+
 def test_a_distilled_encoder_answers_in_the_models_latents(sd, tmp_path):
     small = diffusers.AutoencoderTiny(latent_channels=4, encoder_block_out_channels=(8, 8), decoder_block_out_channels=(8, 8),
                                       num_encoder_blocks=(1, 1), num_decoder_blocks=(1, 1))  # fmt: skip
