@@ -38,7 +38,6 @@ class Diffusers(Prior):
     time: str = "time_embedding"
     readers: tuple[str, ...] = READERS  # components that a text is embedded with
     adapters: object = ""  # what else changes the meaning of a text
-    learnt: tuple[str | None, ...] = ()  # files that do
     learnt: tuple[str | None, ...] = ()  # files that do, by name
 
     @property

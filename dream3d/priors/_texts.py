@@ -13,6 +13,7 @@ from dream3d import files
 from dream3d.types import Embedding
 
 NAMES = ("tokens", "mask", "pooled", "image")
+PAGE, WHOLE = 1 << 12, 1 << 26  # bytes
 
 
 def folder() -> Path:
@@ -22,15 +23,17 @@ def folder() -> Path:
 
 
 def fingerprint(*weights: Path, told: object = "") -> str:
-    """What an encoder is: of every file its name, size, and its first and last 64 kB (safetensors begin with names and shapes)."""
+    """What an encoder is: of every file its name, size and content; of one beyond 64 MB pages all over it, so that a network which was
+    trained further is another one."""
     digest = hashlib.sha256(repr(told).encode())
     for file in sorted(file for path in weights for file in (path.rglob("*") if path.is_dir() else [path]) if file.is_file()):
         size = file.stat().st_size
         digest.update(f"{file.name} {size}".encode())
+        step = PAGE if size <= WHOLE else max(64 * PAGE, size >> 12)
         with file.open("rb") as stream:
-            digest.update(stream.read(1 << 16))
-            stream.seek(max(0, size - (1 << 16)))
-            digest.update(stream.read())
+            for start in [*range(0, size, step), max(0, size - PAGE)]:
+                stream.seek(start)
+                digest.update(stream.read(PAGE))
     return digest.hexdigest()
 
 

@@ -39,7 +39,8 @@ class SDXL(Diffusers, Prior):
     ):
         super().__init__()
         self.source = opened(model, "sdxl", ("StableDiffusionXLPipeline",), precision, config)
-        self.lora, self.adapters, self.learnt = (lora, lora_scale), (lora is None, lora_scale), (lora,)
+        self.zeros = self.source.options.get("force_zeros_for_empty_prompt", True)
+        self.lora, self.adapters, self.learnt = (lora, lora_scale), (lora_scale, self.zeros), (lora,)
         self.table = Table(self.source.get("scheduler"))
         unet = adapted(self.source.get("unet"), "unet", *self.lora)
         self.net = prepared(unet, Knobs(channels_last, compile))

@@ -39,8 +39,9 @@ def first_step(pipe, given):
     return seen
 
 
+@pytest.mark.parametrize("negative", [NEGATIVE, None])
 @pytest.mark.parametrize("name", MADE)
-def test_a_guided_step_is_the_pipelines_own(name, tmp_path):
+def test_a_guided_step_is_the_pipelines_own(name, negative, tmp_path):
     make, kind, settings, more = MADE[name]
     folder = make(tmp_path / "model")
     pipe = getattr(diffusers, kind).from_pretrained(str(folder))
@@ -49,14 +50,14 @@ def test_a_guided_step_is_the_pipelines_own(name, tmp_path):
     if type_ != "flow":  # deterministic, and eps what it is told
         told = {**pipe.scheduler.config, "variance_type": "fixed_small"}  # else it wants the variance too
         pipe.scheduler = diffusers.DDIMScheduler.from_config(told) if name == "deepfloyd" else table()
-    given = {"prompt": PROMPT, "negative_prompt": NEGATIVE, "num_inference_steps": 3, "guidance_scale": SCALE,
+    given = {"prompt": PROMPT, "negative_prompt": negative, "num_inference_steps": 3, "guidance_scale": SCALE,
              "generator": torch.Generator().manual_seed(0), **more}  # fmt: skip
     seen = first_step(pipe, given)
     z, level = seen["z"].float(), float(seen["timestep"])
     if name == "flux2":  # packed as a sequence
         z = z.mT.unflatten(2, (prior.spec.size, prior.spec.size))
     t = torch.full((len(z),), level / 1000 if type_ == "flow" else (level + 0.5) / 1000)
-    text = prior.text([PROMPT, "" if name == "flux2" else NEGATIVE])  # klein's pipeline has no negative prompt
+    text = prior.text([PROMPT, "" if name == "flux2" else negative or ""])  # klein's pipeline has no negative prompt
     cond, free = (prior.eps(z, t, text.at(torch.full((len(z),), i))) for i in (0, 1))
     ours = cfg(cond, free, SCALE + 1 if name == "z-image" else SCALE)  # Z-Image's writes cond + s (cond - uncond)
     if type_ == "flow":
