@@ -24,6 +24,7 @@ PAIRS = tuple(combinations(range(4), 2))  # the edges of a cell: 01 02 03 12 13 
 FACES = ((1, 2, 3), (0, 3, 2), (0, 1, 3), (0, 2, 1))  # of a positive cell, outwards; face k is opposite to corner k
 _STAR = [[k in pair for pair in PAIRS] for k in range(4)]  # the edges at each corner
 _MIDDLE = {pair: 4 + PAIRS.index(tuple(sorted(pair))) for pair in permutations(range(4), 2)}
+MOST = 2_097_151  # vertices: three numbers of them fit into one of 63 bits
 UNIT = np.array([[0.0, 0, 0], [1, 0, 0], [0, 1, 0], [0, 0, 1]])  # a positive cell
 
 
@@ -111,7 +112,10 @@ def _across(cube: Int[Tensor, "C 3"], cubes: int, axis: int) -> Iterator[Int[Ten
 
 
 def connect(points: Float[Tensor, "V 3"], cells: Int[Tensor, "T 4"]) -> Tets:
-    """The grid with its edges and its rim. Raises Mistake where more than two cells share a face."""
+    """The grid with its edges and its rim. Raises Mistake where more than two cells share a face, or for more than MOST vertices."""
+    if len(points) > MOST:
+        problem = f"a tetrahedral grid has at most {MOST} vertices, but this would have {len(points)}"
+        raise Mistake(problem, near="renderer.resolution=100", code=4)
     low, high = cells[:, torch.tensor(PAIRS, device=cells.device)].sort(-1).values.unbind(-1)
     keys, sides = torch.unique(low * len(points) + high, return_inverse=True)
     edges = torch.stack([keys // len(points), keys % len(points)], 1)
