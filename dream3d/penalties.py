@@ -4,7 +4,9 @@ A penalty gets the scene and its (uncut) render; renderers name what they offer 
 primitives or pixels and means over views, as the gradients of guidances are: a weight means the same for a small and a large scene.
 """
 
-from jaxtyping import Float
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from dream3d.errors import Mistake
@@ -47,6 +49,75 @@ def opaque(scene: Representation, render: Render) -> Float[Tensor, ""]:
 def sparsity(scene: Representation, render: Render) -> Float[Tensor, ""]:
     """Sum over pixels of sqrt(alpha^2 + 0.01): empty space stays empty (threestudio's lambda_sparsity)."""
     return (render.alpha**2 + 0.01).sqrt().sum() / len(render)
+
+
+def laplacian(scene: Representation, render: Render) -> Float[Tensor, ""]:
+    """Sum over a surface's vertices of the squared distance, in square metres, to the mean of their neighbours: no crumples."""
+    vertices, faces = _extra(render, "vertices", "laplacian"), _extra(render, "faces", "laplacian")
+    edges, _ = _edges(faces, len(vertices))
+    i, j = torch.cat([edges, edges.flip(1)]).unbind(1)
+    total = torch.zeros_like(vertices).index_add(0, i, vertices.index_select(0, j))
+    count = torch.zeros_like(vertices[:, :1]).index_add(0, i, torch.ones_like(vertices[:1, :1]).expand(len(i), 1))
+    return torch.where(count > 0, total / count.clamp(min=1) - vertices, 0).square().sum()
+
+
+def normal_consistency(scene: Representation, render: Render) -> Float[Tensor, ""]:
+    """Sum over the edges between two of a surface's faces of 1 - cos of the angle between their normals; faces too small to have a
+    normal have no say."""
+    vertices, faces = _extra(render, "vertices", "normal_consistency"), _extra(render, "faces", "normal_consistency")
+    a, b, c = vertices.index_select(0, faces.flatten()).unflatten(0, (-1, 3)).unbind(1)
+    cross = torch.linalg.cross(b - a, c - a)
+    size = cross.square().sum(-1, keepdim=True)
+    normal = torch.where(size > 1e-20, cross / size.clamp(min=1e-20).sqrt(), 0)  # square metres, squared
+    _, inverse = _edges(faces, len(vertices))
+    order = inverse.argsort(stable=True)  # sides by their edge
+    first = (inverse[order][1:] == inverse[order][:-1]).nonzero()[:, 0]
+    one, other = order[first] // 3, order[first + 1] // 3
+    cosine = (normal.index_select(0, one) * normal.index_select(0, other)).sum(-1)
+    return torch.where((size[one, 0] > 1e-20) & (size[other, 0] > 1e-20), 1 - cosine, 0).sum()
+
+
+def crossing(scene: Representation, render: Render) -> Float[Tensor, ""]:
+    """Sum over the edges of a grid whose ends lie on two sides of its surface of the cross-entropy, in nats, that either end has with the
+    side of the other (nvdiffrec, Munkberg et al., arXiv:2111.12503, equation 2; distances in cells): less surface, no specks inside."""
+    a, b = _extra(render, "crossing", "crossing").unbind(1)
+    return (F.softplus(-a * b.sign()) + F.softplus(-b * a.sign())).sum()
+
+
+def eikonal(scene: Representation, render: Render) -> Float[Tensor, ""]:
+    """Sum over the seen places of a signed distance's surface of (|gradient| - 1)^2, means over views (IGR, Gropp et al.,
+    arXiv:2002.10099)."""
+    length = _extra(render, "gradient", "eikonal").square().sum(-1).clamp(min=1e-12).sqrt()
+    return (length - 1).square().sum() / len(render)
+
+
+def variation(scene: Representation, render: Render) -> Float[Tensor, ""]:
+    """Total variation of a volume's grids, before activations (as in Plenoxels, arXiv:2112.05131): the sum over nodes of the length of
+    the differences to the next nodes along x, y, z. What no view has seen is like what is around it."""
+    grids = _extra(render, "geometry", "variation"), _extra(render, "colour", "variation")
+    return sum((_steps(grid).square().sum(0) + 1e-4).sqrt().sum() for grid in grids)
+
+
+def _steps(grid: Float[Tensor, "1 K X Y Z"]) -> Float[Tensor, "3 K x y z"]:
+    x, y, z = (side - 1 for side in grid.shape[2:])
+    return torch.cat([grid.diff(dim=axis)[:, :, :x, :y, :z] for axis in (2, 3, 4)])
+
+
+def fog(scene: Representation, render: Render) -> Float[Tensor, ""]:
+    """Sum over rays of the entropy, in nats, of where along them light is lost (ProlificDreamer, arXiv:2305.16213): one place rather than
+    many; means over views. Rays that lose less than a tenth of it do not count (InfoNeRF, Kim et al., arXiv:2112.15399)."""
+    weights = _extra(render, "weights", "fog")
+    total = weights.sum(1, keepdim=True)
+    share = weights / total.clamp(min=1e-6)
+    entropy = -(share * share.clamp(min=1e-8).log()).sum(1)
+    return torch.where(total[:, 0] > 0.1, entropy, 0).sum() / len(render)
+
+
+def _edges(faces: Int[Tensor, "F 3"], count: int) -> tuple[Int[Tensor, "E 2"], Int[Tensor, " sides"]]:
+    """The edges of a mesh, and the edge of every side 01, 12, 20 of every face."""
+    low, high = torch.stack([faces, faces.roll(-1, 1)], -1).flatten(0, 1).sort(1).values.unbind(1)
+    keys, inverse = torch.unique(low * count + high, return_inverse=True)
+    return torch.stack([keys // count, keys % count], 1), inverse
 
 
 class Penalties:
