@@ -53,7 +53,7 @@ class Source:
             cls = getattr(diffusers, json.loads((self.config / "model_index.json").read_text())["_class_name"])
             self.whole = _read_file(cls, self.path, config=str(self.config), torch_dtype=self.dtype, local_files_only=True)
         found = getattr(self.whole, name)
-        return found.requires_grad_(False).eval() if isinstance(found, nn.Module) else found
+        return _sound(found, name, self.path) if isinstance(found, nn.Module) else found
 
     def files(self, *names: str) -> list[Path]:
         """What some components are read from: enough to tell them from others."""
@@ -130,11 +130,18 @@ def network(cls: type, folder: Path, dtype: torch.dtype) -> nn.Module:
     given = {dtype_name: dtype, "use_safetensors": True, "local_files_only": True, "output_loading_info": True}
     made, told = _read(cls, folder, **given)
     _complete(told, folder)
-    for weight, value in [*made.named_parameters(), *made.named_buffers()]:
+    return _sound(made, folder.name, folder)
+
+
+def _sound(net: nn.Module, name: str, path: Path) -> nn.Module:
+    """A network all of whose weights are there and numbers, frozen."""
+    for weight, value in [*net.named_parameters(), *net.named_buffers()]:
+        if value.is_meta:
+            raise Mistake(f"{name} lacks weights: {weight}", where=str(path), fix=AGAIN, code=3)
         if value.is_floating_point() and not value.isfinite().all():
-            raise Mistake(f"{folder.name} has weights that are not numbers: {weight}", where=str(folder),
+            raise Mistake(f"{name} has weights that are not numbers: {weight}", where=str(path),
                           fix="fetch the model again, or another precision", code=3)  # fmt: skip
-    return made.requires_grad_(False).eval()
+    return net.requires_grad_(False).eval()
 
 
 def _read(cls: type, folder: Path, **given):

@@ -1,6 +1,6 @@
 """What single families do beyond the contract: controls drawn from the scene, masks, adapters, learnt words, distilled encoders."""
 
-import shutil
+import json
 
 import pytest
 import torch
@@ -15,7 +15,7 @@ from dream3d.toybox.render import render as toybox
 from dream3d.toybox.world import build as thing
 from dream3d.types import Render
 
-from .conftest import adapter, control, diffusers, inpainting, stable_diffusion, vae
+from .conftest import LENGTH, adapter, control, diffusers, flux2, inpainting, sd3, stable_diffusion, vae, zimage
 
 
 def made(kind, model, **settings):
@@ -199,17 +199,6 @@ def test_another_size_is_another_latent(sd):
     assert (prior.spec.size, prior.spec.pixels) == (32, 64) and prior.encode(torch.rand(1, 20, 20, 3)).shape[-1] == 32
 
 
-def test_one_file_with_a_layout(sd, tmp_path):
-    """A whole model in one file, named as the authors' code names weights."""
-    source = shutil.copytree(sd, tmp_path / "layout")
-    for weights in source.rglob("*.safetensors"):
-        weights.unlink()
-    with pytest.raises(Mistake, match="cannot be read as StableDiffusionPipeline"):
-        empty = tmp_path / "one.safetensors"
-        save_file({"model.diffusion_model.x": torch.zeros(1)}, empty)
-        made("stable_diffusion", empty, config=str(source))
-
-
 # --- pictures beside the text -----------------------------------------------------------------------------------------------------------
 
 
@@ -230,3 +219,34 @@ def test_a_picture_is_heard_by_the_prompt_and_not_by_what_it_is_guided_from(tmp_
         made("image_prompt", folder, **{**adapter(tmp_path), "adapter": str(tmp_path / "other.safetensors")})
     with pytest.raises(Mistake, match="does not fit"):
         made("image_prompt", folder, **adapter(tmp_path, width=24))
+
+
+# --- flows ------------------------------------------------------------------------------------------------------------------------------
+
+
+def test_the_level_of_a_flow_is_told_as_exactly_as_it_is_used(tmp_path):
+    """bfloat16 has no number between 0.5 and 0.502: neighbouring levels would be told as one."""
+    prior = made("flow", zimage(tmp_path / "model"), tokens=LENGTH, size=32, precision="bfloat16")
+    told = []
+    prior.net.t_embedder.register_forward_pre_hook(lambda module, given: told.append(given[0] / 1000))
+    z, _, text = noisy(prior)
+    prior.eps(z, t := torch.tensor([0.4987, 0.4993]), text)
+    torch.testing.assert_close(told[0].float(), 1 - t, rtol=0, atol=1e-6)
+
+
+def test_an_encoder_that_a_flow_was_saved_without_says_nothing(tmp_path):
+    folder = sd3(tmp_path / "model")
+    index = folder / "model_index.json"
+    bare = {"text_encoder_3": [None, None], "tokenizer_3": [None, None]}
+    index.write_text(json.dumps(json.loads(index.read_text()) | bare))
+    prior = made("flow", folder, tokens=LENGTH)
+    text = prior.text(["a red car"])
+    assert text.tokens.shape == (1, 2 * LENGTH, 40) and (text.tokens[:, LENGTH:] == 0).all() and text.tokens[:, :LENGTH].abs().max() > 0
+
+
+def test_packed_latents_have_no_distilled_encoder(tmp_path):
+    small = diffusers.AutoencoderTiny(latent_channels=4, encoder_block_out_channels=(8, 8), decoder_block_out_channels=(8, 8),
+                                      num_encoder_blocks=(1, 1), num_decoder_blocks=(1, 1))  # fmt: skip
+    small.save_pretrained(tmp_path / "tiny")
+    with pytest.raises(Mistake, match="packed and normalised"):
+        made("flow", flux2(tmp_path / "model"), size=32, tiny=str(tmp_path / "tiny"))
