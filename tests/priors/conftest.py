@@ -15,7 +15,8 @@ LENGTH = 32  # letters of a prompt
 
 @pytest.fixture(autouse=True)
 def cache(tmp_path, monkeypatch):
-    """No test reads what another, or the user, has embedded."""
+    """No test reads what another, or the user, has embedded; networks are of single precision here where there is a GPU, too."""
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     monkeypatch.setenv("DREAM3D_CACHE", str(tmp_path / "cache"))
     monkeypatch.setenv("DREAM3D_OFFLINE", "1")
 
