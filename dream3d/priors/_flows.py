@@ -4,6 +4,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from dream3d.errors import Mistake
 from dream3d.priors._latent import Autoencoder
 from dream3d.types import Embedding
 
@@ -13,6 +14,11 @@ class Packed(Autoencoder):
 
     packed = 4
 
+    def __init__(self, vae: nn.Module, size: int, tiny: nn.Module | None = None):
+        if tiny is not None:
+            raise Mistake("FLUX.2's latents are packed and normalised, which no distilled encoder is known to do", where="prior.tiny",
+                          fix="prior.tiny=null", code=3)  # fmt: skip
+        super().__init__(vae, size)
 
     @staticmethod
     def side(vae: nn.Module) -> int:
@@ -74,7 +80,7 @@ class ZImage:
     @staticmethod
     def velocity(net: nn.Module, x: Tensor, t: Float[Tensor, " B"], text: Embedding) -> Tensor:
         told = [row[kept].to(x) for row, kept in zip(text.tokens, text.mask, strict=True)]
-        out = net(list(x[:, :, None].unbind(0)), (1 - t).to(x), told, return_dict=False)[0]
+        out = net(list(x[:, :, None].unbind(0)), 1 - t, told, return_dict=False)[0]
         return -torch.stack(out)[:, :, 0]
 
 

@@ -47,10 +47,10 @@ class Flow(Diffusers, Prior):
         freeze(self)
 
     def _embed(self, prompts: list[str]) -> Embedding:
-        """As the model's own pipeline embeds them."""
+        """As the model's own pipeline embeds them, which asks the network how wide a text is that no encoder reads."""
         import diffusers
 
-        cls, parts = getattr(diffusers, self.source.pipeline), dict.fromkeys(self.kind.parts)
+        cls, parts = getattr(diffusers, self.source.pipeline), {**dict.fromkeys(self.kind.parts), "transformer": self.net}
         readers = {name: self.source.get(name) for name in self.source.listed if name in parts and name.startswith(("text", "token"))}
         with torch.no_grad():
             return self.kind.embed(cls(**parts | readers), prompts, self.length)
