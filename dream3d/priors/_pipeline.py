@@ -41,27 +41,24 @@ class Source:
             fix = "prior.config=FOLDER, a pipeline folder of the same architecture (its .json files are enough)"
             raise Mistake("one file of weights does not say how the model is built", where=str(path), fix=fix, code=3)
         self.pipeline, self.listed, self.options = index(path if path.is_dir() else config, classes)
-        self.whole: Any = None
 
     def get(self, name: str) -> Any:
-        """One component, checked."""
+        """One component, checked. Of a file nothing else is read, and nothing is kept."""
         if self.path.is_dir():
             return component(self.path, name, self.listed, self.dtype, self.own)
-        if self.whole is None:
-            import diffusers
-
-            cls = getattr(diffusers, json.loads((self.config / "model_index.json").read_text())["_class_name"])
-            self.whole = _read_file(cls, self.path, config=str(self.config), torch_dtype=self.dtype, local_files_only=True)
-        found = getattr(self.whole, name)
-        return _sound(found, name, self.path) if isinstance(found, nn.Module) else found
+        cls = kind(self.config, name, self.listed)
+        if not issubclass(cls, nn.Module):
+            return _plain(cls, self.config / name)
+        others = {other: None for other in self.listed if other != name}
+        given = {"config": str(self.config), "torch_dtype": self.dtype, "local_files_only": True, **others}
+        pipeline = getattr(importlib.import_module("diffusers"), self.pipeline)
+        found = getattr(_told(pipeline.__name__, self.path, lambda: pipeline.from_single_file(str(self.path), **given)), name)
+        return _sound(found, name, self.path)
 
     def files(self, *names: str) -> list[Path]:
         """What some components are read from: enough to tell them from others."""
-        return [self.path / name for name in names] if self.path.is_dir() else [self.path]
-
-
-def _read_file(cls: type, path: Path, **given):
-    return _told(cls.__name__, path, lambda: cls.from_single_file(str(path), **given))
+        where = self.path if self.path.is_dir() else self.config
+        return [*([] if self.path.is_dir() else [self.path]), *(where / name for name in names)]
 
 
 def index(folder: Path, classes: tuple[str, ...]) -> tuple[str, dict[str, list[str]], dict[str, Any]]:
@@ -84,17 +81,23 @@ def component(
     folder: Path, name: str, listed: dict[str, list[str]], dtype: torch.dtype, own: dict[str, str] | None = None
 ) -> Any:
     """One component, by the class that the folder names or ours of that name: a frozen network in `dtype`, or a tokenizer or scheduler."""
+    cls = kind(folder, name, listed, own)
+    return network(cls, folder / name, dtype) if issubclass(cls, nn.Module) else _plain(cls, folder / name)
+
+
+def kind(folder: Path, name: str, listed: dict[str, list[str]], own: dict[str, str] | None = None) -> type:
+    """The class of a component: of diffusers, of transformers, or ours of the name that the folder tells."""
     if name not in listed:
         raise Mistake(f"the model has no {name}", where=str(folder / "model_index.json"), near=choices("", listed),
                       fix="another folder of the same family", code=3)  # fmt: skip
-    library, kind = listed[name]
-    cls = getattr(__import__(library), kind, None) if library in LIBRARIES else _ours((own or {}).get(kind))
+    library, called = listed[name]
+    cls = getattr(__import__(library), called, None) if library in LIBRARIES else _ours((own or {}).get(called))
     base = _base(name)
     if not (isinstance(cls, type) and issubclass(cls, base)):
         why = "diffusers and transformers do not have" if cls is None else f"is no {base.__name__}"
-        raise Mistake(f"{name} wants {library}.{kind}, which {why}", where=str(folder / "model_index.json"),
+        raise Mistake(f"{name} wants {library}.{called}, which {why}", where=str(folder / "model_index.json"),
                       fix="no code of a model's own is run; another model, or a prior that was written for it", code=3)  # fmt: skip
-    return network(cls, folder / name, dtype) if base is nn.Module else _plain(cls, folder / name)
+    return cls
 
 
 def _base(name: str) -> type:

@@ -95,3 +95,35 @@ def test_what_is_missing_or_no_number_is_said(begin, name, weights, layout, tmp_
 def test_what_is_no_model_is_said(layout, tmp_path):
     with pytest.raises(Mistake, match="cannot be read as StableDiffusionPipeline"):
         loaded({"model.diffusion_model.x": torch.zeros(1)}, layout, tmp_path / "one.safetensors")
+
+
+def test_what_is_learnt_is_merged_once_however_often_texts_are_asked(weights, layout, tmp_path):
+    """Every text of new words reads its encoder anew; nothing of the file is kept for it."""
+    make = torch.Generator().manual_seed(1)
+    name = "encoder.layers.0.self_attn.q_proj"
+    pair = {"A": torch.randn(2, 16, generator=make), "B": torch.randn(16, 2, generator=make)}
+    unet = "unet.down_blocks.0.attentions.0.transformer_blocks.0.attn1.to_q"
+    none = {f"{unet}.lora_{end}.weight": torch.zeros(size) for end, size in (("A", (2, 16)), ("B", (16, 2)))}
+    save_file(none | {f"text_encoder.{name}.lora_{end}.weight": v for end, v in pair.items()}, tmp_path / "lora.safetensors")
+    save_file({"<cat>": torch.randn(1, 16, generator=make)}, tmp_path / "word.safetensors")
+    path = tmp_path / "one.safetensors"
+    save_file({k: v.contiguous() for k, v in weights.items()}, path)
+    learnt = {"lora": str(tmp_path / "lora.safetensors"), "inversion": str(tmp_path / "word.safetensors")}
+
+    def prior():
+        return build.make("priors", {"type": "stable_diffusion", "model": str(path), "config": str(layout), **learnt})
+
+    one = prior()
+    one.text(["a red car"])
+    again = one._embed(["a <cat>"]).tokens
+    torch.testing.assert_close(again, prior()._embed(["a <cat>"]).tokens)
+
+
+def test_a_layout_names_no_code(weights, layout, tmp_path):
+    import json
+
+    folder = shutil.copytree(layout, tmp_path / "layout")
+    index = json.loads((folder / "model_index.json").read_text())
+    (folder / "model_index.json").write_text(json.dumps(index | {"text_encoder": ["wave", "Wave_read"]}))
+    with pytest.raises(Mistake, match="text_encoder wants wave.Wave_read"):
+        loaded(weights, folder, tmp_path / "one.safetensors").text(["a car"])
