@@ -9,7 +9,7 @@ from typing import no_type_check
 import numba
 import numpy as np
 import torch
-from dream3d.renderers._backends.hash_rows import PRIMES, dense, rows
+from dream3d.renderers._backends.hash_rows import PRIMES, levels
 from jaxtyping import Float
 from numba import njit, prange
 from torch import Tensor
@@ -23,11 +23,9 @@ FAST = {"contract"}
 
 def encode(
     x: Float[Tensor, "N 3"], table: Float[Tensor, "T 2"], resolutions: tuple[int, ...], size: int
-) -> Float[Tensor, "N 2L"]:
+) -> Float[Tensor, "N F"]:
     """Trilinear features of every level at x in [0, 1]^3; float32. See hash_torch.encode for the meaning of every argument."""
-    first = rows(resolutions, size)
-    levels = np.array([(r, first[k], dense(r, size)) for k, r in enumerate(resolutions)], np.int64)
-    return _Encode.apply(x, table, levels, size)
+    return _Encode.apply(x, table, np.array(levels(resolutions, size, len(table)), np.int64), size)
 
 
 class _Encode(torch.autograd.Function):

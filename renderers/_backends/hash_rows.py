@@ -16,6 +16,15 @@ def rows(resolutions: tuple[int, ...], size: int) -> tuple[int, ...]:
     return tuple(first)
 
 
+def levels(resolutions: tuple[int, ...], size: int, entries: int) -> list[tuple[int, int, bool]]:
+    """Of every level: cells a side, first entry, whether every node has one of its own. Raises ValueError for a table of another length,
+    beyond which a kernel would read."""
+    first = rows(resolutions, size)
+    if entries != first[-1]:
+        raise ValueError(f"a hash grid of {len(resolutions)} levels has {first[-1]} entries, not {entries}")
+    return [(r, first[k], dense(r, size)) for k, r in enumerate(resolutions)]
+
+
 def dense(resolution: int, size: int) -> bool:
     """Whether every node of a level has an entry of its own."""
     return (resolution + 1) ** 3 <= size

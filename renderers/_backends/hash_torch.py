@@ -15,13 +15,14 @@ from torch.utils.checkpoint import checkpoint
 
 def encode(
     x: Float[Tensor, "N 3"], table: Float[Tensor, "T 2"], resolutions: tuple[int, ...], size: int
-) -> Float[Tensor, "N 2L"]:
+) -> Float[Tensor, "N F"]:
     """Trilinear features of every level at x in [0, 1]^3, coarse to fine; outside those of the nearest place. table: `rows` entries.
     On a node the slope is the one towards larger x. A place that is not a number has features that are none."""
     first = rows(resolutions, size)
     parts = table.split([b - a for a, b in itertools.pairwise(first)])
     levels = zip(parts, resolutions, strict=True)
-    return torch.cat([checkpoint(_level, x, part, r, size, use_reentrant=False, preserve_rng_state=False) for part, r in levels], 1)
+    each = (checkpoint(_level, x, part, r, size, use_reentrant=False, preserve_rng_state=False) for part, r in levels)
+    return torch.cat([*each], 1)
 
 
 def _level(x: Float[Tensor, "N 3"], part: Float[Tensor, "t 2"], resolution: int, size: int) -> Float[Tensor, "N 2"]:
