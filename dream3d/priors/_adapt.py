@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 from safetensors.torch import load_file
-from torch import nn
+from torch import Tensor, nn
 
 from dream3d.errors import Mistake
 from dream3d.priors import _hub
@@ -21,19 +21,39 @@ def adapted(net: nn.Module, prefix: str, lora: str | None, scale: float) -> nn.M
 
     path = safetensors(lora, "prior.lora")
     try:
-        state, alphas = StableDiffusionPipeline.lora_state_dict(str(path), use_safetensors=True, local_files_only=True)
+        state, told = _state(path, net, prefix)
         mine = {k: v for k, v in state.items() if k.startswith(f"{prefix}.")}
         if prefix == "unet" and not mine:
             raise ValueError(f"it has no layer of a {prefix}, but {next(iter(state), 'nothing')}")
         if mine:
-            load = StableDiffusionPipeline.load_lora_into_unet if prefix == "unet" else StableDiffusionPipeline.load_lora_into_text_encoder
-            load(mine, alphas, net) if prefix == "unet" else load(mine, alphas, net, prefix=prefix)
+            if prefix == "unet":
+                StableDiffusionPipeline.load_lora_into_unet(mine, unet=net, **told)
+            else:
+                StableDiffusionPipeline.load_lora_into_text_encoder(mine, text_encoder=net, prefix=prefix, **told)
             _merge(net, scale)
     except Exception as error:  # of diffusers, peft or torch
         first = " ".join(str(error).split())[:120]
         raise Mistake(f"this LoRA does not fit the model's {prefix}: {first}", where=str(path), fix="a LoRA of the same family",
                       code=3) from error  # fmt: skip
     return net.requires_grad_(False).eval()
+
+
+def _state(path: Path, net: nn.Module, prefix: str) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """The weights of a file under diffusers' names, and what scales them: alphas, or what its header tells."""
+    from diffusers import StableDiffusionPipeline
+
+    given: Any = load_file(path)
+    if strange := [k for k in given if k.endswith("dora_scale")]:
+        raise ValueError(f"weight-decomposed adapters are not read: {strange[0]}")
+    if not any(k.startswith("lora_") for k in given):
+        given = str(path)  # with its header
+    elif prefix != "unet":
+        given = {k: v for k, v in given.items() if not k.startswith("lora_unet_")}
+    if not given:
+        return {}, {}
+    state, alphas, told = StableDiffusionPipeline.lora_state_dict(
+        given, unet_config=getattr(net, "config", None), use_safetensors=True, local_files_only=True, return_lora_metadata=True)  # fmt: skip
+    return state, {"network_alphas": alphas, "metadata": told}
 
 
 def _merge(net: nn.Module, scale: float) -> None:
