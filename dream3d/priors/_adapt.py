@@ -51,8 +51,8 @@ def _state(path: Path, net: nn.Module, prefix: str) -> tuple[dict[str, Tensor], 
         given = {k: v for k, v in given.items() if not k.startswith("lora_unet_")}
     if not given:
         return {}, {}
-    state, alphas, told = StableDiffusionPipeline.lora_state_dict(
-        given, unet_config=getattr(net, "config", None), use_safetensors=True, local_files_only=True, return_lora_metadata=True)  # fmt: skip
+    ask = {"use_safetensors": True, "local_files_only": True, "return_lora_metadata": True, "unet_config": net.config}
+    state, alphas, told = StableDiffusionPipeline.lora_state_dict(given, **ask)
     return state, {"network_alphas": alphas, "metadata": told}
 
 

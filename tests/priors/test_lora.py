@@ -1,5 +1,5 @@
-"""LoRA files as they are found: the names of diffusers and of kohya's trainers, of U-Net blocks and of LDM's, with alphas of their own. Each
-means weight + scale alpha / rank up down."""
+"""LoRA files as they are found: the names of diffusers, of kohya's trainers and of LDM's blocks, with alphas of their own. Each means
+weight + scale alpha / rank up down."""
 
 import pytest
 import torch
