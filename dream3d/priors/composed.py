@@ -6,11 +6,12 @@ i, the first elsewhere. superposition: weights softmax(log w_i + log p_i(z)), th
 et al. 2024, arXiv:2412.17762), for priors that know their density.
 """
 
+import dataclasses
 from typing import Any, ClassVar, Literal
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from dream3d import build
@@ -60,11 +61,17 @@ class Composed(Prior):
                 raise Mistake(f"prior {i} does not know its density", where="prior.how", near="sum, product, regions")
 
     def text(self, prompts: list[str]) -> Embedding:
-        """Rows that are numbers: of what each part was asked for so far."""
+        """Rows that are numbers: of what each part was asked for so far. Where parts see a picture, `image` says whether a row does."""
         self.asked += [prompt for prompt in dict.fromkeys(["", *prompts]) if prompt not in self.asked]
         self.known = [part.text(self.asked) for part in self.parts]
         index = torch.tensor([self.asked.index(prompt) for prompt in prompts], device=self.known[0].tokens.device)
-        return Embedding(index.float()[:, None, None])
+        pictured = any(known.image is not None for known in self.known)
+        return Embedding(index.float()[:, None, None], image=torch.ones(len(index), 1, 1, device=index.device) if pictured else None)
+
+    def _told(self, rows: Int[Tensor, " B"], image: Float[Tensor, "B 1 1"] | None) -> list[Embedding]:
+        """What each part hears of some rows, without its picture where `image` is 0."""
+        told = [known.at(rows) for known in self.known]
+        return [row if row.image is None or image is None else dataclasses.replace(row, image=row.image * image) for row in told]
 
     def blend(self, one: Embedding, other: Embedding, share: Float[Tensor, " B"]) -> Embedding:
         raise Mistake("a composed prior does not blend texts", where="text.blend", fix="text.blend=false")
@@ -91,7 +98,7 @@ class Composed(Prior):
         render: Render | None = None,
     ) -> Float[Tensor, "B C h w"]:
         rows = text.tokens[:, 0, 0].long()
-        told = [known.at(rows) for known in self.known]
+        told = self._told(rows, text.image)
         each = torch.stack([part.eps(x, t, row, cameras, render) for part, row in zip(self.parts, told, strict=True)])
         return getattr(self, f"_{self.how}")(each, x, t, told, cameras, render)
 
@@ -101,7 +108,7 @@ class Composed(Prior):
 
     def _product(self, each, x, t, told, cameras, render) -> Float[Tensor, "B C h w"]:
         empty = torch.zeros(len(x), dtype=torch.long, device=x.device)  # "" was asked for first
-        rows = [known.at(empty) for known in self.known[1:]]
+        rows = self._told(empty, x.new_zeros(len(x), 1, 1))[1:]
         free = [part.eps(x, t, row, cameras, render) for part, row in zip(self.parts[1:], rows, strict=True)]
         return each[0] + sum(w * (eps - none) for w, eps, none in zip(self.weights[1:], each[1:], free, strict=True))
 

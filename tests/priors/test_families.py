@@ -221,6 +221,23 @@ def test_a_picture_is_heard_by_the_prompt_and_not_by_what_it_is_guided_from(tmp_
         made("image_prompt", folder, **adapter(tmp_path, width=24))
 
 
+def test_a_composed_prior_shows_its_parts_the_picture_only_where_it_counts(tmp_path):
+    """The negative row of a composed prior is that of its part, so the picture is guided towards."""
+    from dream3d.options import Words
+    from dream3d.prompt import Prompt
+
+    told = {"type": "image_prompt", "model": str(stable_diffusion(tmp_path / "base")), **adapter(tmp_path)}
+    one = build.make("priors", told)
+    for how in ("sum", "product"):
+        both = build.make("priors", {"type": "composed", "priors": [told, told], "how": how})
+        rows = [Prompt(prior, ["a car"], "ugly", Words())(ring(2, size=32)) for prior in (one, both)]
+        z, t, _ = noisy(one)
+        hears, free = (one.eps(z, t, rows[0][name]) for name in ("text", "empty"))
+        expected = hears if how == "sum" else 2 * hears - free
+        torch.testing.assert_close(both.eps(z, t, rows[1]["text"]), expected, rtol=0, atol=1e-4)
+        torch.testing.assert_close(both.eps(z, t, rows[1]["empty"]), free, rtol=0, atol=1e-4)
+
+
 # --- flows ------------------------------------------------------------------------------------------------------------------------------
 
 
