@@ -11,6 +11,7 @@ from dream3d.interfaces import Prior
 from dream3d.types import Cameras, Condition, Render, Step, View
 
 HIGH, LOW = 0.999, 0.001  # from almost pure noise down to where x0 is read off
+FAINT = 0.02  # alpha below which noise tables are not entered: x0 = (z - sigma eps) / alpha would be the error of eps, many times over
 
 
 @torch.no_grad()
@@ -23,7 +24,7 @@ def sample(
     spec, n = prior.spec, len(cameras)
     z = Step.make(0, 1, seed, salt="sample").normal(n, spec.channels, spec.size, spec.size, device=cameras.device)
     view = View(z, _nothing(cameras, spec.pixels), cameras, text)
-    times = torch.linspace(HIGH, LOW, steps, device=cameras.device)
+    times = torch.linspace(_first(prior, cameras.device), LOW, steps, device=cameras.device)
     for i, t in enumerate(times):
         level = t.expand(n)
         eps = guided(prior, z, level, view, scale)
@@ -31,6 +32,13 @@ def sample(
         if i + 1 < steps:
             z = jump(prior, z, level, times[i + 1].expand(n), eps)
     return prior.decode(x0_from_eps(prior, z, level, eps))
+
+
+def _first(prior: Prior, device) -> float:
+    """The level to begin at: the highest where something of x is left. Flows need no such care: from a velocity, (z - t eps) / (1 - t) is z - t v."""
+    levels = torch.linspace(HIGH, 0.5, 500, device=device)
+    seen = prior.alpha_sigma(levels)[0] >= (0 if prior.spec.flow else FAINT)
+    return levels[int(seen.to(torch.uint8).argmax())].item()
 
 
 def _nothing(cameras: Cameras, side: int) -> Render:

@@ -29,6 +29,18 @@ def test_a_gaussian_is_sampled_with_its_own_mean_and_spread():
     assert HIGH > 0.99
 
 
+def test_tables_that_end_in_pure_noise_are_entered_where_something_is_left():
+    """A cosine table's last alpha is 5e-5, that of zero terminal SNR (arXiv:2305.08891) is 0: x0 there would be the rounding of eps."""
+    mean, cosine = 0.4, torch.cos((torch.arange(1, 1001) / 1000 + 0.008) / 1.008 * torch.pi / 2).double() ** 2
+    for table in (cosine.clamp(min=2.4e-9), torch.cat([cosine[:-1], torch.zeros(1)])):
+        prior = Mixture.of(torch.full((1, 1, 8, 8), mean), 0.25)
+        prior.table = table
+        exact, prior.eps = prior.eps, lambda *asked: exact(*asked).bfloat16().float()  # noqa: B023
+        text, cameras = Prompt(prior, ["0"], "", Words(views=False)), ring(16, size=8)
+        x = 2 * sample(prior, text(cameras), cameras, scale=1.0, steps=25) - 1
+        assert x.mean().item() == pytest.approx(mean, abs=0.1) and x.std().item() == pytest.approx(0.25, rel=0.2)
+
+
 def test_guidance_keeps_to_the_prompt():
     prior = Mixture.of(torch.stack([torch.full((1, 4, 4), v) for v in (-0.6, 0.6)]), 0.1)
     text, cameras = Prompt(prior, ["1"], "", Words(views=False)), ring(16, size=4)
