@@ -49,6 +49,7 @@ class Source:
         cls = kind(self.config, name, self.listed)
         if not issubclass(cls, nn.Module):
             return _plain(cls, self.config / name)
+        _no_kernels(self.config / name)
         others = {other: None for other in self.listed if other != name}
         given = {"config": str(self.config), "torch_dtype": self.dtype, "local_files_only": True, **others}
         pipeline = getattr(importlib.import_module("diffusers"), self.pipeline)
@@ -129,11 +130,30 @@ def network(cls: type, folder: Path, dtype: torch.dtype) -> nn.Module:
         problem = f"{folder.name} has no weights" if folder.is_dir() else f"the component {folder.name} is missing"
         raise Mistake(problem, where=str(folder), near="diffusion_pytorch_model.safetensors, model.safetensors",
                       fix=AGAIN, code=3)  # fmt: skip
+    _no_kernels(folder)
     dtype_name = "dtype" if cls.__module__.startswith("transformers") else "torch_dtype"
     given = {dtype_name: dtype, "use_safetensors": True, "local_files_only": True, "output_loading_info": True}
     made, told = _read(cls, folder, **given)
     _complete(told, folder)
     return _sound(made, folder.name, folder)
+
+
+def _no_kernels(folder: Path) -> None:
+    """A config may name a kernel for attention, which transformers would fetch from the hub and run."""
+
+    def named(told: Any) -> list[str]:
+        if not isinstance(told, dict):
+            return []
+        own = [str(v) for k, v in told.items() if "attn_implementation" in k and v not in (None, "eager", "sdpa")]
+        return own + [name for value in told.values() for name in named(value)]
+
+    try:
+        found = named(json.loads((folder / "config.json").read_text(encoding="utf-8")))
+    except (OSError, ValueError):
+        return  # what reads it will say what is wrong with it
+    if found:
+        raise Mistake(f"the config of {folder.name} names a kernel, {found[0][:TOLD]}, which is code", where=str(folder / "config.json"),
+                      fix="remove attn_implementation from it", code=3)  # fmt: skip
 
 
 def _sound(net: nn.Module, name: str, path: Path) -> nn.Module:

@@ -125,6 +125,13 @@ def test_a_folder_that_is_not_there_is_not_looked_for_elsewhere(model, name, mon
     assert f"the component {name} is missing" in told(model.name) and not asked
 
 
+@pytest.mark.parametrize("where", ["attn_implementation", "_attn_implementation", "text_config"])
+def test_a_kernel_that_a_config_names_is_not_fetched(model, where):
+    path, kernel = model / "text_encoder" / "config.json", "somebody/kernel"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {where: {"attn_implementation": kernel} if "text" in where else kernel}))
+    assert "text_encoder names a kernel, somebody/kernel" in told(model)
+
+
 def test_names_that_lead_nowhere():
     assert "no folder, no file, no alias" in told("sd-2.1-bass") and "try: sd-2.1-base" in told("sd-2.1-bass")
     text = told("sd-2.1-base")
