@@ -11,6 +11,7 @@ BENCHES = {
     "fit": ("dream3d.bench.fit", "each representation fitted to 24 views of a known object: held-out views, seconds"),
     "priors": ("dream3d.bench.priors", "what full-size priors cost: counted without weights, on CUDA measured"),
     "splats": ("dream3d.bench.splats", "speed and memory of the splat kernels against their twins"),
+    "hash": ("dream3d.bench.hash", "speed and memory of the hash grid's kernels against their twin"),
     "toybox": ("dream3d.toybox.bench", "images per second of the toybox renderer"),
 }  # fmt: skip
 
