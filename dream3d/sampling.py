@@ -35,7 +35,7 @@ def sample(
 
 
 def _first(prior: Prior, device) -> float:
-    """The level to begin at: the highest where something of x is left. Flows need no such care: from a velocity, (z - t eps) / (1 - t) is z - t v."""
+    """The level to begin at: the highest where something of x is left. Flows need no such care: there (z - t eps) / (1 - t) is z - t v."""
     levels = torch.linspace(HIGH, 0.5, 500, device=device)
     seen = prior.alpha_sigma(levels)[0] >= (0 if prior.spec.flow else FAINT)
     return levels[int(seen.to(torch.uint8).argmax())].item()
