@@ -13,9 +13,13 @@ from dataclasses import dataclass
 import torch
 import torch.nn.functional as F
 from dream3d.renderers._atlas import Atlas, between, painted, places, resized, sampled, tangents, taps, uv_at
+from dream3d.renderers._backends import hash_cuda
+from dream3d.renderers._backends.hash_choice import kernel
+from dream3d.renderers._backends.hash_rows import rows
 from dream3d.renderers._backends.unit import unit
 from dream3d.renderers._mlp import MLP
 from dream3d.renderers._volume import LATENT_RGB
+from dream3d.renderers.hashgrid import BACKENDS, spread
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
@@ -26,7 +30,8 @@ from dream3d.optim import Adam
 from dream3d.types import Mesh
 
 ROUGH, METAL = 0.6, 0.05  # where materials start
-FIT, PLACES = 100, 1 << 13  # steps and places with which a field learns the colours of a mesh
+RESOLUTIONS, ENTRIES = spread(16, 256, 8), 1 << 15
+FIT, PLACES = 120, 1 << 13  # steps and places with which a field learns the colours of a mesh
 
 
 @dataclass(frozen=True)
@@ -82,9 +87,13 @@ class Appearance(nn.Module):
         """The mesh with a texture of `texture` texels a side, and materials where there are some."""
         atlas = Atlas(unwrap(mesh, texture).uv, texture)
         with torch.no_grad():
-            device = mesh.vertices.device
-            values = self.values(atlas.face.to(device), atlas.weights.to(device), mesh.vertices, mesh.faces)
+            device = next(self.parameters()).device
+            values = self.values(*(v.to(device) for v in (atlas.face, atlas.weights, mesh.vertices, mesh.faces)))
         return self._textured(mesh, atlas, values.cpu())
+
+    def restore(self, state: dict[str, Tensor]) -> None:
+        """The inverse of `state_dict`, also for another number of rows."""
+        self.colour = nn.Parameter(state["colour"].clone().to(self.colour.device))
 
     def _textured(self, mesh: Mesh, atlas: "Atlas", values: Float[Tensor, "T C"]) -> Mesh:
         image = (shown(values) if self.features else values)[atlas.nearest].view(atlas.size, atlas.size, -1).flip(0)
@@ -162,6 +171,10 @@ class Texture(Appearance):
         index, mix = taps((weights[..., None] * self.uv[face]).sum(1), self.size, self.repeats)
         return (rows.index_select(0, self.nearest[index].flatten()).view(*index.shape, -1) * mix[..., None]).sum(1)
 
+    def restore(self, state: dict[str, Tensor]) -> None:
+        self.lay(state["uv"].cpu())
+        super().restore(state)
+
     def _offset(self, face, weights, vertices, faces, bump):
         """Along the directions in which u and v grow. Height is seen from outside: both sides of a face show the same bumps."""
         along, up = tangents(vertices.detach()[faces[face]], self.uv[face])
@@ -184,14 +197,14 @@ class Texture(Appearance):
         return self._textured(mesh, Atlas(self.uv.cpu(), self.size), values if self.features else values.clamp(0, 1))
 
 
-class Dense(Appearance):
-    """A field in space: three grids of 16, 32 and 64 cells a side over [-bound, bound]^3, and a perceptron."""
+class Hashed(Appearance):
+    """A field in space: a hash grid over [-bound, bound]^3 and a perceptron (as renderers/hashgrid.py)."""
 
     def __init__(self, rng: torch.Generator, *, features: int = 0, pbr: bool = False, bound: float = 0.8, **_):
         super().__init__(features, pbr)
         self.bound = bound
-        self.grids = nn.ParameterList(1e-2 * torch.randn(1, 4, n + 1, n + 1, n + 1, generator=rng) for n in (16, 32, 64))
-        self.net = MLP(rng, 12, 32, 1, self.channels)
+        self.table = nn.Parameter(2e-4 * torch.rand(rows(RESOLUTIONS, ENTRIES)[-1], 2, generator=rng) - 1e-4)
+        self.net = MLP(rng, 2 * len(RESOLUTIONS), 32, 1, self.channels)
         if pbr:
             self.net.biases[-1].data[3:] = torch.tensor([ROUGH, METAL]).logit()
 
@@ -201,30 +214,31 @@ class Dense(Appearance):
 
     def raw(self, x: Float[Tensor, "n 3"]) -> Float[Tensor, "n C"]:
         """All channels before the sigmoid at points of the world."""
-        at = (x / self.bound).flip(-1)[None, :, None, None]
-        told = [F.grid_sample(grid, at, padding_mode="border", align_corners=True)[0, :, :, 0, 0] for grid in self.grids]
-        return self.net(torch.cat(told).T)
+        name, _ = kernel(self.table.device.type, self.table.dtype == torch.float32, trouble=hash_cuda.trouble)
+        at = (x / self.bound / 2 + 0.5).clamp(0, 1)
+        return self.net(BACKENDS[name].encode(at, self.table, RESOLUTIONS, ENTRIES))
 
     def groups(self, lr: float) -> list[Group]:
-        grids = [Group(f"grid{i}", grid, lr) for i, grid in enumerate(self.grids)]
-        return grids + [Group(f"net.{name}", p, lr / 10) for name, p in self.net.named_parameters()]
+        return [Group("table", self.table, lr)] + [Group(f"net.{name}", p, lr / 5) for name, p in self.net.named_parameters()]
+
+    def restore(self, state: dict[str, Tensor]) -> None:
+        self.load_state_dict(state)
 
     def paint(self, mesh: Mesh) -> None:
         if mesh.rgb is None and mesh.texture is None:
             return
-        device = self.grids[0].device
-        face, weights = places(mesh, PLACES)
-        wanted = self._stored(mesh, face, weights).to(device)
-        x = between(mesh.vertices, mesh.faces[face], weights).to(device)
-        optimizer = Adam()
+        face, weights = places(mesh, FIT * PLACES)
+        x = between(mesh.vertices, mesh.faces[face], weights).to(self.table)
+        wanted, optimizer = self._stored(mesh, face, weights).to(self.table), Adam()
         for index in range(FIT):
+            some = slice(index, None, FIT)
             with torch.enable_grad():
-                raw = self.raw(x)
-                F.mse_loss(raw if self.features else raw.sigmoid(), wanted, reduction="sum").backward()
+                raw = self.raw(x[some])
+                F.mse_loss(raw if self.features else raw.sigmoid(), wanted[some], reduction="sum").backward()
             optimizer.step(self.groups(0.03 * (1 - index / FIT)))
 
 
-KINDS = {"vertex": Vertex, "texture": Texture, "field": Dense}
+KINDS = {"vertex": Vertex, "texture": Texture, "field": Hashed}
 
 
 def appearance(kind: str, rng: torch.Generator, **settings) -> Appearance:
