@@ -74,7 +74,11 @@ def read_ply(path: Path) -> Points:
             raise _broken(path, f"{count} vertices of {dtype.itemsize} bytes announced, {length} bytes there")
         file.seek(end.end())
         rows = np.frombuffer(file.read(length), dtype)
-    return _points({name: torch.from_numpy(rows[name].astype(np.float32)) for name in dtype.names}, rows.dtype, path)
+    columns = {name: torch.from_numpy(rows[name].astype(np.float32)) for name in dtype.names}
+    if "f_dc_0" in columns:
+        return gaussians(columns, path)
+    position, colour = (_block(columns, names, path) for names in (("x", "y", "z"), ("red", "green", "blue")))
+    return Points(position, colour / 255 if dtype["red"] == np.uint8 else colour)
 
 
 def _header(text: bytes, path: Path) -> tuple[int, np.dtype]:
@@ -95,29 +99,29 @@ def _header(text: bytes, path: Path) -> tuple[int, np.dtype]:
     return int(lines[2][-1]), np.dtype(fields)
 
 
-def _points(columns: dict[str, Tensor], dtype: np.dtype, path: Path) -> Points:
-    def block(*names: str) -> Tensor:
-        if missing := [name for name in names if name not in columns]:
-            raise _broken(path, f"no property {missing[0]!r}")
-        return torch.stack([columns[name] for name in names], -1)
-
-    if not all(bool(column.isfinite().all()) for column in columns.values()):
+def _block(columns: dict[str, Tensor], names: tuple[str, ...], path: Path) -> Tensor:
+    """Some of the columns side by side."""
+    if missing := [name for name in names if name not in columns]:
+        raise _broken(path, f"no property {missing[0]!r}")
+    block = torch.stack([columns[name] for name in names], -1)
+    if not bool(block.isfinite().all()):
         raise _broken(path, "values that are not finite")
-    position = block("x", "y", "z")
-    if "f_dc_0" not in columns:
-        colour = block("red", "green", "blue")
-        return Points(position, colour / 255 if dtype["red"] == np.uint8 else colour)
+    return block
+
+
+def gaussians(columns: dict[str, Tensor], path: Path) -> Points:
+    """Gaussians from the columns of a file, before activation, float32. Raises Mistake for what lacks or is not finite."""
     rest = sum(name.startswith("f_rest_") for name in columns)
     if rest not in REST:
         raise _broken(path, f"{rest} f_rest values; 0, 9, 24 or 45 make a degree")
-    first = block(*_numbered("f_dc", 3))
-    more = block(*_numbered("f_rest", rest)).unflatten(1, (3, -1)).mT if rest else first[:, None][:, :0]
+    first = _block(columns, _numbered("f_dc", 3), path)
+    more = _block(columns, _numbered("f_rest", rest), path).unflatten(1, (3, -1)).mT if rest else first[:, None][:, :0]
     return Points(
-        position=position,
+        position=_block(columns, ("x", "y", "z"), path),
         rgb=(0.5 + C0 * first).clamp(0, 1),
-        scale=block(*_numbered("scale", 3)).exp(),
-        rotation=torch.nn.functional.normalize(block(*_numbered("rot", 4)), dim=-1),
-        opacity=block("opacity")[:, 0].sigmoid(),
+        scale=_block(columns, _numbered("scale", 3), path).exp(),
+        rotation=torch.nn.functional.normalize(_block(columns, _numbered("rot", 4), path), dim=-1),
+        opacity=_block(columns, ("opacity",), path)[:, 0].sigmoid(),
         sh=torch.cat([first[:, None], more], 1),
     )
 

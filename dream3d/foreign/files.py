@@ -1,0 +1,164 @@
+"""Files that users bring: what they are, what belongs to them, how large they may be. Nothing here needs torch."""
+
+import hashlib
+import itertools
+import re
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+
+from dream3d.errors import Mistake, nearest
+
+KINDS = {".glb": "glTF", ".gltf": "glTF", ".obj": "OBJ", ".ply": "PLY"}
+LIMITS = {"bytes": 1 << 30, "text": 1 << 28, "json": 1 << 24,
+          "vertices": 10_000_000, "faces": 10_000_000, "entries": 50_000_000, "pieces": 100_000}  # fmt: skip
+MOST = 1000  # files that one names
+FIX = "a GLB, glTF, OBJ or PLY file, as Blender exports them"
+
+
+def kind(path: Path) -> str:
+    """"glTF", "OBJ" or "PLY", by the name's end and the first bytes. Raises Mistake where there is no such file, or a huge one."""
+    try:
+        status = path.stat()
+    except (OSError, ValueError) as error:
+        raise _missing(path, error) from None
+    if not stat.S_ISREG(status.st_mode):
+        raise Mistake(f"{path.name or path} is no file", where=str(path), fix=FIX)
+    if status.st_size > LIMITS["bytes"]:
+        raise Mistake(f"{path.name} is larger than 1 GiB", where=str(path), fix="decimate it first")
+    head, end = read(path, 64), path.suffix.lower()
+    found = "glTF" if head[:4] == b"glTF" else "PLY" if re.match(rb"ply\s", head) else KINDS.get(end)
+    right = {"glTF": head[:4] == b"glTF" or head.lstrip(b"\xef\xbb\xbf \t\r\n")[:1] == b"{", "PLY": head[:3] == b"ply",
+             "OBJ": b"\0" not in head}  # fmt: skip
+    if found is None or not right[found]:
+        problem = f"{path.name} is not what its name says" if end in KINDS else f"{path.name} is of no kind that can be read"
+        raise Mistake(problem, where=str(path), near=".glb, .gltf, .obj, .ply", fix=FIX)
+    return found
+
+
+def _missing(path: Path, error: OSError | ValueError) -> Mistake:
+    try:
+        beside = sorted(p.name for p in path.parent.iterdir() if p.suffix.lower() in KINDS)
+    except (OSError, ValueError):
+        beside = []
+    reason = "there is no file" if isinstance(error, FileNotFoundError | NotADirectoryError) else "cannot read"
+    return Mistake(f"{reason} {str(path)!r}", where=str(path), near=", ".join(nearest(path.name, beside) or beside[:3]), fix=FIX)
+
+
+def read(path: Path, most: int) -> bytes:
+    """At most that many bytes from the file's beginning."""
+    try:
+        with open(path, "rb") as file:
+            return file.read(most)
+    except OSError as error:
+        raise Mistake(f"cannot read {path.name}: {error.strerror or error}", where=str(path), fix="make it readable") from None
+
+
+def whole(path: Path, most: int) -> bytes:
+    """All of a file that has at most that many bytes."""
+    data = read(path, most + 1)
+    if len(data) > most:
+        raise Mistake(f"{path.name} is larger than {most >> 20} MiB", where=str(path), fix="save it in a binary kind: .glb or .ply")
+    return data
+
+
+def broken(path: Path, why: str, *, fix: str = "export it again") -> Mistake:
+    return Mistake(f"cannot read {path.name}: {why}", where=str(path), fix=fix)
+
+
+def beside(path: Path, name: str) -> Path | None:
+    """The file that another one names, if it is there. Absolute names, which are of the computer that wrote them, count as those of
+    files beside. Raises Mistake for a name that leads out of the folder, by `..` or by a link."""
+    name = name.strip().replace("\\", "/")
+    if re.match(r"/|[A-Za-z]:|\w+://", name):
+        name = name.rpartition("/")[2]
+    folder = path.resolve().parent
+    try:
+        found = (folder / name).resolve()
+        inside, there = found.is_relative_to(folder), found.is_file()
+    except (OSError, ValueError, RuntimeError):
+        return None
+    if not inside:
+        raise broken(path, f"it names {name[:80]!r}, which is outside its folder", fix="put that file beside it, and name it so")
+    return found if name and there else None
+
+
+def digest(path: Path) -> str:
+    """64 hexadecimal digits of a file and of everything it names: they change when what would be read does."""
+    found = hashlib.sha256()
+    for part in [path, *named(path)]:
+        found.update(hashlib.sha256(whole(part, LIMITS["bytes"])).digest())
+    return found.hexdigest()
+
+
+def named(path: Path) -> list[Path]:
+    """The files beside it that a file names, and those that they name, in their order, once each."""
+    names = list(dict.fromkeys(itertools.islice(_names(path), MOST + 1)))
+    if len(names) > MOST:
+        raise broken(path, f"it names more than {MOST} other files")
+    direct = [found for name in names if (found := beside(path, name)) is not None]
+    more = [found for part in direct if part.suffix.lower() == ".mtl" for found in named(part)]
+    return list(dict.fromkeys([*direct, *more]))
+
+
+MAPS = ("map_kd", "norm")  # of a material that are read
+
+
+def _names(path: Path) -> Iterator[str]:
+    match path.suffix.lower():
+        case ".obj":
+            found = (words[1:] for words in lines(path) if words[0] == b"mtllib")
+            yield from (name for words in found for name in libraries(words))
+        case ".mtl":
+            yield from (mapped(words) for words in lines(path) if _lower(words[0]) in MAPS and words[1:])
+        case ".ply":
+            head = read(path, 1 << 16).partition(b"end_header")[0]
+            yield from (found.decode("utf-8", "replace") for found in re.findall(rb"\ncomment TextureFile ([^\r\n]+)", head))
+
+
+def lines(path: Path) -> Iterator[list[bytes]]:
+    """The words of every line of an OBJ or MTL file, without comments; a backslash at its end continues a line."""
+    size = path.stat().st_size
+    if size > LIMITS["text"]:
+        raise Mistake(f"{path.name} is larger than {LIMITS['text'] >> 20} MiB", where=str(path), fix="save it as .glb")
+    with open(path, "rb") as file:
+        held: list[bytes] = []
+        for line in file:
+            words = line.split()
+            if words and words[-1] == b"\\":
+                held += words[:-1]
+                continue
+            words, held = held + words, []
+            if words and not words[0].startswith(b"#"):
+                yield words
+        if held:
+            yield held
+
+
+def text(words: list[bytes]) -> str:
+    """A name with spaces, put together again."""
+    return b" ".join(words).decode("utf-8", "replace")
+
+
+def libraries(words: list[bytes]) -> list[str]:
+    """What `mtllib` may mean: one name with spaces, or several."""
+    return list(dict.fromkeys([text(words), *(text([word]) for word in words)])) if words else []
+
+
+OPTIONS = {b"-s": 3, b"-o": 3, b"-t": 3, b"-mm": 2}  # of a map in an MTL file, with as many numbers; others have one word
+
+
+def mapped(words: list[bytes]) -> str:
+    """The file name of `map_Kd -s 1 1 1 name.png`."""
+    rest = words[1:]
+    while len(rest) > 1 and rest[0].startswith(b"-"):
+        most, rest = OPTIONS.get(rest[0], 0), rest[1:]
+        if not most:
+            rest = rest[1:]
+        while most and len(rest) > 1 and re.fullmatch(rb"[-+.\deE]+", rest[0]):
+            rest, most = rest[1:], most - 1
+    return text(rest)
+
+
+def _lower(word: bytes) -> str:
+    return word.lower().decode("ascii", "replace")

@@ -1,0 +1,109 @@
+"""A user's mesh, point cloud or Gaussians as Mesh or Points in the world: z up, inside [-0.75, 0.75]^3.
+
+glTF and OBJ are y up, (x, y, z) -> (x, -z, y), so that what faces +z there looks towards -y here; a PLY is taken to be z up, as ours are.
+Nothing in a file is trusted; what was mended or left out is said.
+"""
+
+import dataclasses
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from numpy import ndarray
+from torch import Tensor
+
+from dream3d.errors import Mistake
+from dream3d.export.splat import C0, gaussians
+from dream3d.foreign.atlas import joined
+from dream3d.foreign.files import digest, kind
+from dream3d.foreign.gltf import read_gltf
+from dream3d.foreign.mend import mended, sound
+from dream3d.foreign.obj import read_obj
+from dream3d.foreign.pictures import Pictures
+from dream3d.foreign.pieces import Piece, finite
+from dream3d.foreign.ply import colours, read_ply, stacked
+from dream3d.types import Mesh, Points
+
+READERS = {"glTF": read_gltf, "OBJ": read_obj, "PLY": read_ply}
+INSIDE, OUTSIDE, SMALLEST = 0.7, 0.75, 0.35  # metres: fitted into, where objects live, the least half extent that counts as meant
+GREY = 0.5
+
+
+def load(path: str | Path, *, fit: bool | None = None, up: Literal["y", "z"] | None = None) -> tuple[Mesh | Points, list[str]]:
+    """What is in the file, and what was done to it. `fit` moves and scales it so that its box just fits into [-0.7, 0.7]^3 (null: where
+    it is not inside [-0.75, 0.75]^3 or much smaller); `up` is the file's axis that points up (null: y for glTF and OBJ, z for PLY).
+    Raises Mistake for what is no such file, or broken, or empty."""
+    path = Path(path)
+    sort, said = kind(path), []
+    pieces, columns = READERS[sort](path, said)
+    data, mending = _made(path, pieces, columns, said)
+    if (up or ("z" if sort == "PLY" else "y")) == "y":
+        data = _upright(data, said)
+    return _fitted(data, fit, [*dict.fromkeys(said), *mending])
+
+
+def unchanged(path: str | Path, expected: str | None) -> None:
+    """Raises Mistake where the file is not the one whose digest is `expected`."""
+    if expected is not None and digest(Path(path)) != expected:
+        raise Mistake(f"{path} has changed since this run began", where=str(path), fix="put it back, or start anew with out=ANOTHER")
+
+
+def _made(path: Path, pieces: list[Piece], columns: dict[str, ndarray], said: list[str]) -> tuple[Mesh | Points, list[str]]:
+    where = str(path)
+    if any(len(piece.faces) for piece in pieces):
+        pieces = [piece for piece in pieces if len(piece.faces)]
+        for piece in pieces:
+            finite(piece.vertices, path, "vertices")
+        return mended(joined(pieces, Pictures(path, said)), where=where)
+    if not columns or not len(next(iter(columns.values()))):
+        raise Mistake(f"there is nothing in {path.name}", where=where, fix="a file with a mesh, or points")
+    return sound(_points(columns, path), where=where)
+
+
+def _points(columns: dict[str, ndarray], path: Path) -> Points:
+    if "f_dc_0" in columns:
+        with np.errstate(over="ignore", invalid="ignore"):
+            return gaussians({name: torch.from_numpy(column.astype(np.float32)) for name, column in columns.items()}, path)
+    position = torch.from_numpy(stacked(columns, ("x", "y", "z"), path))
+    rgb = colours(columns, path)
+    return Points(position, torch.full_like(position, GREY) if rgb is None else torch.from_numpy(np.ascontiguousarray(rgb, np.float32)))
+
+
+# --- where it is -----------------------------------------------------------------------------------------------------------------
+
+
+def _upright(data: Mesh | Points, said: list[str]) -> Mesh | Points:
+    """From y up to z up: a quarter turn about x."""
+    if isinstance(data, Mesh):
+        return dataclasses.replace(data, vertices=_turn(data.vertices))
+    changed: dict[str, Tensor | None] = {"position": _turn(data.position)}
+    if data.rotation is not None:
+        w, x, y, z = data.rotation.unbind(-1)
+        changed["rotation"] = torch.stack([w - x, w + x, y - z, y + z], -1) / 2**0.5
+    if data.sh is not None and data.sh.shape[1] > 1:
+        said.append("colours that depend on the view are left out: they do not turn")
+        changed |= {"sh": data.sh[:, :1], "rgb": (0.5 + C0 * data.sh[:, 0]).clamp(0, 1)}
+    return dataclasses.replace(data, **changed)
+
+
+def _turn(v: Float[Tensor, "N 3"]) -> Float[Tensor, "N 3"]:
+    return torch.stack([v[:, 0], -v[:, 2], v[:, 1]], -1)
+
+
+def _fitted(data: Mesh | Points, fit: bool | None, said: list[str]) -> tuple[Mesh | Points, list[str]]:
+    position = data.vertices if isinstance(data, Mesh) else data.position
+    low, high = position.double().amin(0), position.double().amax(0)
+    half = float((high - low).max()) / 2
+    if fit is None:
+        fit = max(-float(low.min()), float(high.max())) > OUTSIDE or half < SMALLEST
+    if not fit or half == 0:
+        return data, said
+    scale, centre = INSIDE / half, (low + high) / 2
+    placed = ((position.double() - centre) * scale).float().clamp(-INSIDE, INSIDE)
+    said = [*said, f"moved and scaled by {scale:.4g} to fit: it was {2 * half:.4g} across"]
+    if isinstance(data, Mesh):
+        return dataclasses.replace(data, vertices=placed), said
+    sizes = None if data.scale is None else (data.scale.double() * scale).float()
+    return dataclasses.replace(data, position=placed, scale=sizes), said
