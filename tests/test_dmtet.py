@@ -1,0 +1,458 @@
+"""DMTet: what it starts as and from, what it learns, that it never opens, vanishes or turns over, and how it goes on finer."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+import trimesh
+from dream3d.renderers._signed import signed
+from dream3d.renderers._surface import draw
+from dream3d.renderers._tets import lattice, march, volumes
+from dream3d.renderers.dmtet import SHAPE, DMTet
+
+from dream3d.cameras import ring
+from dream3d.errors import Mistake
+from dream3d.export.views import sphere as around
+from dream3d.optim import Adam
+from dream3d.penalties import Penalties
+from dream3d.schedule import Ramp
+from dream3d.types import Cameras, Field, Mesh, Points, Render, Step
+
+BALL = 4 / 3 * math.pi * 0.5**3
+
+
+def scene(**settings) -> DMTet:
+    return DMTet(torch.Generator().manual_seed(0), **{"resolution": 12, **settings})
+
+
+def step(index: int = 0, total: int = 100) -> Step:
+    return Step.make(index, total, 3)
+
+
+def volume(mesh: Mesh) -> float:
+    a, b, c = mesh.vertices.double()[mesh.faces].unbind(1)
+    return (torch.linalg.cross(a, b) * c).sum().item() / 6
+
+
+def closed(mesh: Mesh) -> bool:
+    return trimesh.Trimesh(mesh.vertices.numpy(), mesh.faces.numpy(), process=False).is_watertight
+
+
+def inside(made: DMTet) -> tuple[torch.Tensor, torch.Tensor]:
+    """Which points of a grid the solid contains."""
+    axis = torch.linspace(-0.73, 0.73, 36)
+    points = torch.cartesian_prod(axis, axis, axis)
+    return signed(made.handover(), points, 0.05)[0] < 0, points
+
+
+def iou(one: torch.Tensor, other: torch.Tensor) -> float:
+    return ((one & other).sum() / (one | other).sum()).item()
+
+
+def boxed(half: tuple[float, float, float], rgb=None) -> Mesh:
+    shape = trimesh.creation.box([2 * h for h in half])
+    vertices = torch.from_numpy(shape.vertices.copy()).float()
+    return Mesh(vertices, torch.from_numpy(shape.faces.copy()).long(), rgb=None if rgb is None else rgb(vertices))
+
+
+def shifted(mesh: Mesh, by: float) -> Mesh:
+    return Mesh(mesh.vertices + by, mesh.faces)
+
+
+def psnr(a: torch.Tensor, b: torch.Tensor) -> float:
+    return -10 * math.log10((a - b).square().mean().item())
+
+
+def over_white(render: Render) -> torch.Tensor:
+    return render.rgb + 1 - render.alpha
+
+
+# --- what it starts as ----------------------------------------------------------------------------------------------
+
+
+def test_at_first_a_grey_ball():
+    made = scene(resolution=24)
+    mesh = made.handover()
+    assert volume(mesh) == pytest.approx(BALL, rel=0.01) and closed(mesh)
+    assert len(mesh.vertices) - len(mesh.faces) // 2 == 2  # Euler's characteristic, three half edges a face
+    assert mesh.rgb.eq(0.5).all() and "165888 tetrahedra" in made.about
+    with torch.no_grad():
+        render = made.render(ring(4, size=48))
+    covered = render.alpha[..., 0] > 0.999
+    normal = (render.normal / render.alpha)[covered]
+    assert (normal.norm(dim=-1) - 1).abs().max() < 1e-4
+    origin, direction = ring(4, size=48).rays()
+    places = (origin + direction * render.depth)[covered]
+    assert ((normal * places).sum(-1) > 0).all()  # outwards
+    away = torch.linalg.cross(normal, places / places.norm(dim=-1, keepdim=True)).norm(dim=-1)
+    assert away.mean() < 0.03 and (places.norm(dim=-1) - 0.5).abs().mean() < 0.005
+
+
+def test_or_an_ellipsoid():
+    mesh = scene(resolution=24, radii=(0.6, 0.3, 0.4)).handover()
+    assert volume(mesh) == pytest.approx(BALL * 0.6 * 0.3 * 0.4 / 0.5**3, rel=0.02)
+    torch.testing.assert_close(mesh.vertices.amax(0), torch.tensor([0.6, 0.3, 0.4]), atol=0.01, rtol=0)
+
+
+def test_a_start_outside_of_the_grid_is_a_mistake(tmp_path):
+    grid = lattice(0.1, 3)
+    np.savez(tmp_path / "away.npz", vertices=grid.points.numpy() + 0.7, tets=grid.cells.numpy())
+    with pytest.raises(Mistake, match="smaller than a cell of the tetrahedral grid, or outside of it"):
+        scene(grid=str(tmp_path / "away.npz"))
+
+
+# --- what cannot happen ---------------------------------------------------------------------------------------------
+
+
+def test_no_offset_turns_a_cell_over_and_nothing_opens_the_surface():
+    made, rng = scene(), torch.Generator().manual_seed(1)
+    for size in (0.01, 1.0, 100.0):
+        made.offset.data = size * torch.randn(made.offset.shape, generator=rng)
+        made.distance.data = torch.randn(made.distance.shape, generator=rng)
+        places = made.places().detach()
+        assert (volumes(places, made.cells) > 0).all()
+        assert ((places - made.points).norm(dim=-1) <= 0.4501 * made.width).all()
+        assert closed(made.handover())
+    made.distance.data.fill_(-1.0)
+    mesh = made.handover()
+    assert closed(mesh) and volume(mesh) == pytest.approx(1.6**3, rel=0.1)  # all that the grid can hold
+
+
+def test_a_surface_that_vanishes_comes_back():
+    made, optimizer = scene(), Adam()
+    before = {k: v.clone() for k, v in made.state().items()}
+    for index in range(3):
+        render = made.render(ring(2, size=16), step(index))
+        render.alpha.sum().backward()
+        assert optimizer.step(made.groups(step(index)))
+        if index == 1:
+            kept = before["distance"]
+            made.distance.data.fill_(0.1)
+        made.refine(render, optimizer, step(index))
+        if index == 0:
+            before = {k: v.clone() for k, v in made.state().items()}
+        if index == 1:
+            assert torch.equal(made.distance, before["distance"]) and not torch.equal(made.offset, before["offset"])
+            assert optimizer.moments["distance"][0].eq(0).all() and "1 times from vanishing" in made.about
+    assert len(made.surface().faces) > 100 and not torch.equal(made.distance, kept)
+
+
+def test_far_distances_are_cut_off_and_the_surface_stays():
+    made = scene()
+    made.distance.data = 3 * made.distance.data + 0.02 * torch.randn(len(made.points), generator=torch.Generator().manual_seed(0))
+    before = made.surface()
+    with torch.no_grad():
+        made._cut_off()
+    after = made.surface()
+    assert torch.equal(before.vertices, after.vertices) and torch.equal(before.faces, after.faces)
+    assert (made.distance.detach().abs() > 0.99 * 2 * made.width).sum() > 1000
+
+
+# --- learning -------------------------------------------------------------------------------------------------------
+
+
+def fit(made: DMTet, cameras: Cameras, loss, steps: int, penalties: dict | None = None, optimizer: Adam | None = None) -> None:
+    optimizer, more = optimizer or Adam(), Penalties({name: Ramp(w) for name, w in (penalties or {}).items()})
+    for index in range(steps):
+        now = step(index, steps)
+        pick = torch.randperm(len(cameras), generator=now.rng)[:4]
+        render = made.render(cameras.at(pick), now)
+        (loss(render, pick) + (more(made, render, now) or 0)).backward()
+        assert optimizer.step(made.groups(now))
+        made.refine(render, optimizer, now)
+
+
+def test_a_ball_becomes_a_cube_by_pictures_of_normals():
+    """Fantasia3D's first stage on a known solid: normals and mask, no colour; half way through the cells around the surface are divided."""
+    target, cameras = boxed((0.4, 0.4, 0.4)), around(24, radius=1.2, size=48)
+    with torch.no_grad():
+        wanted = draw(target.vertices, target.faces, cameras, lambda hits: (0 * hits.normal, None), smooth=False)
+
+    def loss(render, pick):
+        gaps = (render.normal - wanted.normal[pick]).square().sum() + (render.alpha - wanted.alpha[pick]).square().sum()
+        return gaps / len(pick)
+
+    made = scene(resolution=8, train="geometry", smooth=False, subdivide=(0.5,), lr_distance=Ramp(1e-2, 1e-3, shape="exp"))
+    fit(made, cameras, loss, 120, {"normal_consistency": 0.05})
+    solid, points = inside(made)
+    assert iou(solid, points.abs().amax(-1) < 0.4) > 0.9 and closed(made.handover())
+    mesh = made.handover()
+    assert volume(mesh) == pytest.approx(0.8**3, rel=0.05)
+
+
+def test_what_is_trained_is_what_moves():
+    cameras = ring(2, size=24)
+    for train, moving in (("all", {*SHAPE, "colour"}), ("geometry", {*SHAPE}), ("colour", {"colour"})):
+        made, optimizer = scene(train=train), Adam()
+        before = {name: getattr(made, name).detach().clone() for name in made.names}
+        render = made.render(cameras, step())
+        weights = torch.rand(render.rgb.shape, generator=step().rng)
+        (render.rgb * weights).sum().backward()
+        assert {group.name for group in made.groups(step())} == moving
+        optimizer.step(made.groups(step()))
+        assert {name for name in before if not torch.equal(before[name], getattr(made, name))} == moving
+
+
+def test_gradients_of_a_picture_follow_its_differences():
+    """The whole chain, distances, offsets and colours to pixels: a step of 1e-3 in a random direction, float64, a blurred picture."""
+    made = scene(resolution=6, backend="torch", smooth=False).double()
+    rng = torch.Generator().manual_seed(4)
+    made.colour.data = torch.rand(made.colour.shape, generator=rng, dtype=torch.float64)
+    cameras = ring(3, size=64)
+    cameras = Cameras(**{k: v.double() if isinstance(v, torch.Tensor) and v.is_floating_point() else v for k, v in vars(cameras).items()})
+    x = torch.linspace(-1, 1, 64, dtype=torch.float64)
+    soft = torch.cos(2 * x)[:, None] * torch.sin(1.5 * x + 0.3) + 1.0
+
+    def value():
+        return (made.render(cameras).rgb * soft[None, :, :, None]).mean()
+
+    names = made.names
+    value().backward()
+    for name in names:
+        tensor = getattr(made, name)
+        way, start = tensor.grad / tensor.grad.norm(), tensor.detach().clone()
+        with torch.no_grad():
+            ends = []
+            for sign in (1, -1):
+                tensor.copy_(start + sign * 2e-3 * way)
+                ends.append(value().item())
+            tensor.copy_(start)
+        assert (ends[0] - ends[1]) / 4e-3 == pytest.approx(tensor.grad.norm().item(), rel=0.1), name
+
+
+LOOKS = [{"appearance": "field"}, {"shading": "pbr"}, {"features": 4}, {"shading": {"lambert": 0.5, "textureless": 0.5}}]
+
+
+@pytest.mark.parametrize("settings", LOOKS)
+def test_other_appearances_learn_continue_and_hand_over(settings):
+    made, cameras = scene(resolution=8, texture=64, **settings), ring(2, size=24)
+    optimizer = Adam()
+    for index in range(2):
+        render = made.render(cameras, step(index))
+        buffer = render.rgb if render.features is None else render.features
+        (buffer * torch.rand(buffer.shape, generator=step(index).rng)).sum().backward()
+        assert optimizer.step(made.groups(step(index)))
+        made.refine(render, optimizer, step(index))
+    other = scene(resolution=8, texture=64, **settings)
+    other.restore(made.state())
+    with torch.no_grad():
+        assert torch.equal(other.render(cameras).rgb, made.render(cameras).rgb)
+    mesh = made.handover()
+    assert (mesh.rgb is None) == (mesh.texture is not None) and closed(mesh)
+
+
+# --- finer, and again -----------------------------------------------------------------------------------------------
+
+
+def pulled(made: DMTet, optimizer: Adam, now: Step) -> Render:
+    render = made.render(ring(3, size=24), now)
+    (render.rgb * torch.rand(render.rgb.shape, generator=now.rng)).sum().backward()
+    assert optimizer.step(made.groups(now))
+    return render
+
+
+def test_finer_cells_show_the_same_picture_and_moments_go_on():
+    made, optimizer = scene(), Adam()
+    for index in range(4):
+        made.refine(pulled(made, optimizer, step(index)), optimizer, step(index))
+    cameras, old = ring(3, size=48), {name: [m.clone() for m in optimizer.moments[name]] for name in made.names}
+    with torch.no_grad():
+        before, count, mesh = made.render(cameras), len(made.points), made.handover()
+        values = {name: getattr(made, name).clone() for name in made.names}
+        made._subdivide(optimizer)
+        after = made.render(cameras)
+    assert len(made.points) > 2 * count and (volumes(made.points, made.cells) > 0).all()
+    for name in ("rgb", "alpha", "depth"):
+        assert (getattr(after, name) - getattr(before, name)).abs().mean() < 1e-4
+    assert volume(made.handover()) == pytest.approx(volume(mesh), rel=1e-5)
+    near = (made.distance[:count].detach().abs() < made.width[:count]).nonzero()[:, 0]
+    torch.testing.assert_close(made.distance[near], values["distance"][near])
+    assert torch.equal(made.colour[:count], values["colour"]) and made.offset.eq(0).all()
+    for name in made.names:
+        for new, was in zip(optimizer.moments[name], old[name], strict=True):
+            assert len(new) == len(made.points) and torch.equal(new[:count], was)
+        assert optimizer.moments[name][0][count:].abs().sum() > 0
+    made.refine(pulled(made, optimizer, step(5)), optimizer, step(5))
+    assert closed(made.handover())
+
+
+def test_no_more_cells_than_allowed():
+    made = scene(resolution=8, subdivide=(0.0, 0.5), max_cells=50000)
+    made.refine(made.render(ring(1, size=8)), Adam(), step(1))
+    assert 6144 < len(made.cells) <= 50000
+    cells = len(made.cells)
+    made.refine(made.render(ring(1, size=8)), Adam(), step(50))
+    assert len(made.cells) == cells
+
+
+def test_a_run_continues_bit_for_bit_across_a_subdivision():
+    def go(made, optimizer, indices):
+        for index in indices:
+            made.refine(pulled(made, optimizer, step(index, 10)), optimizer, step(index, 10))
+
+    for stop in (2, 5):
+        whole, first = (scene(resolution=8, subdivide=(0.3, 0.6)) for _ in range(2))
+        a, b = Adam(), Adam()
+        go(whole, a, range(8))
+        go(first, b, range(stop))
+        saved, moments = {k: v.clone() for k, v in first.state().items()}, b.state()
+        assert saved["cells"].dtype == torch.int32
+        second, c = scene(resolution=8, subdivide=(0.3, 0.6)), Adam()
+        second.restore(saved)
+        c.restore(moments)
+        go(second, c, range(stop, 8))
+        assert all(torch.equal(v, second.state()[k]) for k, v in whole.state().items())
+
+
+# --- starting from something ----------------------------------------------------------------------------------------
+
+
+def ball(kind: str, side: int = 65, bound: float = 0.8) -> Field:
+    """A ball of 0.45 m around (0.1, 0, 0), painted by place, soft or hard or as a distance."""
+    axis = torch.linspace(-bound, bound, side)
+    x = torch.stack(torch.meshgrid(axis, axis, axis, indexing="ij"), -1)
+    away = (x - torch.tensor([0.1, 0, 0])).norm(dim=-1) - 0.45
+    shape = {
+        "soft": {"density": 100 * torch.sigmoid(-away / 0.015)},
+        "hard": {"density": 50.0 * (away < 0)},
+        "distance": {"distance": away},
+    }
+    return Field(bound, **shape[kind], rgb=paint(x))
+
+
+def paint(x: torch.Tensor) -> torch.Tensor:
+    return torch.stack([0.5 + 0.5 * torch.sin(5 * x[..., i]) for i in range(3)], -1)
+
+
+def truth(cameras: Cameras) -> tuple[torch.Tensor, torch.Tensor]:
+    """The painted ball where rays meet it, over white, and its mask; a pixel is the mean of sixteen rays."""
+    fine = cameras.sized(4 * cameras.height, 4 * cameras.width)
+    origin, direction = fine.rays()
+    to = origin - torch.tensor([0.1, 0, 0])
+    a, b, c = direction.square().sum(-1), (to * direction).sum(-1), to.square().sum(-1) - 0.45**2
+    root = b * b - a * c
+    hit = root > 0
+    places = origin + direction * ((-b - root.clamp(min=0).sqrt()) / a)[..., None]
+    picture = torch.where(hit[..., None], paint(places), 1.0).movedim(-1, 1)
+    return torch.nn.functional.avg_pool2d(picture, 4).movedim(1, -1), hit
+
+
+@pytest.mark.parametrize("kind, threshold", [("soft", "auto"), ("soft", 50.0), ("hard", "auto"), ("distance", "auto")])
+def test_a_volume_hands_its_shape_and_colours_over(kind, threshold):
+    """The analytic ball: IoU of the solids at least 0.9, and pictures at identical cameras far within 3 dB of what such a surface can
+    show: 25 dB against the truth (a ball in the right place without its colours has 17)."""
+    made, field = scene(resolution=24, threshold=threshold), ball(kind)
+    made.init_from(field)
+    mesh = made.handover()
+    solid, points = inside(made)
+    exact = (points - torch.tensor([0.1, 0, 0])).norm(dim=-1) < 0.45
+    assert iou(solid, exact) > 0.9 and closed(mesh)
+    assert volume(mesh) == pytest.approx(BALL * 0.9**3, rel=0.05 if kind == "soft" or kind == "distance" else 0.1)
+    cameras = ring(4, size=48)
+    with torch.no_grad():
+        picture = over_white(made.render(cameras))
+    assert psnr(picture, truth(cameras)[0]) > (20 if kind == "hard" else 25)
+    made._begin(made.distance.detach(), torch.full_like(made.points, 0.5))
+    with torch.no_grad():
+        grey = over_white(made.render(cameras))
+    assert psnr(grey, truth(cameras)[0]) < 18
+
+
+def test_a_mesh_hands_over_with_its_colours():
+    half = (0.35, 0.45, 0.55)
+    made = scene(resolution=24)
+    made.init_from(boxed(half, lambda x: (x + 0.6) / 1.2))
+    solid, points = inside(made)
+    assert iou(solid, (points.abs() < torch.tensor(half)).all(-1)) > 0.9
+    mesh = made.handover()
+    assert volume(mesh) == pytest.approx(8 * math.prod(half), rel=0.03)
+    assert (mesh.rgb - (mesh.vertices + 0.6) / 1.2).abs().mean() < 0.05
+
+
+def test_a_textured_mesh_and_a_field_of_colours():
+    """Left half red, right half blue, by a texture with uvs; the field has to learn it."""
+    mesh = boxed((0.4, 0.4, 0.4))
+    uv = (mesh.vertices[:, [0, 2]] / 0.8 + 0.5)[mesh.faces]
+    texture = torch.zeros(8, 8, 3)
+    texture[:, :4, 0] = texture[:, 4:, 2] = 1.0
+    painted = Mesh(mesh.vertices, mesh.faces, uv=uv, texture=texture)
+    for settings in ({}, {"appearance": "field"}):
+        made = scene(resolution=10, **settings)
+        made.init_from(painted)
+        with torch.no_grad():
+            picture = made.render(ring(1, size=32)).rgb[0]  # from the front: left is -x
+        assert picture[16, 11, 0] > 0.8 > 0.2 > picture[16, 11, 2] and picture[16, 20, 2] > 0.8 > 0.2 > picture[16, 20, 0]
+
+
+def test_gaussians_hand_over_where_they_are_opaque():
+    rng = torch.Generator().manual_seed(0)
+    position = torch.nn.functional.normalize(torch.randn(1500, 3, generator=rng), dim=-1) * 0.4
+    one = torch.ones(1500, 1)
+    points = Points(position, paint(position), 0.04 * one.expand(-1, 3), torch.cat([one, 0 * position], 1), 0.9 * one[:, 0])
+    made = scene(resolution=20)
+    made.init_from(points)
+    mesh = made.handover()
+    assert closed(mesh) and 0.4 < (3 * volume(mesh) / (4 * math.pi)) ** (1 / 3) < 0.53
+    assert (mesh.rgb - paint(mesh.vertices)).abs().mean() < 0.15
+
+
+@pytest.mark.parametrize(
+    "data, words",
+    [
+        (Field(0.8), "density or distance"),
+        (Field(0.8, density=torch.zeros(9, 9, 9)), "nowhere above 0"),
+        (Field(0.8, density=torch.ones(9, 9, 9)), "nowhere above 5"),
+        (Mesh(torch.zeros(0, 3), torch.zeros(0, 3, dtype=torch.long)), "no faces"),
+        (Mesh(torch.full((3, 3), math.nan), torch.tensor([[0, 1, 2]])), "nowhere"),
+        (boxed((2.0, 0.3, 0.3)), "reaches 2 m from the middle, the tetrahedral grid 0.8 m"),
+        (shifted(boxed((1e-3, 1e-3, 1e-3)), 0.11), "smaller than a cell"),
+        (Points(torch.zeros(4, 3), torch.zeros(4, 3)), "no extent"),
+    ],
+)
+def test_what_has_no_surface_is_a_mistake(data, words):
+    with pytest.raises(Mistake) as raised:
+        scene(resolution=8, threshold=5.0).init_from(data)
+    assert words in str(raised.value)
+
+
+# --- grids of the user's --------------------------------------------------------------------------------------------
+
+
+def test_a_grid_of_ones_own(tmp_path):
+    """A fine ball of cells with some inverted; a surface that would leave it is closed on it."""
+    grid = lattice(0.7, 10)
+    cells = grid.cells[grid.points[grid.cells].norm(dim=-1).amax(1) < 0.66]
+    wrong = cells.clone()
+    wrong[:7] = wrong[:7, [1, 0, 2, 3]]
+    path = tmp_path / "ball.npz"
+    np.savez(path, vertices=grid.points.numpy(), tets=wrong.numpy())
+    made = scene(grid=str(path))
+    assert "7 inverted cells turned" in made.about and len(made.cells) == len(cells)
+    assert volume(made.handover()) == pytest.approx(BALL, rel=0.05)
+    made.distance.data.fill_(-1.0)
+    assert closed(made.handover())
+    with pytest.raises(Mistake, match="renderer.grid|no file"):
+        scene(grid=str(tmp_path / "other.npz"))
+
+
+def test_a_shell_around_a_body_stays_around_it(tmp_path):
+    grid = lattice(0.8, 12)
+    away = grid.points[grid.cells].norm(dim=-1)
+    path = tmp_path / "shell.npz"
+    np.savez(path, vertices=grid.points.numpy(), tets=grid.cells[(away.amin(1) > 0.3) & (away.amax(1) < 0.7)].numpy())
+    made = scene(grid=str(path))
+    for fill, low, high in ((1.0, 0.25, 0.5), (-1.0, 0.5, 0.72)):  # nothing but the body; all of the shell
+        made.distance.data.fill_(fill)
+        mesh = made.handover()
+        radius = mesh.vertices.norm(dim=-1)
+        assert closed(mesh) and volume(mesh) > 0 and low < radius.min() and radius.max() < high
+
+
+def test_marching_is_what_is_drawn():
+    made = scene()
+    cut = march(made.grid, made.places(), made.signed())
+    render = made.render(ring(1, size=16))
+    assert torch.equal(render.extras["vertices"], cut.vertices) and torch.equal(render.extras["faces"], cut.faces)
+    crossing = render.extras["crossing"]
+    assert len(crossing) == len(cut.vertices) and (crossing.prod(-1) < 0).all()
