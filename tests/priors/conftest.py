@@ -180,12 +180,29 @@ def adapter(folder, net=None, width=16, plus=False):
     transformers.CLIPVisionModelWithProjection(config).save_pretrained(folder / "eye")
     state = {"image_proj.proj.weight": torch.randn(4 * width, 12), "image_proj.proj.bias": torch.zeros(4 * width),
              "image_proj.norm.weight": torch.ones(width), "image_proj.norm.bias": torch.zeros(width)}  # fmt: skip
+    state = resampler(width) if plus else state
     for i, name in enumerate(n for n in net.attn_processors):
         layer = net.get_submodule(name.removesuffix(".processor"))
         if name.endswith("attn2.processor"):
             state |= {f"ip_adapter.{i}.to_{k}_ip.weight": torch.randn(layer.to_q.out_features, width) for k in "kv"}
     save_file(state, folder / "adapter.safetensors")
     return {"adapter": str(folder / "adapter.safetensors"), "encoder": str(folder / "eye"), "image": "red-car.png"}
+
+
+def resampler(width, inner=64, seen=8):
+    """What a plus adapter looks at patches with, named as its authors' code names it."""
+    sizes = {"latents": (1, 4, inner), "proj_in.weight": (inner, seen), "proj_out.weight": (width, inner)}
+    norms = {"norm_out": width}
+    for i in range(4):
+        sizes |= {f"layers.{i}.0.to_q.weight": (64, inner), f"layers.{i}.0.to_kv.weight": (128, inner),
+                  f"layers.{i}.0.to_out.weight": (inner, 64), f"layers.{i}.1.1.weight": (4 * inner, inner),
+                  f"layers.{i}.1.3.weight": (inner, 4 * inner)}  # fmt: skip
+        norms |= {f"layers.{i}.0.norm1": inner, f"layers.{i}.0.norm2": inner, f"layers.{i}.1.0": inner}
+    state = {name: 0.3 * torch.randn(size) for name, size in sizes.items()}
+    state |= {f"{name}.weight": torch.ones(size) for name, size in norms.items()}
+    state |= {f"{name}.bias": torch.zeros(size) for name, size in norms.items()}
+    state |= {"proj_in.bias": torch.zeros(inner), "proj_out.bias": torch.zeros(width)}
+    return {f"image_proj.{name}": value for name, value in state.items()}
 
 
 def pictured(prior, z, t, text, cameras, render):
