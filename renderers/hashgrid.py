@@ -39,7 +39,7 @@ class HashGrid(Volume, Representation):
         *,
         levels: Count = 8,
         coarsest: Count = 16,
-        finest: Count = 256,
+        finest: Count = 128,
         entries: Count = 1 << 15,
         hidden: Count = 32,
         layers: Count = 1,
@@ -47,7 +47,7 @@ class HashGrid(Volume, Representation):
         levels_from: Share = 0.0,
         levels_until: Share = 0.3,
         lr: Ramp = Ramp(1e-2, 2e-3, shape="exp"),
-        lr_net: Ramp = Ramp(2e-3, 5e-4, shape="exp"),
+        lr_net: Ramp = Ramp(1e-2, 1e-3, shape="exp"),
         backend: Literal["auto", "numba", "torch", "cuda"] = "auto",
         **volume,
     ):
