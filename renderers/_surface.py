@@ -10,14 +10,14 @@ from dataclasses import dataclass
 import torch
 import torch.nn.functional as F
 from dream3d.renderers import _contours
-from dream3d.renderers._backends import raster_numba, raster_torch
+from dream3d.renderers._backends import contours_torch, raster_numba, raster_torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
 from dream3d.errors import Mistake
 from dream3d.types import Cameras, Render
 
-BACKENDS = {"numba": raster_numba.rasterize, "torch": raster_torch.rasterize}
+BACKENDS = {"numba": (raster_numba.rasterize, contours_torch.find), "torch": (raster_torch.rasterize, contours_torch.find)}
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,8 @@ def draw(
     _check(vertices, faces, label, labels)
     rotation = cameras.to_world[:, :3, :3]
     points = (vertices - cameras.centre[:, None]) @ rotation
-    seen, _ = _rasterizer(points, backend)(points.detach(), faces, cameras.intrinsics, cameras.height, cameras.width)
+    rasterize, search = _kernels(points, backend)
+    seen, _ = rasterize(points.detach(), faces, cameras.intrinsics, cameras.height, cameras.width)
     hits, depth = _hits(vertices, faces, points, cameras, seen, smooth)
     rgb, features = shade(hits)
     parts = {"rgb": rgb, "alpha": torch.ones_like(depth), "depth": depth, "normal": hits.normal}
@@ -69,8 +70,8 @@ def draw(
     values = torch.cat(list(parts.values()), -1)
     picture = values.new_zeros(seen.numel(), values.shape[1]).index_copy(0, hits.index, values)
     if len(hits.index):
-        met = _contours.crossings(points, faces, cameras.intrinsics, seen, _contours.edges(faces, len(vertices)))
-        picture = _contours.blend(picture, *_contours.amounts(points, cameras.intrinsics, met, cameras.height, cameras.width))
+        ends = search(points.detach(), faces, cameras.intrinsics, seen)
+        picture = _contours.blend(picture, points, cameras.intrinsics, ends, seen.shape[1:])
     buffers = picture.view(*seen.shape, -1).split([part.shape[1] for part in parts.values()], -1)
     buffers = dict(zip(parts, buffers, strict=True))
     if labels:
@@ -88,7 +89,7 @@ def _check(vertices: Tensor, faces: Tensor, label: Tensor | None, labels: int) -
         raise Mistake("labels want one label per face", where="a mesh to draw")
 
 
-def _rasterizer(points: Tensor, backend: str):
+def _kernels(points: Tensor, backend: str):
     fast = points.device.type == "cpu" and points.dtype == torch.float32
     if backend == "auto":
         return BACKENDS["numba" if fast else "torch"]
