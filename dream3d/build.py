@@ -213,7 +213,7 @@ def option_parameters(cls: type) -> dict[str, tuple[Any, Any]]:
     return {name: (field.type, field.default) for name, field in cls.__dataclass_fields__.items()}
 
 
-OPTIONS = {"text": options.Words, "keep": options.Keep, "export": options.Export}
+OPTIONS = {"text": options.Words, "init": options.Init, "keep": options.Keep, "export": options.Export}
 
 
 def add_plugin(module: str) -> None:

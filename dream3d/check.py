@@ -8,7 +8,7 @@ from typing import Any
 from dream3d import build
 from dream3d.errors import Mistake, choices
 from dream3d.hints import meant
-from dream3d.recipe import VERBATIM, Where, join
+from dream3d.recipe import SHORT, VERBATIM, Where, join
 from dream3d.schedule import Positive, Ramp, Seed, Times
 from dream3d.typed import short, typed, written
 
@@ -18,7 +18,7 @@ PLUGINS = {"prior": "priors", "renderer": "renderers", "cameras": "cameras", "ba
 DEFAULTS = {"name": "", "prompt": "", "negative": "", "prior": {"type": "exact"}, "guidance": {"type": "sds"},
             "renderer": {"type": "gaussians"}, "cameras": {"type": "orbit"}, "background": {"type": "random"},
             "optimizer": {"type": "adam"}, "penalties": {}, "clip": None, "steps": 600, "stages": [], "seed": 0,
-            "device": "auto", "system": {"type": "text_to_3d"}, "text": {}, "keep": {}, "export": {}, "out": None}  # fmt: skip
+            "device": "auto", "system": {"type": "text_to_3d"}, "init": {}, "text": {}, "keep": {}, "export": {}, "out": None}  # fmt: skip
 PER_RUN = ("name", "seed", "device", "out", "stages", "steps", "keep", "export")  # what a stage cannot change
 PLAIN = {"name": str, "negative": str, "seed": Seed, "steps": int, "device": str, "out": str | None}
 MOST = 64  # stages, terms: each costs time before any work
@@ -60,8 +60,10 @@ def split(values: dict[str, Any]) -> list[int]:
 
 
 def stages(values: dict[str, Any]) -> list[dict[str, Any]]:
-    """Complete settings of each stage of a complete configuration, with its own `steps`."""
-    merged = [merge(values, {k: v for k, v in stage.items() if k != "share"}) for stage in values["stages"] or [{}]]
+    """Complete settings of each stage of a complete configuration, with its own `steps`. The first begins from the configuration's
+    `init`, the others from what is handed over, where they have none of their own."""
+    changed = [{k: v for k, v in stage.items() if k != "share"} for stage in values["stages"] or [{}]]
+    merged = [merge({**values, "init": {}} if i else values, stage) for i, stage in enumerate(changed)]
     return [fill({**stage, "steps": n, "stages": []}) for stage, n in zip(merged, split(values), strict=True)]
 
 
@@ -164,8 +166,8 @@ def _plugin(path: str, settings: Any, where: Where) -> dict[str, Any]:
 
 def _mapping(path: str, value: Any, where: Where) -> dict[str, Any]:
     section = path.split(".")[0]
-    if isinstance(value, str) and section in PLUGINS:
-        return {"type": value}
+    if isinstance(value, str) and section in (*PLUGINS, *SHORT):
+        return {SHORT.get(section, "type"): value}
     if value is None:
         return {}
     if not isinstance(value, dict):

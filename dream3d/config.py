@@ -15,6 +15,7 @@ import yaml
 from dream3d import __version__, build, check
 from dream3d.check import CLIPPED, DEFAULTS, PER_RUN, PLAIN, PLUGINS, merge, plain  # noqa: F401
 from dream3d.errors import Mistake, choices, nearest
+from dream3d.foreign.start import stamped
 from dream3d.recipe import VERBATIM, holds, override, put, read
 from dream3d.references import resolve
 from dream3d.typed import short
@@ -133,7 +134,7 @@ def _load(path: Path, overrides: list[str] | tuple[str, ...], settings: dict[str
         put(values, origins, str(key), _named(value), f"argument {key!r}")
     values.setdefault("name", path.stem)
     found = Config(values, origins)
-    found = dataclasses.replace(found, values=check.complete(resolve(values, found.where), found.where))
+    found = dataclasses.replace(found, values=stamped(check.complete(resolve(values, found.where), found.where), found.where))
     try:
         json.dumps(found.values, ensure_ascii=False).encode()
     except UnicodeEncodeError:

@@ -10,6 +10,7 @@ from dream3d.errors import Mistake
 from dream3d.hints import SUFFIXES, refuse_foreign, yaml_fix
 
 VERBATIM = ("prompt", "regions", "source", "negative", "out")  # never parsed as YAML
+SHORT = {"init": "file"}  # a section that is one word means this setting; of others it is `type`
 LIMITS = {"bytes": 1 << 20, "nodes": 20_000, "depth": 32}  # of a file
 Where = Callable[[str], str]  # a path in a configuration to where it was written
 
@@ -176,7 +177,7 @@ def _enter(holder: Any, key: str, path: str, full: str, label: str) -> Any:
         raise Mistake(f"{path} is one value, {inner!r}, so nothing in it has the name {full[len(path) + 1 :]!r}", where=label,
                       fix=f"set it whole: {path}=VALUE")  # fmt: skip
     if not isinstance(inner, dict | list):  # guidance: sds is short for {type: sds}
-        inner = holder[key] = {"type": inner} if isinstance(inner, str) else {}
+        inner = holder[key] = {SHORT.get(key, "type"): inner} if isinstance(inner, str) else {}
     return inner
 
 

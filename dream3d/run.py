@@ -17,7 +17,7 @@ from dream3d import assemble, checkpoint, files
 from dream3d.errors import Mistake
 from dream3d.folder import Folder, last_metrics
 from dream3d.interfaces import Representation, System
-from dream3d.options import Export, Keep
+from dream3d.options import Export, Init, Keep
 from dream3d.preview import strip
 from dream3d.progress import Display, shares
 
@@ -98,8 +98,9 @@ class Run:
         return assemble.stage(self.stages[self.stage], self.seed, self.device, self.stage, self.attempt, self.priors)
 
     def _enter(self, stage: int, handed) -> System:
-        """Begin a stage from what the one before handed over, and save at once: a kill from here on comes back here."""
+        """Begin a stage from a file or what the one before handed over, and save at once: a kill from here on comes back here."""
         self.stage, self.index = stage, 0
+        handed = self._given() or handed
         self.folder.rewind_metrics(self.step)
         system = self._build()
         if handed is not None:
@@ -109,6 +110,18 @@ class Run:
         )
         self._save(system)
         return system
+
+    def _given(self):
+        """What the user has this stage start from."""
+        init = Init(**self.stages[self.stage]["init"])
+        if init.file is None:
+            return None
+        from dream3d.foreign.load import given
+
+        data, said = given(init)
+        for line in said:
+            self._tell(f"{init.file}: {line}")
+        return data
 
     def _resume(self) -> System | None:
         found = checkpoint.newest(self.checkpoints, self._tell)

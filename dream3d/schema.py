@@ -40,6 +40,7 @@ def _sections() -> dict[str, Any]:
     plain["steps"] = {"anyOf": [{"type": "integer", "minimum": 1}, {"$ref": "#/$defs/reference"}]}
     plugged = {section: _plugged(section) for section in check.PLUGINS}
     options = {name: _nullable(_closed(_settings(build.option_parameters(cls)))) for name, cls in build.OPTIONS.items()}
+    options["init"]["anyOf"].append({"type": "string"})
     buffers = _closed({name: {"$ref": "#/$defs/schedule"} for name in check.CLIPPED})
     weights = _closed({name: _described("penalties", name, {"$ref": "#/$defs/schedule"}) for name in build.penalties()})
     weights = {**_nullable(weights), "description": catalogue.KINDS["penalties"][0]}

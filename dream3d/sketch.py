@@ -15,6 +15,7 @@ from dream3d import build, check
 from dream3d.config import Config
 from dream3d.estimate import memory
 from dream3d.folder import Folder, read_status
+from dream3d.foreign.start import told
 from dream3d.recipe import join
 from dream3d.schedule import Ramp, Times
 
@@ -34,7 +35,7 @@ def _notes(config: Config) -> Iterator[str]:
             f" of stage {i + 1} of {len(stages)}" if len(stages) > 1 else ""
         )
         yield from (f"  {line}" for line in curves(stage))
-    yield from ("", *memory(stages, config.values), "")
+    yield from ("", *memory(stages, config.values), "", *told(stages))
     yield f"run folder: {_place(config)}"
 
 

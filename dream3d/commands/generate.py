@@ -66,8 +66,10 @@ def _go(options) -> int:
     vocabulary.check_vocabulary(found)
     needs.check_needs(found)
     if options.dry_run:
+        from dream3d.foreign.start import check_init
         from dream3d.sketch import dry_run
 
+        check_init(found)
         print(dry_run(found), end="")
         return 0
     return start(found, quiet=options.quiet)
@@ -76,12 +78,19 @@ def _go(options) -> int:
 def start(found, *, quiet: bool, path: Path | None = None) -> int:
     """Run a checked configuration in its folder, or (`path`) in the one it began in."""
     from dream3d.folder import Folder
+    from dream3d.foreign.start import check_init
 
     folder = Folder(path or Folder.place(found), found, resume=path is not None)
     if folder.status().get("state") == "done":
         folder.close()
         print(f"already done: {folder.path} (its files again: python launch.py export {folder.path})")
         return 0
+
+    try:
+        check_init(found)
+    except Mistake:
+        folder.discard()
+        raise
 
     plugins = "".join(f" --plugin {module}" for module in build.plugins.values())
 

@@ -17,13 +17,15 @@ from torch import Tensor
 from dream3d.errors import Mistake
 from dream3d.export.splat import C0, gaussians
 from dream3d.foreign.atlas import joined
-from dream3d.foreign.files import digest, kind
+from dream3d.foreign.files import kind
 from dream3d.foreign.gltf import read_gltf
 from dream3d.foreign.mend import mended, sound
 from dream3d.foreign.obj import read_obj
 from dream3d.foreign.pictures import Pictures
 from dream3d.foreign.pieces import Piece, finite
 from dream3d.foreign.ply import colours, read_ply, stacked
+from dream3d.foreign.start import place, unchanged
+from dream3d.options import Init
 from dream3d.types import Mesh, Points
 
 READERS = {"glTF": read_gltf, "OBJ": read_obj, "PLY": read_ply}
@@ -44,10 +46,11 @@ def load(path: str | Path, *, fit: bool | None = None, up: Literal["y", "z"] | N
     return _fitted(data, fit, [*dict.fromkeys(said), *mending])
 
 
-def unchanged(path: str | Path, expected: str | None) -> None:
-    """Raises Mistake where the file is not the one whose digest is `expected`."""
-    if expected is not None and digest(Path(path)) != expected:
-        raise Mistake(f"{path} has changed since this run began", where=str(path), fix="put it back, or start anew with out=ANOTHER")
+def given(init: Init) -> tuple[Mesh | Points, list[str]]:
+    """What the `init` section names."""
+    path = place(init.file)
+    unchanged(path, init.sha256)
+    return load(path, fit=init.fit, up=init.up)
 
 
 def _made(path: Path, pieces: list[Piece], columns: dict[str, ndarray], said: list[str]) -> tuple[Mesh | Points, list[str]]:
