@@ -230,7 +230,10 @@ class DMTet(Representation):
     def handover(self) -> Mesh:
         """The surface, with a colour at each vertex, or with a texture where a field says more or there are materials."""
         cut = self.surface()
-        return self._look(cut).onto(Mesh(cut.vertices.cpu(), cut.faces.cpu()), self.texture)
+        look = self._look(cut)
+        if self.look is None:
+            look.colour = nn.Parameter(look.colour.cpu())
+        return look.onto(Mesh(cut.vertices.cpu(), cut.faces.cpu()), self.texture)
 
     @torch.no_grad()
     def init_from(self, data: Points | Mesh | Field) -> None:
