@@ -10,14 +10,14 @@ from dataclasses import dataclass
 import torch
 import torch.nn.functional as F
 from dream3d.renderers import _contours
-from dream3d.renderers._backends import contours_torch, raster_numba, raster_torch
+from dream3d.renderers._backends import contours_numba, contours_torch, raster_numba, raster_torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
 from dream3d.errors import Mistake
 from dream3d.types import Cameras, Render
 
-BACKENDS = {"numba": (raster_numba.rasterize, contours_torch.find), "torch": (raster_torch.rasterize, contours_torch.find)}
+BACKENDS = {"numba": (raster_numba.rasterize, contours_numba.find), "torch": (raster_torch.rasterize, contours_torch.find)}
 
 
 @dataclass(frozen=True)

@@ -127,7 +127,8 @@ class _Search:
         where = a[:, axis] + share * (b - a)[:, axis]
         cell = (where - 0.5).floor()
         keep = ((cell >= 0) & (cell < across - 1)).nonzero()[:, 0]
-        which, line, along, share, where, cell = (v[keep] for v in (which, line, along, share, where, cell.nan_to_num().clamp(-1, across).long()))
+        which, line, along, share, where, cell = (v[keep] for v in (which, line, along, share, where, cell))
+        cell = cell.long()
         pixel = view[which] * self.height * self.width + (line * self.width + cell if axis == 0 else cell * self.width + line)
         keep = wanted[pixel + axis * self.pixels].nonzero()[:, 0]
         which, line, along, share, where, cell, pixel = (v[keep] for v in (which, line, along, share, where, cell, pixel))

@@ -44,50 +44,55 @@ def _prepare(points, faces, lens, ray, height, width, planes, boxes):
     count = len(faces)
     for job in prange(len(points) * count):
         view, face = job // count, job % count
-        plane, box = planes[view, face], boxes[view, face]
-        v, cross = np.empty((3, 3)), np.empty((3, 3))
-        for i in range(3):
-            for k in range(3):
-                v[i, k] = points[view, faces[face, i], k]
-        for i in range(3):
-            a, b = v[(i + 1) % 3], v[(i + 2) % 3]
-            cross[i, 0], cross[i, 1], cross[i, 2] = a[1] * b[2] - a[2] * b[1], a[2] * b[0] - a[0] * b[2], a[0] * b[1] - a[1] * b[0]
-        det = (v[0, 0] * cross[0, 0] + v[0, 1] * cross[0, 1]) + v[0, 2] * cross[0, 2]
+        i, j, k = faces[face]
+        box = boxes[view, face]
+        ax, ay, az = np.float64(points[view, i, 0]), np.float64(points[view, i, 1]), np.float64(points[view, i, 2])
+        bx, by, bz = np.float64(points[view, j, 0]), np.float64(points[view, j, 1]), np.float64(points[view, j, 2])
+        cx, cy, cz = np.float64(points[view, k, 0]), np.float64(points[view, k, 1]), np.float64(points[view, k, 2])
+        n0, n1, n2 = by * cz - bz * cy, bz * cx - bx * cz, bx * cy - by * cx
+        det = (ax * n0 + ay * n1) + az * n2
         box[0], box[1], box[2], box[3] = 0, 0, 0, 0
         if not (math.isfinite(det) and det != 0.0):
             continue
-        sign, way = (1.0 if det > 0.0 else -1.0), ray[view]
-        for i in range(3):
-            for k in range(3):
-                plane[3 * i + k] = sign * ((cross[i, 0] * way[0, k] + cross[i, 1] * way[1, k]) + cross[i, 2] * way[2, k])
+        plane, sign, way = planes[view, face], 1.0 if det > 0.0 else -1.0, ray[view]
+        _side(n0, n1, n2, way, sign, plane, 0)
+        _side(cy * az - cz * ay, cz * ax - cx * az, cx * ay - cy * ax, way, sign, plane, 3)
+        _side(ay * bz - az * by, az * bx - ax * bz, ax * by - ay * bx, way, sign, plane, 6)
         plane[9] = abs(det)
-        _box(v, lens[view], height, width, box)
-
-
-@njit(cache=True)
-@no_type_check
-def _box(v, lens, height, width, box):
-    """First and last + 1 columns and rows of the pixels that what lies beyond NEAR can cover."""
-    low, high = np.full(2, np.inf), np.full(2, -np.inf)
-    for i in range(3):
-        a, b = v[i], v[(i + 1) % 3]
-        if a[2] >= NEAR:
-            _grow(lens, a[0], a[1], a[2], low, high)
-        if (a[2] < NEAR) != (b[2] < NEAR):
-            share = (NEAR - a[2]) / (b[2] - a[2])
-            _grow(lens, a[0] + share * (b[0] - a[0]), a[1] + share * (b[1] - a[1]), NEAR, low, high)
-    for k in range(2):
-        size = height if k else width
-        box[2 * k] = int(min(max(math.ceil(low[k] - 0.5 - SLACK), 0.0), size)) if low[k] < np.inf else size
-        box[2 * k + 1] = int(min(max(math.floor(high[k] - 0.5 + SLACK) + 1.0, 0.0), size)) if high[k] > -np.inf else 0
+        low_x, high_x, low_y, high_y = np.inf, -np.inf, np.inf, -np.inf
+        for _ in range(3):
+            if az >= NEAR:
+                x, y = _on(lens[view], ax, ay, az)
+                low_x, high_x, low_y, high_y = min(low_x, x), max(high_x, x), min(low_y, y), max(high_y, y)
+            if (az < NEAR) != (bz < NEAR):
+                share = (NEAR - az) / (bz - az)
+                x, y = _on(lens[view], ax + share * (bx - ax), ay + share * (by - ay), NEAR)
+                low_x, high_x, low_y, high_y = min(low_x, x), max(high_x, x), min(low_y, y), max(high_y, y)
+            ax, ay, az, bx, by, bz, cx, cy, cz = bx, by, bz, cx, cy, cz, ax, ay, az
+        if low_x < np.inf and low_y < np.inf and high_x > -np.inf and high_y > -np.inf:
+            box[0], box[1] = _range(low_x, high_x, width)
+            box[2], box[3] = _range(low_y, high_y, height)
 
 
 @njit(cache=True, inline="always")
 @no_type_check
-def _grow(lens, x, y, z, low, high):
-    for k in range(2):
-        on = ((lens[k, 0] * x + lens[k, 1] * y) + lens[k, 2] * z) / z
-        low[k], high[k] = min(low[k], on), max(high[k], on)
+def _side(x, y, z, way, sign, plane, at):
+    for k in range(3):
+        plane[at + k] = sign * ((x * way[0, k] + y * way[1, k]) + z * way[2, k])
+
+
+@njit(cache=True, inline="always")
+@no_type_check
+def _on(lens, x, y, z):
+    """Where a point is seen."""
+    return ((lens[0, 0] * x + lens[0, 1] * y) + lens[0, 2] * z) / z, ((lens[1, 0] * x + lens[1, 1] * y) + lens[1, 2] * z) / z
+
+
+@njit(cache=True, inline="always")
+@no_type_check
+def _range(low, high, size):
+    """First and last + 1 of the pixels whose centres lie between."""
+    return int(min(max(math.ceil(low - 0.5 - SLACK), 0.0), size)), int(min(max(math.floor(high - 0.5 + SLACK) + 1.0, 0.0), size))
 
 
 @njit(cache=True, parallel=True, nogil=True)
