@@ -28,9 +28,9 @@ def words(kind: Any) -> str:
         return f"one of {', '.join(map(str, inner))}"
     if origin in (typing.Union, types.UnionType):
         return ", or ".join("null" if part is type(None) else words(part) for part in inner)
-    if origin is tuple:
+    if origin is tuple and inner[-1] is not Ellipsis:
         return f"a list of {len(inner)}, each {words(inner[0])}"
-    if origin is list:
+    if origin in (list, tuple):
         return f"a list, each {words(inner[0])}"
     if origin is dict:
         return "a section of settings" if inner[1] is Any else f"a mapping of names, each {words(inner[1])}"
@@ -110,9 +110,9 @@ def _schema(kind: Any) -> dict[str, Any]:
         return {"enum": list(inner)}
     if origin in (typing.Union, types.UnionType):
         return {"anyOf": [{"type": "null"} if part is type(None) else _schema(part) for part in inner]}
-    if origin is tuple:
+    if origin is tuple and inner[-1] is not Ellipsis:
         return {"type": "array", "prefixItems": [_schema(part) for part in inner], "minItems": len(inner), "maxItems": len(inner)}
-    if origin is list:
+    if origin in (list, tuple):
         return {"type": "array", "items": _schema(inner[0])}
     if origin is dict:
         return {"type": "object", "additionalProperties": True if inner[1] is Any else _schema(inner[1])}

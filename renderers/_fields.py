@@ -6,6 +6,8 @@ import math
 import numpy as np
 import torch
 import torch.nn.functional as F
+from dream3d.renderers._backends.seeds import colours
+from dream3d.renderers._signed import signed
 from jaxtyping import Float
 from torch import Tensor
 
@@ -14,10 +16,12 @@ from dream3d.export.density import summed
 from dream3d.types import Field, Mesh, Points
 
 GREY = 0.5
+FINE = 96  # nodes a side of what has none of its own
 
 
-def as_field(data: Points | Mesh | Field, resolution: int = 96, bound: float = 0.8) -> Field:
+def as_field(data: Points | Mesh | Field, resolution: int | None = None, bound: float = 0.8) -> Field:
     """A volume of whatever it is. Raises Mistake for points that are no Gaussians, and for fields without geometry."""
+    resolution = resolution or FINE
     if isinstance(data, Mesh):
         return from_mesh(data, resolution, bound)
     if isinstance(data, Points):
@@ -46,11 +50,11 @@ def read(grid: Float[Tensor, "X Y Z *K"], field: Field, x: Float[Tensor, "N 3"])
 
 
 def density(field: Field) -> Float[Tensor, "X Y Z"]:
-    """1/metre: of a distance, an edge of a cell's width."""
+    """1/metre: of a distance, an edge within a cell, a quarter of one inside, since light is lost before it reaches the middle of it."""
     if field.density is not None:
         return field.density
     width = 2 * field.bound / (len(field.distance) - 1)
-    return torch.sigmoid(-4 * field.distance / width) * 4 / width
+    return torch.sigmoid(-8 * (field.distance / width + 0.25)) * 4 / width
 
 
 def distance(field: Field) -> Float[Tensor, "X Y Z"]:
@@ -81,4 +85,11 @@ def from_gaussians(points: Points, resolution: int, bound: float) -> Field:
 
 
 def from_mesh(mesh: Mesh, resolution: int, bound: float) -> Field:
-    raise NotImplementedError
+    """Signed distances, and everywhere the colour of the nearest place."""
+    x, spacing = nodes(resolution, bound), 2 * bound / (resolution - 1)
+    index = torch.arange(resolution**3).view((resolution,) * 3)
+    pairs = [torch.stack([index.narrow(k, 0, resolution - 1), index.narrow(k, 1, resolution - 1)], -1) for k in range(3)]
+    links = torch.cat([pair.view(-1, 2) for pair in pairs])
+    distance, face, weights = signed(mesh, x, spacing, links)
+    shape = (resolution,) * 3
+    return Field(bound, distance=distance.view(shape), rgb=colours(mesh, face, weights[..., None]).view(*shape, 3))

@@ -15,6 +15,7 @@ from dream3d.optim import Adam
 from dream3d.types import Field, Mesh, Points, Step
 
 STEPS, BATCH = 400, 1 << 14  # of the fit
+UNIT = 0.02  # metres that one step of raw distance is worth
 CUT = 0.1  # metres from the surface beyond which a distance need not be exact
 
 
@@ -26,7 +27,7 @@ def wanted(volume, field: Field, x: Float[Tensor, "N 3"]) -> tuple[Float[Tensor,
 def _raw_geometry(volume, field: Field, x: Float[Tensor, "N 3"]) -> Float[Tensor, " N"]:
     nothing = torch.zeros_like(x[:, 0])
     if volume.geometry != "density":
-        return ((_fields.read(_fields.distance(field), field, x)[:, 0] - volume.shaped(nothing, x)) / volume.bound).clamp(-1, 1)
+        return (_fields.read(_fields.distance(field), field, x)[:, 0] - volume.shaped(nothing, x)) / UNIT
     sigma = _fields.read(_fields.density(field), field, x)[:, 0].clamp(1e-3, 1e3)
     return _inverse_softplus(sigma) - _inverse_softplus(volume.shaped(nothing, x).clamp(min=1e-6))
 
@@ -75,7 +76,7 @@ def _gap(volume, field: Field, solid: Float[Tensor, "X Y Z"], x: Float[Tensor, "
     section = 2 * volume.bound / volume.samples
     light = 1 - torch.exp(-section * _fields.read(solid, field, x)[:, 0])
     if volume.geometry == "density":
-        shape = (1 - torch.exp(-section * volume.shaped(raw, x)) - light).square()
+        shape = (1 - torch.exp(-section * volume.shaped(raw, x)) - light).abs()  # squares forgive a thin fog everywhere
     else:
         distance = _fields.read(_fields.distance(field), field, x)[:, 0]
         shape = ((volume.shaped(raw, x).clamp(-CUT, CUT) - distance.clamp(-CUT, CUT)) / CUT).square()

@@ -20,15 +20,15 @@ def cross(
 
 def sections(
     near: Float[Tensor, "R 1"], far: Float[Tensor, "R 1"], count: int, share: Float[Tensor, "R P"] | None
-) -> Float[Tensor, "R S+1"]:
-    """Ends of `count` sections of each ray: even ones, or where the `share` of even sections says that there is something."""
+) -> Float[Tensor, "R E"]:
+    """The ends (E = count + 1) of `count` sections of each ray: even ones, or many where the `share` of even sections is large."""
     even = torch.linspace(0, 1, count + 1, device=near.device).expand(len(near), -1)
     if share is not None:
         even = _inverse(share + SPREAD / share.shape[1], even)
     return near + (far - near) * even
 
 
-def _inverse(share: Float[Tensor, "R P"], u: Float[Tensor, "R S"]) -> Float[Tensor, "R S"]:
+def _inverse(share: Float[Tensor, "R P"], u: Float[Tensor, "R E"]) -> Float[Tensor, "R E"]:
     """The inverse of the cumulative distribution over even sections of [0, 1], piecewise linear."""
     total = torch.nn.functional.pad(share.cumsum(1), (1, 0))
     total = total / total[:, -1:]
@@ -38,11 +38,18 @@ def _inverse(share: Float[Tensor, "R P"], u: Float[Tensor, "R S"]) -> Float[Tens
 
 
 def places(
-    edges: Float[Tensor, "R S+1"], jitter: Float[Tensor, "R S"] | None
+    edges: Float[Tensor, "R E"], jitter: Float[Tensor, "R S"] | None
 ) -> tuple[Float[Tensor, "R S"], Float[Tensor, "R S"]]:
     """One t in each section (its middle without jitter in [0, 1]) and how long the sections are."""
     delta = edges[:, 1:] - edges[:, :-1]
     return edges[:, :-1] + delta * (0.5 if jitter is None else jitter), delta
+
+
+def opacity(
+    density: Float[Tensor, "R S"], delta: Float[Tensor, "R S"], way: Float[Tensor, "R 3"]
+) -> Float[Tensor, "R S"]:
+    """What sections of rays take of the light (Beer and Lambert)."""
+    return 1 - torch.exp(-density * delta * way.norm(dim=-1, keepdim=True))
 
 
 def transmittance(alpha: Float[Tensor, "R S"]) -> Float[Tensor, "R S"]:

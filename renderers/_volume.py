@@ -22,6 +22,7 @@ from dream3d.types import Cameras, Field, Mesh, Points, Render, Step
 
 LATENT_RGB = ((0.298, 0.207, 0.208), (0.187, 0.286, 0.173), (-0.158, 0.189, 0.264), (-0.184, -0.271, -0.473))  # Latent-NeRF's
 
+LATE = 4  # sections that a proposal goes on behind what looks opaque: its cells are coarse
 CORNERS = ((1.0, 1.0, 1.0), (1.0, -1.0, -1.0), (-1.0, 1.0, -1.0), (-1.0, -1.0, 1.0))
 
 
@@ -76,11 +77,15 @@ class Volume(Representation):
     def rates(self, now: Step) -> list[Group]:
         """What a family learns, and how fast."""
 
+    def grids(self) -> dict[str, Tensor]:
+        """What penalties may smooth: "geometry" (1 1 X Y Z) and "colour" (1 K X Y Z) where a family has such grids."""
+        return {}
+
     # --- drawing ----------------------------------------------------------------------------------------------------
 
     def render(self, cameras: Cameras, now: Step | None = None) -> Render:
-        """All buffers. extras: weights (rays, samples: the light each section takes), normals' raw gradients (n 3: of a distance
-        it should have length 1), environment (B H W 3)."""
+        """All buffers. extras: weights (rays, samples: the light each section takes), gradient of the geometry (n 3: a distance's has
+        length 1), environment (B H W 3), and a family's grids."""
         origin, way = (v.reshape(-1, 3) for v in cameras.rays())
         jitter = None if now is None else now.uniform(len(way), self.samples, device=way.device)
         if now is not None and self.training:
@@ -89,7 +94,7 @@ class Volume(Representation):
         shares = [None if v is None else v.split(rows) for v in (origin, way, jitter)]
         parts = [self._chunk(*(None if v is None else v[i] for v in shares), now, len(way) > rows) for i in range(len(shares[0]))]
         colour, alpha, depth, weights = (torch.cat(column) for column in zip(*parts, strict=True))
-        extras, shape = {"weights": weights}, (len(cameras), cameras.height, cameras.width, -1)
+        extras, shape = {"weights": weights, **self.grids()}, (len(cameras), cameras.height, cameras.width, -1)
         normal = None
         if self.normals:
             normal, extras["gradient"] = self._normal(origin, way, alpha, depth, now)
@@ -126,7 +131,7 @@ class Volume(Representation):
         """Density (1/metre) or signed distance (metres) at world points, from what `at` gives."""
         radius = x.norm(dim=-1)
         if self.geometry != "density":
-            return self.bound * raw + (0 if self.blob == "none" else radius - self.blob_radius) * (1 - 2 * (self.blob == "scene"))
+            return _handing.UNIT * raw + (0 if self.blob == "none" else radius - self.blob_radius) * (1 - 2 * (self.blob == "scene"))
         sign = {"object": 1.0, "scene": -1.0, "none": 0.0}[self.blob]
         return F.softplus(raw + sign * self.blob_strength * (1 - radius / self.blob_radius))
 
@@ -179,7 +184,10 @@ class Volume(Representation):
     def _full(self) -> Tensor:
         """Cells that matter, and those around them."""
         least = 0.01 * self.samples / (2 * self.bound)  # a section there takes a hundredth of the light
-        return F.max_pool3d(self.density.clamp(max=1e6)[None, None], 3, 1, 1)[0, 0] > least
+        return self._widened() > least
+
+    def _widened(self) -> Float[Tensor, "X Y Z"]:
+        return F.max_pool3d(self.density.clamp(max=1e6)[None, None], 3, 1, 1)[0, 0]
 
     def _proposal(self, origin, way, near, far) -> Float[Tensor, "R P"] | None:
         """Where along a ray light is lost, by the coarse grid: shares of sections."""
@@ -187,9 +195,10 @@ class Volume(Representation):
             return None
         t, delta = _march.places(_march.sections(near, far, 2 * len(self.density), None), None)
         points = origin[:, None] + t[..., None] * way[:, None]
-        smooth = F.max_pool3d(self.density.clamp(max=1e6)[None, None], 3, 1, 1).view(-1)
-        alpha = 1 - torch.exp(-smooth[_march.cell(points, self.bound, len(self.density))] * delta * way.norm(dim=-1, keepdim=True))
-        return alpha * _march.transmittance(alpha)
+        cells = _march.cell(points, self.bound, len(self.density))
+        lost, near = (_march.opacity(grid.view(-1)[cells], delta, way) for grid in (self.density, self._widened()))
+        left = F.pad(_march.transmittance(lost)[:, :-LATE], (LATE, 0), value=1.0)
+        return near * left
 
     @torch.no_grad()
     def refine(self, render: Render, optimizer, now: Step) -> None:

@@ -22,10 +22,10 @@ class NeRF(Volume, Representation):
         self,
         rng: torch.Generator,
         *,
-        degree: Count = 6,
+        degree: Count = 4,
         width: Count = 64,
         layers: Count = 4,
-        lr: Ramp = Ramp(2e-3, 5e-4, shape="exp"),
+        lr: Ramp = Ramp(5e-3, 5e-4, shape="exp"),
         **volume,
     ):
         super().__init__(rng, **volume)

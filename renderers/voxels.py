@@ -33,6 +33,9 @@ class Voxels(Volume, Representation):
     def at(self, x: Float[Tensor, "N 3"], now: Step | None) -> tuple[Float[Tensor, " N"], Float[Tensor, "N K"]]:
         return _fields.trilinear(self.geometry_grid, x)[:, 0], _fields.trilinear(self.colour_grid, x)
 
+    def grids(self) -> dict[str, Tensor]:
+        return {"geometry": self.geometry_grid, "colour": self.colour_grid}
+
     def rates(self, now: Step) -> list[Group]:
         return [Group("geometry_grid", self.geometry_grid, at(self.lr_geometry, now)),
                 Group("colour_grid", self.colour_grid, at(self.lr_colour, now))]  # fmt: skip

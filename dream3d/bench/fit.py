@@ -18,6 +18,8 @@ from dream3d.export.views import renders, sphere
 from dream3d.files import write_json
 from dream3d.interfaces import Representation
 from dream3d.optim import Adam
+from dream3d.penalties import Penalties
+from dream3d.schedule import Ramp
 from dream3d.toybox.language import parse
 from dream3d.toybox.render import render
 from dream3d.toybox.world import Soup, instance_seed
@@ -26,6 +28,7 @@ from dream3d.types import Cameras, Render, Step
 
 VIEWS, HELD, RADIUS = 24, 12, 0.95
 BUDGET = {"gaussians": 600, "nerf": 1200, "hashgrid": 600, "voxels": 400, "triplane": 600, "dmtet": 600, "mesh": 600}  # steps
+PENALTIES = {"voxels": {"variation": 5e-5}}
 GOAL = {"dmtet": 27.0, "mesh": 27.0}  # dB; others 30
 
 
@@ -40,16 +43,20 @@ def known(soup: Soup, size: int) -> tuple[tuple[Cameras, Render], tuple[Cameras,
     return tuple((part, render([soup], part, supersample=4)) for part in cameras)
 
 
-def fit(scene: Representation, seen: tuple[Cameras, Render], steps: int, *, batch: int = 4, seed: int = 0, first: int = 0) -> None:
-    """`steps` steps of Adam on squared errors; learning rates follow their schedules from share `first` of the run on."""
+def fit(
+    scene: Representation, seen: tuple[Cameras, Render], steps: int, *, batch: int = 4, seed: int = 0, penalties: dict | None = None
+) -> None:
+    """`steps` steps of Adam on squared errors in colour and mask, and `penalties` (name: weight)."""
     optimizer, (cameras, truth) = Adam(), seen
+    more = Penalties({name: Ramp(weight) for name, weight in (penalties or {}).items()})
     for index in range(steps):
         now = Step.make(index, steps, seed)
         pick = torch.randperm(len(cameras), generator=now.rng)[:batch]
         drawn, wanted = scene.render(cameras.at(pick), now), truth.at(pick)
         behind = now.uniform(batch, 1, 1, 3)
         error = over(drawn, behind) - over(wanted, behind)
-        (error.square().sum() / batch + (drawn.alpha - wanted.alpha).square().sum() / batch).backward()
+        loss = (error.square().sum() + (drawn.alpha - wanted.alpha).square().sum()) / batch
+        (loss + (more(scene, drawn, now) or 0)).backward()
         if optimizer.step(scene.groups(now)):
             scene.refine(drawn, optimizer, now)
 
@@ -79,7 +86,7 @@ def main(words: list[str]) -> int:
     for name in wanted.names or names:
         scene = build.make("renderers", {"type": name}, torch.Generator().manual_seed(0))
         steps, begin = wanted.steps or BUDGET[name], time.perf_counter()
-        fit(scene, seen, steps)
+        fit(scene, seen, steps, penalties=PENALTIES.get(name))
         seconds = time.perf_counter() - begin
         rows.append({"renderer": name, "steps": steps, "seconds": seconds, "psnr": psnr(scene, held), "goal": GOAL.get(name, 30.0)})
         print("{renderer:12} {steps:5} steps {seconds:7.1f} s  {psnr:5.1f} dB (goal {goal:.0f})".format(**rows[-1]), flush=True)

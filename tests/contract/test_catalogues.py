@@ -10,6 +10,7 @@ from dream3d.optim import Adam
 from dream3d.types import Field, Mesh, Points, Step
 
 SETTINGS = {"exact": {"size": 16, "renders": 8, "others": 16, "instances": 1}, "gaussians": {"count": 40},
+            **dict.fromkeys(("nerf", "hashgrid", "voxels", "triplane"), {"samples": 12, "grid": 16, "occupancy": 8}),
             "exact_joint": {"size": 16, "instances": 2, "others": 2},
             "personal": {"size": 16, "renders": 8, "others": 16, "instances": 2}}  # fmt: skip
 PROMPTS = {"exact_joint": ["a red car", "a duck, side view", ""],
