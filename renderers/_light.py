@@ -4,7 +4,7 @@ The environment is summed in two factors (Karis, "Real Shading in Unreal Engine 
 seen from the front, times what a lobe reflects in all. Light that bounces more than once between microfacets is added back after
 Fdez-Aguera ("A Multiple-Scattering Microfacet Model for Real-Time Image-based Lighting", JCGT 2019): a white surface of any roughness
 and metalness returns a constant environment exactly. What remains is the first factor's error where the environment is not constant: a
-lobe seen at a grazing angle is long, and is taken as round (tests/test_light.py says how much).
+lobe seen at a grazing angle is long, and is taken as round. In the studio, up to 60 degrees, that is 3 to 13 per cent of the light.
 """
 
 import math
@@ -22,7 +22,7 @@ from dream3d.types import Cameras, Step
 
 BUILT_IN = ("studio", "constant")
 SHARP, SOFT, LEVELS = 128, 32, 6  # rows of the mirrored environment, of the filtered ones, and how many of these
-TABLE, SAMPLES = 32, 1024  # cells a side of the second factor, and directions for each
+TABLE, SAMPLES = 33, 1024  # nodes a side of the second factor, and directions for each
 DIELECTRIC = 0.04  # what a non-metal reflects head-on
 SMOOTHEST = 0.04  # a smaller roughness is a mirror already
 
@@ -96,6 +96,17 @@ class Sky(nn.Module):
         """What a white diffuse surface returns: harmonics of degree 2 (Ramamoorthi and Hanrahan, SIGGRAPH 2001)."""
         return (_basis(normal) @ self.harmonics).clamp(min=0)
 
+    def peak(self, normal: Float[Tensor, "n 3"], towards: Float[Tensor, "n 3"], roughness: Float[Tensor, "n 1"]) -> Float[Tensor, "n 3"]:
+        """Where a lobe's light mostly comes from: the mirrored direction, and for rough surfaces towards the normal (alpha^2 of the way
+        halves the error of the split sum at roughness 0.9)."""
+        mirrored = 2 * (normal * towards).sum(-1, keepdim=True) * normal - towards
+        return F.normalize(torch.lerp(mirrored, normal, roughness**4), dim=-1)
+
+    def factor(self, facing: Float[Tensor, "n 1"], roughness: Float[Tensor, "n 1"]) -> Float[Tensor, "n 2"]:
+        """`reflected` at cosines of the angle to the camera."""
+        at = torch.cat([2 * facing - 1, 2 * roughness - 1], -1)[None, None]
+        return F.grid_sample(self.table, at, padding_mode="border", align_corners=True)[0, :, 0].T
+
     def forward(
         self,
         albedo: Float[Tensor, "n 3"],
@@ -109,10 +120,10 @@ class Sky(nn.Module):
         `turn`: radians by which the environment is turned about z."""
         roughness = roughness.clamp(SMOOTHEST, 1)
         facing = (normal * towards).sum(-1, keepdim=True).clamp(1e-4, 1)
-        mirrored = 2 * facing * normal - towards
+        mirrored = self.peak(normal, towards, roughness)
         if turn is not None:
             normal, mirrored = _turned(normal, -turn), _turned(mirrored, -turn)
-        factor = _look(self.table, [2 * facing - 1, 2 * roughness - 1])
+        factor = self.factor(facing, roughness)
         once, more = _returned(albedo.new_full((1, 3), DIELECTRIC), factor)
         metal_once, metal_more = _returned(albedo, factor)
         diffuse = (1 - metallic) * (albedo * (1 - once - more) + more) + metallic * metal_more
@@ -128,11 +139,11 @@ def _returned(f0: Float[Tensor, "m 3"], factor: Float[Tensor, "n 2"]) -> tuple[F
     return once, once * mean * lost / (1 - mean * lost)
 
 
-def reflected(cells: int, samples: int) -> Float[Tensor, "r c 2"]:
-    """The second factor for roughness and cosine at the cells' centres: reflected light is f0 times the first number plus the second
-    (GGX, height-correlated Smith shadowing: Heitz, JCGT 2014; Schlick's Fresnel). Quadrature over visible half vectors."""
-    centres = (torch.arange(cells, dtype=torch.double) + 0.5) / cells
-    alpha, cosine = centres[:, None, None] ** 2, centres[None, :, None]
+def reflected(nodes: int, samples: int) -> Float[Tensor, "r c 2"]:
+    """The second factor for `nodes` values each of roughness and cosine from 0 to 1: light reflected is f0 times the first number plus
+    the second (GGX, height-correlated Smith shadowing: Heitz, JCGT 2014; Schlick's Fresnel). Quadrature over visible half vectors."""
+    axis = torch.linspace(0, 1, nodes, dtype=torch.double)
+    alpha, cosine = axis[:, None, None] ** 2, axis[None, :, None].clamp(min=1e-3)
     index = torch.arange(samples, dtype=torch.double)
     u, phi = (index + 0.5) / samples, 2 * math.pi * (index * 0.6180339887498949 % 1)
     # half vectors distributed as D(h) (n h), a Fibonacci lattice
