@@ -42,7 +42,7 @@ class Packed(Autoencoder):
 class SD3:
     """Stable Diffusion 3 and 3.5: three encoders, a pooled text."""
 
-    time, autoencoder = "time_text_embed", Autoencoder
+    time, autoencoder, length = "time_text_embed", Autoencoder, 256
     parts = ("transformer", "scheduler", "vae", "text_encoder", "tokenizer", "text_encoder_2", "tokenizer_2", "text_encoder_3",
              "tokenizer_3")  # fmt: skip
 
@@ -64,7 +64,8 @@ class SD3:
 class ZImage:
     """Z-Image: one list entry per picture, texts of their own lengths, time backwards and the velocity with it."""
 
-    time, autoencoder, parts = "t_embedder", Autoencoder, ("scheduler", "vae", "text_encoder", "tokenizer", "transformer")
+    time, autoencoder, length = "t_embedder", Autoencoder, 512
+    parts = ("scheduler", "vae", "text_encoder", "tokenizer", "transformer")
 
     @staticmethod
     def side(net: nn.Module) -> int:
@@ -87,7 +88,8 @@ class ZImage:
 class Flux2:
     """FLUX.2-klein-base: packed latents as a sequence with positions, one language model."""
 
-    time, autoencoder, parts = "time_guidance_embed", Packed, ("scheduler", "vae", "text_encoder", "tokenizer", "transformer")
+    time, autoencoder, length = "time_guidance_embed", Packed, 512
+    parts = ("scheduler", "vae", "text_encoder", "tokenizer", "transformer")
 
     @staticmethod
     def side(net: nn.Module) -> int:

@@ -20,7 +20,8 @@ from dream3d.types import Cameras, Embedding, Render
 
 
 class Flow(Diffusers, Prior):
-    """model, size, precision, tiny, slicing, compile: as in stable_diffusion; tokens: how many of a prompt the longest encoder reads."""
+    """model, size, precision, tiny, slicing, compile: as in stable_diffusion; tokens: how many of a prompt the longest encoder reads
+    (null: as many as the model's own pipeline; FLUX.2 hears the empty ones, too)."""
 
     offers: ClassVar[dict[str, str]] = {"student": "True"}
 
@@ -29,7 +30,7 @@ class Flow(Diffusers, Prior):
         *,
         model: str = "sd-3.5-medium",
         size: Count | None = None,
-        tokens: Count = 256,
+        tokens: Count | None = None,
         precision: Precision = "auto",
         tiny: str | None = None,
         slicing: bool = False,
@@ -37,8 +38,9 @@ class Flow(Diffusers, Prior):
     ):
         super().__init__()
         self.source = opened(model, "flow", tuple(KINDS), precision)
-        self.kind, self.length = KINDS[self.source.pipeline], tokens
-        self.adapters, self.time = (self.source.pipeline, tokens), self.kind.time
+        self.kind = KINDS[self.source.pipeline]
+        self.length = tokens or self.kind.length
+        self.adapters, self.time = (self.source.pipeline, self.length), self.kind.time
         self.table = Line()
         self.net = prepared(self.source.get("transformer"), Knobs(compile=compile))
         self.vae = self.kind.autoencoder.read(self.source, size, self.kind.side(self.net), tiny, slicing)

@@ -15,7 +15,6 @@ from dream3d.priors.controlnet import drawn
 from dream3d.types import Render
 
 from .conftest import (
-    LENGTH,
     adapter,
     control,
     deepfloyd,
@@ -36,10 +35,9 @@ MADE = {
     "stable_diffusion": (stable_diffusion, "StableDiffusionPipeline", {}, {}),
     "sdxl": (sdxl, "StableDiffusionXLPipeline", {}, {"height": 32, "width": 32}),
     "deepfloyd": (deepfloyd, "IFPipeline", {}, {"clean_caption": False}),
-    "sd3": (sd3, "StableDiffusion3Pipeline", {"tokens": LENGTH}, {"max_sequence_length": LENGTH}),
-    "z-image": (zimage, "ZImagePipeline", {"tokens": LENGTH, "size": 32}, {"max_sequence_length": LENGTH, "height": 32, "width": 32}),
-    "flux2": (flux2, "Flux2KleinPipeline", {"tokens": LENGTH, "size": 32},
-              {"max_sequence_length": LENGTH, "height": 32, "width": 32, "text_encoder_out_layers": (1, 2, 3)}),
+    "sd3": (sd3, "StableDiffusion3Pipeline", {}, {}),
+    "z-image": (zimage, "ZImagePipeline", {"size": 32}, {"height": 32, "width": 32}),
+    "flux2": (flux2, "Flux2KleinPipeline", {"size": 32}, {"height": 32, "width": 32, "text_encoder_out_layers": (1, 2, 3)}),
 }  # fmt: skip
 
 
