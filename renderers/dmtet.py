@@ -45,7 +45,8 @@ class DMTet(Representation):
     eight each, unless there would be more than `max_cells`."""
 
     memory: ClassVar[str] = (
-        "max(14 * resolution**3 * 600, (1 + len(subdivide)) * 300 * resolution**2 * 4**len(subdivide) * 600) + 400 * views * side**2"
+        "800 * max(12 * resolution**3, min(max_cells, 12 * resolution**3 + 150 * resolution**2 * (4**len(subdivide) - 1)))"
+        " + 500 * views * side**2"
     )
 
     offers: ClassVar[dict[str, str]] = {"normal": "True", "features": "features > 0"}
