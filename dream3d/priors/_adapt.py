@@ -11,6 +11,8 @@ from torch import Tensor, nn
 from dream3d.errors import Mistake
 from dream3d.priors import _hub
 
+NAMELESS = "emb_params"  # where a learnt word is called as its file
+
 
 def adapted(net: nn.Module, prefix: str, lora: str | None, scale: float) -> nn.Module:
     """A network with the part of a LoRA file that is meant for it merged into its weights. Raises Mistake for a file of another
@@ -77,6 +79,7 @@ def invert(encoder: nn.Module, tokenizer: Any, inversion: str | None) -> tuple[n
         return encoder, str
     path = safetensors(inversion, "prior.inversion")
     (word, vectors), *more = load_file(path).items()
+    word = path.stem if word == NAMELESS else word
     vectors = vectors if vectors.ndim == 2 else vectors[None]
     table = encoder.get_input_embeddings().weight
     if more or vectors.shape[1] != table.shape[1]:

@@ -8,6 +8,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from dream3d.errors import Mistake
 from dream3d.interfaces import Prior
 from dream3d.priors import _hub, _texts
 from dream3d.priors._latent import Autoencoder
@@ -16,6 +17,7 @@ from dream3d.priors._network import Table
 from dream3d.priors._pipeline import Source, dtype
 from dream3d.types import Cameras, Embedding, Render
 
+MOST = 1 << 16  # tokens of a text
 READERS = ("text_encoder", "tokenizer", "text_encoder_2", "tokenizer_2", "text_encoder_3", "tokenizer_3")
 
 
@@ -106,5 +108,8 @@ def clip_tokens(source: Source, prompts: list[str]) -> Embedding:
 
 def tokens(tokenizer, prompts: list[str], length: int | None = None):
     """ids and mask as tensors, padded and cut to what the encoder reads."""
-    told = tokenizer(prompts, padding="max_length", max_length=length or tokenizer.model_max_length, truncation=True)
+    if (length := length or tokenizer.model_max_length) > MOST:  # what transformers takes where nothing is told
+        raise Mistake("the tokenizer does not tell how long a text may be", where=f"{tokenizer.name_or_path}/tokenizer_config.json",
+                      near="model_max_length: 77", fix="fetch the model again", code=3)  # fmt: skip
+    told = tokenizer(prompts, padding="max_length", max_length=length, truncation=True)
     return torch.tensor(told.input_ids), torch.tensor(told.attention_mask)

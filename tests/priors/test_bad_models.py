@@ -69,6 +69,12 @@ def test_a_missing_weight_a_strange_shape_and_no_number(model, name):
         assert name in text and says in text, text
 
 
+def test_a_tokenizer_that_does_not_tell_its_length(model):
+    path = model / "tokenizer" / "tokenizer_config.json"
+    path.write_text(json.dumps({k: v for k, v in json.loads(path.read_text()).items() if k != "model_max_length"}))
+    assert "how long a text may be" in told(model)
+
+
 def test_torn_files(model):
     path = weights(model, "unet")
     path.write_bytes(path.read_bytes()[:1000])

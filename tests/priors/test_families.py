@@ -162,6 +162,15 @@ def test_what_was_embedded_before_is_not_read_for_other_weights(sd, tmp_path):
     assert 0 < (half - whole).abs().max() < 0.1
 
 
+def test_a_learnt_word_without_a_name_is_called_as_its_file(sd, tmp_path):
+    vectors = torch.randn(1, 16, generator=torch.Generator().manual_seed(0))
+    for name, file in (("emb_params", "mycat"), ("mycat", "word")):
+        save_file({name: vectors}, tmp_path / f"{file}.safetensors")
+    files = [str(tmp_path / f"{name}.safetensors") for name in ("mycat", "word")]
+    one, two, plain = (made("stable_diffusion", sd, inversion=file).text(["a mycat"]).tokens for file in (*files, None))
+    assert torch.equal(one, two) and (plain - one).abs().max() > 1e-3
+
+
 def test_a_distilled_encoder_answers_in_the_models_latents(sd, tmp_path):
     small = diffusers.AutoencoderTiny(latent_channels=4, encoder_block_out_channels=(8, 8), decoder_block_out_channels=(8, 8),
                                       num_encoder_blocks=(1, 1), num_decoder_blocks=(1, 1))  # fmt: skip
