@@ -5,7 +5,7 @@ says it looks like, and how surfaces end between pixels (`_contours`). What a su
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 import torch.nn.functional as F
@@ -22,10 +22,10 @@ BACKENDS = {"numba": (raster_numba.rasterize, contours_numba.find), "torch": (ra
 
 @dataclass(frozen=True)
 class Hits:
-    """The n covered pixels, in order. `weights` are barycentric, differentiable in the vertices; `position` and `normal` are in the
+    """The n covered pixels, in order, those of a frame around the picture too. `weights` are barycentric, differentiable in the vertices; `position` and `normal` are in the
     world, a normal on the side of its face that the camera sees; `towards` is the unit vector from the surface to the camera."""
 
-    index: Int[Tensor, " n"]  # flat, into B H W
+    index: Int[Tensor, " n"]  # flat, into B (H + 2) (W + 2): the picture and a frame of one pixel around it
     view: Int[Tensor, " n"]
     face: Int[Tensor, " n"]
     weights: Float[Tensor, "n 3"]
@@ -56,6 +56,7 @@ def draw(
     their outline. extras: vertices, faces. Mistake where vertices are not finite or faces name none.
     """
     _check(vertices, faces, label, labels)
+    cameras = _framed(cameras)
     rotation = cameras.to_world[:, :3, :3]
     points = (vertices - cameras.centre[:, None]) @ rotation
     rasterize, search = _kernels(points, backend)
@@ -72,7 +73,7 @@ def draw(
     if len(hits.index):
         ends = search(points.detach(), faces, cameras.intrinsics, seen)
         picture = _contours.blend(picture, points, cameras.intrinsics, ends, seen.shape[1:])
-    buffers = picture.view(*seen.shape, -1).split([part.shape[1] for part in parts.values()], -1)
+    buffers = picture.view(*seen.shape, -1)[:, 1:-1, 1:-1].split([part.shape[1] for part in parts.values()], -1)
     buffers = dict(zip(parts, buffers, strict=True))
     if labels:
         buffers["labels"] = torch.cat([buffers["labels"], 1 - buffers["alpha"]], -1)
@@ -87,6 +88,12 @@ def _check(vertices: Tensor, faces: Tensor, label: Tensor | None, labels: int) -
         raise Mistake(f"faces name vertices {int(faces.min())} to {int(faces.max())}, there are {len(vertices)}", where="a mesh to draw")
     if labels and (label is None or len(label) != len(faces)):
         raise Mistake("labels want one label per face", where="a mesh to draw")
+
+
+def _framed(cameras: Cameras) -> Cameras:
+    """One pixel more on every side: a surface may end between a pixel of the picture and its neighbour outside."""
+    shift = cameras.intrinsics.new_tensor([[0.0, 0.0, 1.0], [0.0, 0.0, 1.0], [0.0, 0.0, 0.0]])
+    return replace(cameras, intrinsics=cameras.intrinsics + shift, height=cameras.height + 2, width=cameras.width + 2)
 
 
 def _kernels(points: Tensor, backend: str):
