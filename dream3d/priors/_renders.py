@@ -41,7 +41,7 @@ def orbit(points: Float[Tensor, "B n"], size: int, subjects: int) -> Cameras:
     return look_at(azimuth.float(), elevation.float(), size=size, subject=(points[:, 2] * subjects).long())
 
 
-def wished(wish: Wish, *, size: int, instances: int, renders: int, tangents: int) -> Components:
+def wished(wish: Wish, *, size: int, instances: int, renders: int, tangents: int, shows: str = "rgb") -> Components:
     """`renders` pictures for every view word, weighted by how often that word is due, sorted by word."""
     cameras = orbit(spread(14 * renders + 500, 3), size, instances)
     words = view_index(cameras)
@@ -52,21 +52,21 @@ def wished(wish: Wish, *, size: int, instances: int, renders: int, tangents: int
     )  # that one picture of one instance stands for
     soups = [world.build(wish, world.instance_seed("prior", i)) for i in range(instances)]
     return _components(
-        soups, cameras.at(chosen), len(VIEW_WORDS) * share[words[chosen]], area.sqrt() / 12**0.5, tangents
+        soups, cameras.at(chosen), len(VIEW_WORDS) * share[words[chosen]], area.sqrt() / 12**0.5, tangents, shows
     )
 
 
-def anything(*, size: int, renders: int, tangents: int) -> Components:
+def anything(*, size: int, renders: int, tangents: int, shows: str = "rgb") -> Components:
     """A broad sample of the world: every picture another object in another paint from another side."""
     cameras = orbit(spread(renders, 3), size, renders)
     cameras = dataclasses.replace(cameras, subject=torch.arange(renders))
     soups = [world.build(Wish(), world.instance_seed("prior", i)) for i in range(renders)]
-    return _components(soups, cameras, torch.ones(renders), torch.full((renders,), math.pi), tangents)
+    return _components(soups, cameras, torch.ones(renders), torch.full((renders,), math.pi), tangents, shows)
 
 
-def _components(soups, cameras: Cameras, weight: Tensor, spacing: Tensor, tangents: int) -> Components:
-    pictures = _pictures(soups, cameras)
-    rows = [pictures, *(_tangent(name, soups, cameras, spacing.clamp(max=CAMERA_STD)) for name in TANGENTS[:tangents])]
+def _components(soups, cameras: Cameras, weight: Tensor, spacing: Tensor, tangents: int, shows: str) -> Components:
+    width = spacing.clamp(max=CAMERA_STD)
+    rows = [_pictures(soups, cameras, shows), *(_tangent(name, soups, cameras, width, shows) for name in TANGENTS[:tangents])]
     rgb = torch.stack([r.rgb.movedim(-1, 1).flatten(2) for r in rows], 1)
     gap = torch.stack([(1.0 if i == 0 else 0.0) - r.alpha.flatten(1) for i, r in enumerate(rows)], 1)
     outward = cameras.centre / cameras.centre.norm(dim=1, keepdim=True)
@@ -79,18 +79,20 @@ def with_bandwidth(parts: Components, bandwidth: float | None) -> Components:
     return dataclasses.replace(parts, std=torch.full_like(parts.std, h))
 
 
-def _pictures(soups, cameras: Cameras) -> Render:
-    return render(soups, cameras, buffers=("rgb", "alpha"))
+def _pictures(soups, cameras: Cameras, shows: str) -> Render:
+    """Colours, or world normals as colours."""
+    seen = render(soups, cameras, buffers=(shows, "alpha"))
+    return seen if shows == "rgb" else dataclasses.replace(seen, rgb=(seen.normal + seen.alpha) / 2)
 
 
-def _tangent(name: str, soups, cameras: Cameras, angle: Float[Tensor, " B"]) -> Render:
+def _tangent(name: str, soups, cameras: Cameras, angle: Float[Tensor, " B"], shows: str = "rgb") -> Render:
     """Half the difference between the pictures one standard deviation up and down a parameter."""
-    up, down = (_moved(name, soups, cameras, angle, sign) for sign in (1, -1))
+    up, down = (_moved(name, soups, cameras, angle, sign, shows) for sign in (1, -1))
     rgb, alpha = ((a - b) / 2 for a, b in ((up.rgb, down.rgb), (up.alpha, down.alpha)))
     return Render(rgb, alpha, torch.zeros_like(alpha))
 
 
-def _moved(name: str, soups, cameras: Cameras, angle: Float[Tensor, " B"], sign: int) -> Render:
+def _moved(name: str, soups, cameras: Cameras, angle: Float[Tensor, " B"], sign: int, shows: str) -> Render:
     azimuth, elevation, distance = cameras.azimuth, cameras.elevation, torch.full_like(cameras.azimuth, DISTANCE)
     match name:
         case "azimuth":
@@ -106,4 +108,4 @@ def _moved(name: str, soups, cameras: Cameras, angle: Float[Tensor, " B"], sign:
                 )
                 for s in soups
             ]
-    return _pictures(soups, look_at(azimuth, elevation, distance, size=cameras.height, subject=cameras.subject))
+    return _pictures(soups, look_at(azimuth, elevation, distance, size=cameras.height, subject=cameras.subject), shows)

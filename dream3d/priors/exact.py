@@ -50,8 +50,8 @@ class Exact(Prior):
     sample; bandwidth: h in units of x (None: by leave-one-out likelihood, per prompt); tangents: directions in which
     kernels are wider, of azimuth, elevation, size, brightness; camera: width in degrees of a kernel around each view's
     own direction (None: views know only their words; cameras that are not given count as unknown); unknown: what to do
-    with words outside the vocabulary. The background is render.extras["background"], else white. Objects are rendered
-    at the first evaluation.
+    with words outside the vocabulary; shows: colours over render.extras["background"], else over white, or world normals as colours over
+    grey, for terms that see "normal". Objects are rendered at the first evaluation.
 
     What "" and a view word alone answer depends on which prompts were asked for before, as a set, and in its last bits
     on the order in which each was first asked for; on nothing else: not how often, nor what was evaluated in between.
@@ -76,10 +76,11 @@ class Exact(Prior):
         tangents: Literal[0, 1, 2, 3, 4] = 0,
         camera: Positive | None = None,
         unknown: Literal["stop", "ignore"] = "stop",
+        shows: Literal["rgb", "normal"] = "rgb",
     ):
         super().__init__()
         self.instances, self.renders, self.others = instances, renders, others
-        self.bandwidth, self.tangents, self.camera, self.unknown = bandwidth, tangents, camera, unknown
+        self.bandwidth, self.tangents, self.camera, self.unknown, self.shows = bandwidth, tangents, camera, unknown, shows
         self.spec = Spec(size, capabilities=offered(self.offers, {"camera": camera}))
         self.register_buffer("table", scaled_linear(), persistent=False)
         self.rows: list[Wish] = []
@@ -114,7 +115,7 @@ class Exact(Prior):
             self.libraries[wish] = (self._draw(wish) if parts is None else parts).to(self.table.device)
 
     def _draw(self, wish: Wish) -> Components:
-        sized = {"size": self.spec.size, "tangents": self.tangents}
+        sized = {"size": self.spec.size, "tangents": self.tangents, "shows": self.shows}
         if wish.things:
             parts = _renders.wished(wish, instances=self.instances, renders=self.renders, **sized)
         else:
@@ -188,8 +189,9 @@ class Exact(Prior):
     def _noisy(self, x: Tensor, t: Tensor, render: Render | None) -> _Noisy:
         alpha, sigma = self.alpha_sigma(t.float())
         y = (x.float().flatten(2) + alpha[:, None, None]) / 2
-        known = render is not None and "background" in render.extras
-        colour = render.extras["background"].float() if known else torch.ones(len(x), 3, device=x.device)
+        known = render is not None and "background" in render.extras and self.shows == "rgb"
+        plain = torch.full((len(x), 3), 1.0 if self.shows == "rgb" else 0.5, device=x.device)
+        colour = render.extras["background"].float() if known else plain
         return _Noisy(y, y.double().square().sum((1, 2)), alpha, sigma, colour)
 
     def _answer(self, noisy: _Noisy, logits, shifts) -> Float[Tensor, "Q 3 d"]:
