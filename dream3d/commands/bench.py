@@ -10,6 +10,7 @@ BENCHES = {
     "overhead": ("dream3d.bench.overhead", "shares of a step, recipe by recipe: networks, training, renderer, bookkeeping"),
     "fit": ("dream3d.bench.fit", "each representation fitted to 24 views of a known object: held-out views, seconds"),
     "priors": ("dream3d.bench.priors", "what full-size priors cost: counted without weights, on CUDA measured"),
+    "handover": ("dream3d.bench.handover", "what is lost when one representation takes over another's scene"),
     "splats": ("dream3d.bench.splats", "speed and memory of the splat kernels against their twins"),
     "hash": ("dream3d.bench.hash", "speed and memory of the hash grid's kernels against their twin"),
     "toybox": ("dream3d.toybox.bench", "images per second of the toybox renderer"),
