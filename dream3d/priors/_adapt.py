@@ -78,7 +78,7 @@ def invert(encoder: nn.Module, tokenizer: Any, inversion: str | None) -> tuple[n
     if inversion is None:
         return encoder, str
     path = safetensors(inversion, "prior.inversion")
-    (word, vectors), *more = load_file(path).items()
+    (word, vectors), *more = weights(path).items()
     word = path.stem if word == NAMELESS else word
     vectors = vectors if vectors.ndim == 2 else vectors[None]
     table = encoder.get_input_embeddings().weight
@@ -105,3 +105,17 @@ def safetensors(name: str, where: str) -> Path:
     if found[0].suffix != ".safetensors":
         raise Mistake(f"{found[0].name} may run code when it is read", where=where, fix="a .safetensors file", code=3)
     return found[0]
+
+
+def weights(path: Path) -> dict[str, Tensor]:
+    """The tensors of a file of this kind, at least one, all of them numbers."""
+    try:
+        found = load_file(path)
+    except Exception as error:  # of safetensors
+        raise Mistake(f"{path.name} cannot be read: {' '.join(str(error).split())[:120]}", where=str(path), fix="fetch it again",
+                      code=3) from error  # fmt: skip
+    strange = [name for name, value in found.items() if not value.isfinite().all()]
+    if strange or not found:
+        problem = f"{path.name} has weights that are not numbers: {strange[0]}" if strange else f"{path.name} is empty"
+        raise Mistake(problem, where=str(path), fix="fetch it again", code=3)
+    return found

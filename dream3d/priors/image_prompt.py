@@ -6,7 +6,6 @@ from typing import ClassVar, Literal
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float
-from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from dream3d import build
@@ -15,7 +14,7 @@ from dream3d.errors import Mistake
 from dream3d.interfaces import Prior, freeze
 from dream3d.pictures import read_picture
 from dream3d.priors import _hub
-from dream3d.priors._adapt import safetensors
+from dream3d.priors._adapt import safetensors, weights
 from dream3d.priors._lora import Student
 from dream3d.priors._pipeline import dtype, network
 from dream3d.priors._sight import MEAN, STD
@@ -57,7 +56,7 @@ class ImagePrompt(Prior):
     def _adapt(self, path, strength: float) -> bool:
         """Hang the adapter into the network; whether it is one that resamples patches."""
         parts: dict[str, dict[str, Tensor]] = {"image_proj": {}, "ip_adapter": {}}
-        for name, value in load_file(path).items():
+        for name, value in weights(path).items():
             if name.partition(".")[0] in parts:
                 parts[name.partition(".")[0]][name.partition(".")[2]] = value
         if not all(parts.values()):

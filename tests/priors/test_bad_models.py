@@ -212,6 +212,18 @@ def test_adapters_of_another_family(model, tmp_path):
     assert "7 numbers" in told(model, inversion=str(tmp_path / "word.safetensors"))
 
 
+@pytest.mark.parametrize("damage, says", [(None, "not numbers: x"), (40, "cannot be read"), (0, "cannot be read"), (-1, "is empty")])
+def test_torn_files_beside_a_model(model, tmp_path, damage, says):
+    """Learnt words and adapters of pictures: where `damage` is a count of bytes, only these are left."""
+    path = tmp_path / "learnt.safetensors"
+    save_file({} if damage == -1 else {"x": torch.full((16,), torch.nan)}, path)
+    if damage in (0, 40):
+        path.write_bytes(path.read_bytes()[:damage])
+    assert says in told(model, inversion=str(path))
+    beside = {"image": "red-car.png", "encoder": str(tmp_path), "adapter": str(path)}
+    assert says in told(model, "image_prompt", **beside)
+
+
 def test_a_distilled_encoder_of_another_family(model, tmp_path):
     import diffusers
 
