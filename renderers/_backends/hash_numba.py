@@ -159,6 +159,6 @@ def _backward_x(x, table, levels, size, pull, by_x):
             gx += w0 * (v0 * (t1 - t0) + v * (t3 - t2)) + w * (v0 * (t5 - t4) + v * (t7 - t6))
             gy += w0 * (u0 * (t2 - t0) + u * (t3 - t1)) + w * (u0 * (t6 - t4) + u * (t7 - t5))
             gz += v0 * (u0 * (t4 - t0) + u * (t5 - t1)) + v * (u0 * (t6 - t2) + u * (t7 - t3))
-        by_x[n, 0] = gx if ZERO <= x[n, 0] <= ONE else ZERO
-        by_x[n, 1] = gy if ZERO <= x[n, 1] <= ONE else ZERO
-        by_x[n, 2] = gz if ZERO <= x[n, 2] <= ONE else ZERO
+        by_x[n, 0] = ZERO if x[n, 0] < ZERO or x[n, 0] > ONE else gx
+        by_x[n, 1] = ZERO if x[n, 1] < ZERO or x[n, 1] > ONE else gy
+        by_x[n, 2] = ZERO if x[n, 2] < ZERO or x[n, 2] > ONE else gz

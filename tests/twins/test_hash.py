@@ -208,6 +208,8 @@ def test_what_is_not_a_number_stays_so_and_harms_nothing_else(name, backend):
     assert out[[3, 7]].isnan().all() and out[[9, 11]].isfinite().all()
     rest = [n for n in range(50) if n not in (3, 7, 9, 11)]
     assert torch.equal(out[rest], clean[rest])
+    slope = run(backend(name), (x, table, resolutions, size), torch.float32)["x"]
+    assert slope[[3, 7]].isnan().any(1).all() and slope[rest].isfinite().all() and slope[9, 1] == slope[11, 0] == 0
 
 
 @pytest.mark.parametrize("name", ["numba", "torch", "host"])
