@@ -14,7 +14,7 @@ from dream3d.types import Mesh
 GREY = (0.5, 0.5, 0.5)
 SOLID, EDGE = 4, 4  # texels: side of a tile of one colour, border around a tile among others
 REPEATS = 16  # of a texture across one face, at most
-Maps = dict[str, UInt8[ndarray, "h w 3"]]
+Maps = dict[str, UInt8[ndarray, "_ _ 3"]]
 
 
 def joined(pieces: list[Piece], pictures: Pictures) -> Mesh:
@@ -143,7 +143,7 @@ def _tile(material: Material, names: set[str], repeats: tuple[int, int], picture
     return {name: np.tile(resized(found.get(name, solid[name]), width, height), (repeats[1], repeats[0], 1)) for name in names}
 
 
-def _orm(material: Material, surface: UInt8[ndarray, "h w 3"] | None, occlusion: UInt8[ndarray, "h w 3"] | None, width: int, height: int):
+def _orm(material: Material, surface: UInt8[ndarray, "_ _ 3"] | None, occlusion: UInt8[ndarray, "_ _ 3"] | None, width: int, height: int):
     out = np.empty((height, width, 3), np.uint8)
     out[..., 0] = 255 if occlusion is None else resized(occlusion, width, height)[..., 0]
     for i, factor in ((1, material.rough), (2, material.metal)):

@@ -2,6 +2,7 @@
 
 import hashlib
 import itertools
+import os
 import re
 import stat
 from collections.abc import Iterator
@@ -11,7 +12,7 @@ from dream3d.errors import Mistake, nearest
 
 KINDS = {".glb": "glTF", ".gltf": "glTF", ".obj": "OBJ", ".ply": "PLY"}
 LIMITS = {"bytes": 1 << 30, "text": 1 << 28, "json": 1 << 24,
-          "vertices": 10_000_000, "faces": 10_000_000, "entries": 50_000_000, "pieces": 100_000}  # fmt: skip
+          "vertices": 10_000_000, "faces": 10_000_000, "entries": 50_000_000, "pieces": 10_000}  # fmt: skip
 MOST = 1000  # files that one names
 FIX = "a GLB, glTF, OBJ or PLY file, as Blender exports them"
 
@@ -23,7 +24,7 @@ def kind(path: Path) -> str:
     except (OSError, ValueError) as error:
         raise _missing(path, error) from None
     if not stat.S_ISREG(status.st_mode):
-        raise Mistake(f"{path.name or path} is no file", where=str(path), fix=FIX)
+        raise Mistake(f"{path.name or path} is no file", where=str(path), near=_near(path / "x"), fix=FIX)
     if status.st_size > LIMITS["bytes"]:
         raise Mistake(f"{path.name} is larger than 1 GiB", where=str(path), fix="decimate it first")
     head, end = read(path, 64), path.suffix.lower()
@@ -37,19 +38,24 @@ def kind(path: Path) -> str:
 
 
 def _missing(path: Path, error: OSError | ValueError) -> Mistake:
-    try:
-        beside = sorted(p.name for p in path.parent.iterdir() if p.suffix.lower() in KINDS)
-    except (OSError, ValueError):
-        beside = []
     reason = "there is no file" if isinstance(error, FileNotFoundError | NotADirectoryError) else "cannot read"
-    return Mistake(f"{reason} {str(path)!r}", where=str(path), near=", ".join(nearest(path.name, beside) or beside[:3]), fix=FIX)
+    return Mistake(f"{reason} {str(path)!r}", where=str(path), near=_near(path), fix=FIX)
+
+
+def _near(path: Path) -> str:
+    """Files that can be read and lie where one was looked for."""
+    try:
+        names = sorted(p.name for p in path.parent.iterdir() if p.suffix.lower() in KINDS)
+    except (OSError, ValueError):
+        return ""
+    return ", ".join(str(path.with_name(name)) for name in nearest(path.name, names) or names[:3])
 
 
 def read(path: Path, most: int) -> bytes:
     """At most that many bytes from the file's beginning."""
     try:
         with open(path, "rb") as file:
-            return file.read(most)
+            return file.read(min(most, os.fstat(file.fileno()).st_size))  # read(n) takes n bytes before it looks
     except OSError as error:
         raise Mistake(f"cannot read {path.name}: {error.strerror or error}", where=str(path), fix="make it readable") from None
 

@@ -63,7 +63,7 @@ class _Scene(Document):
 
     def _placed(self, node: dict) -> Float[ndarray, "4 4"]:
         if "matrix" in node:
-            return self.numbers(node, "matrix", [0.0] * 16).reshape(4, 4).T
+            return self.numbers(node, "matrix", [0] * 16).reshape(4, 4).T
         x, y, z, w = self.numbers(node, "rotation", [0, 0, 0, 1])
         turn = np.array([[1 - 2 * (y * y + z * z), 2 * (x * y - z * w), 2 * (x * z + y * w)],
                          [2 * (x * y + z * w), 1 - 2 * (x * x + z * z), 2 * (y * z - x * w)],
@@ -74,6 +74,7 @@ class _Scene(Document):
         return place
 
     def _mesh(self, mesh: dict, place: Float[ndarray, "4 4"]):
+        self.budget.take("pieces", len(self.entries(mesh, "primitives")))
         for primitive in self.entries(mesh, "primitives"):
             if not isinstance(primitive, dict):
                 raise self.wrong("primitives")
@@ -89,7 +90,6 @@ class _Scene(Document):
             self._say("lines are left out")
             return
         vertices = self.array(attributes.get("POSITION"), 3)
-        self.budget.take("pieces", 1)
         self.budget.take("vertices", len(vertices))
         if not np.array_equal(place, np.eye(4)):
             with np.errstate(over="ignore", invalid="ignore"):
@@ -158,7 +158,7 @@ class _Scene(Document):
         if uv.dtype.kind in "iu":
             uv = uv.astype(np.float32)
         if moved:
-            a, scale = float(self.numbers({"r": [moved.get("rotation", 0)]}, "r", [0.0])[0]), self.numbers(moved, "scale", [1, 1])
+            a, scale = float(self.numbers({"r": [moved.get("rotation", 0)]}, "r", [0])[0]), self.numbers(moved, "scale", [1, 1])
             turn = np.array([[np.cos(a), np.sin(a)], [-np.sin(a), np.cos(a)]])
             uv = (uv * scale) @ turn.T + self.numbers(moved, "offset", [0, 0])
         return np.stack([uv[:, 0], 1 - uv[:, 1]], -1).astype(np.float32)
@@ -168,7 +168,6 @@ class _Scene(Document):
             return Material()
         entry, pbr = self._pbr(index)
         if index not in self.materials:
-            self.budget.take("pieces", 1)
             colour, repeat = self._texture(pbr, "baseColorTexture")
             if entry.get("alphaMode", "OPAQUE") != "OPAQUE":
                 self._say("transparency is left out")

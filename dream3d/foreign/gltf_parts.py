@@ -62,7 +62,7 @@ class Document:
             raise self.wrong(key)
         return found
 
-    def numbers(self, holder: dict, key: str, default: list[float]) -> Float[ndarray, " n"]:
+    def numbers(self, holder: dict, key: str, default: list[int]) -> Float[ndarray, " n"]:
         found = holder.get(key, default)
         right = isinstance(found, list) and len(found) == len(default) and all(type(v) in (int, float) for v in found)
         if not right or not all(abs(v) < 1e30 for v in found):  # also false for what is no number

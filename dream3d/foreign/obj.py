@@ -38,8 +38,9 @@ class _Obj:
             case b"f":
                 self._face(words[1:])
             case b"usemtl":
-                self.current = self.names.setdefault(text(words[1:]), len(self.names))
-                self.budget.take("pieces", 1)
+                name = text(words[1:])
+                self.budget.take("pieces", name not in self.names)
+                self.current = self.names.setdefault(name, len(self.names))
             case b"mtllib":
                 self.budget.take("pieces", len(words))
                 self.libraries.append(words[1:])
