@@ -2,6 +2,8 @@
 
 import json
 import shutil
+from itertools import cycle
+from pathlib import Path
 
 import pytest
 import torch
@@ -73,6 +75,38 @@ def test_a_tokenizer_that_does_not_tell_its_length(model):
     path = model / "tokenizer" / "tokenizer_config.json"
     path.write_text(json.dumps({k: v for k, v in json.loads(path.read_text()).items() if k != "model_max_length"}))
     assert "how long a text may be" in told(model)
+
+
+def damaged(path, kind):
+    """A file of weights that lacks one, has one of another shape or no number, ends early, is empty or has become a pickle."""
+    whole = load_file(path)
+    key = sorted(k for k, v in whole.items() if v.is_floating_point() and v.numel() > 4)[len(whole) // 3]
+    match kind:
+        case "lacks":
+            save_file({k: v for k, v in whole.items() if k != key}, path, metadata={"format": "pt"})
+        case "shape":
+            save_file({**whole, key: whole[key].flatten()[:2].clone()}, path, metadata={"format": "pt"})
+        case "no number":
+            save_file({**whole, key: whole[key] * torch.nan}, path, metadata={"format": "pt"})
+        case "torn" | "empty":
+            path.write_bytes(path.read_bytes()[: path.stat().st_size // 2 if kind == "torn" else 0])
+        case "pickle":
+            path.rename(path.with_suffix(".bin"))
+
+
+def test_every_file_of_every_family_is_checked(family, tmp_path):
+    """Each of a model's files is damaged once, in turn in one way after the other: one message that names component and place."""
+    root = Path(family.settings["model"])
+    root = root if root.name == "model" else root.parent
+    kinds = cycle(["no number", "lacks", "torn", "pickle", "shape", "empty"])
+    for file in sorted(p.relative_to(root) for p in root.rglob("*.safetensors")):
+        copy = shutil.copytree(root, tmp_path / "model", dirs_exist_ok=True)
+        damaged(copy / file, kind := next(kinds))
+        with pytest.raises(Mistake) as raised:
+            build.make("priors", json.loads(json.dumps(family.settings).replace(str(root), str(copy)))).text([f"{file}"])
+        name = file.parent.name or file.name
+        assert raised.value.code == 3 and name in str(raised.value) and len(raised.value.lines) <= 5, (file, kind, str(raised.value))
+        shutil.rmtree(copy)
 
 
 def test_torn_files(model):
