@@ -80,9 +80,9 @@ def skewed():
 
 def car():
     """Joined parts that go into one another."""
-    mesh = truth(build(parse("a red car"), instance_seed("test", 0)), fine=4)
-    cameras = look_at(torch.tensor([0.4, 2.0]), torch.tensor([0.2, 0.7]), size=48)
-    return (mesh.vertices - cameras.centre[:, None]) @ cameras.to_world[:, :3, :3], mesh.faces, cameras.intrinsics, 48, 48
+    mesh = truth(build(parse("a red car"), instance_seed("test", 0)), fine=2)
+    cameras = look_at(torch.tensor([0.4, 2.0]), torch.tensor([0.2, 0.7]), size=40)
+    return (mesh.vertices - cameras.centre[:, None]) @ cameras.to_world[:, :3, :3], mesh.faces, cameras.intrinsics, 40, 40
 
 
 CASES = [many, around, none, behind, fills, degenerate, twice, broken, on_centres, skewed, car]
@@ -131,7 +131,9 @@ def test_cases_are_what_they_are_for():
     seen = raster_numba.rasterize(*twice())[0]
     assert not ((seen >= 40) & (seen < 80)).any() and (seen >= 0).any()  # of equals the first
     seen = raster_numba.rasterize(*on_centres())[0][0]
-    assert (seen[2:14, 3:23] >= 0).all() and (seen >= 0).sum() == 12 * 20  # no gap, and nothing outside
+    inner = torch.zeros_like(seen, dtype=torch.bool)
+    inner[3:13, 4:22] = True  # the vertices are rounded: on the rim a centre may lie on either side
+    assert (seen[inner] >= 0).all() and (seen[2:14, 3:23] >= 0).sum() == (seen >= 0).sum()  # no gap, and nothing outside
     assert not set(raster_numba.rasterize(*broken())[0].unique().tolist()) & {0, 1, 3}
     ends = contours_numba.find(*car()[:3], raster_numba.rasterize(*car())[0])
     assert ends.meets.any() and not ends.meets.all()
