@@ -20,6 +20,7 @@ from dream3d.errors import Mistake
 from dream3d.types import Mesh
 
 NEAREST = 8  # faces of which the exact distance is taken
+PARTS = 1_000_000  # parts that faces are seen in, at most: huge ones by the thousand are seen coarsely
 BLOCK = 1 << 15  # points at a time
 BINS = 12  # clusters a side of the mesh's box
 FAR = 2.5  # radii of a cluster beyond which it is a dipole: an error of about 1 % of its part
@@ -48,7 +49,8 @@ def nearest(
     from trimesh.remesh import subdivide_to_size
 
     count = len(corners)
-    size = max(spacing, float(corners.flatten(0, 1).std(0).max()) / 64)
+    longest = (corners - corners.roll(1, 1)).norm(dim=-1).amax(1)
+    size = max(spacing, math.sqrt(float(longest.square().sum()) / PARTS))
     flat = torch.arange(3 * count).view(-1, 3).numpy()
     vertices, parts, origin = subdivide_to_size(corners.flatten(0, 1).numpy(), flat, size, max_iter=16, return_index=True)
     tree, found = cKDTree(vertices[parts].mean(1)), []

@@ -449,6 +449,27 @@ def test_a_shell_around_a_body_stays_around_it(tmp_path):
         assert closed(mesh) and volume(mesh) > 0 and low < radius.min() and radius.max() < high
 
 
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_a_step_on_a_gpu_is_a_step_on_the_cpu():
+    """The torch backend on both: pictures within 1e-3 of each other but for pixels on edges, and a subdivision on the way."""
+    made = [scene(resolution=10, backend="torch").to(device) for device in ("cpu", "cuda")]
+    pictures, optimizers = [], [Adam(), Adam()]
+    for one, optimizer in zip(made, optimizers, strict=True):
+        cameras = ring(2, size=32).to(one.points.device)
+        render = one.render(cameras, step())
+        render.rgb.square().sum().backward()
+        assert optimizer.step(one.groups(step()))
+        one.refine(render, optimizer, step())
+        with torch.no_grad():
+            one._subdivide(optimizer)
+            pictures.append(one.render(cameras).rgb.cpu())
+    assert len(made[0].cells) == len(made[1].cells)
+    assert ((pictures[0] - pictures[1]).abs() > 1e-3).float().mean() < 0.01
+    made[1].init_from(boxed((0.3, 0.4, 0.5)))
+    assert volume(made[1].handover()) == pytest.approx(8 * 0.3 * 0.4 * 0.5, rel=0.1)
+
+
 def test_marching_is_what_is_drawn():
     made = scene()
     cut = march(made.grid, made.places(), made.signed())
