@@ -45,4 +45,5 @@ def _nothing(cameras: Cameras, side: int) -> Render:
     """An empty scene before white, for priors that look at one."""
     blank = torch.zeros(len(cameras), side, side, 1, device=cameras.device)
     white = torch.ones(len(cameras), 3, device=cameras.device)
-    return Render(blank.expand(-1, -1, -1, 3) + 1, blank, blank, extras={"background": white})
+    three = blank.expand(-1, -1, -1, 3)
+    return Render(three + 1, blank, blank, three, extras={"background": white})

@@ -81,9 +81,19 @@ def test_the_command_writes_a_row_per_side_and_a_column_per_seed(tmp_path, monke
     (["sample"], "there is no prompt"), (["sample", "prior=exact"], "there is no prompt"),
     (["sample", "a dragon"], "does not know 'dragon'"), (["sample", "a car", "--out", "x.gif"], "not a .png"),
     (["sample", "a red car", "--out", "nowhere/x.png"], "there is no folder 'nowhere'"),
-    (["sample", "a car", "--steps", "0"], "--steps must be 1 to 1000"), (["sample", "a car", "prior.sise=3"], "try: size"),
+    (["sample", "a car", "--steps", "0"], "--steps must be 1 to 1000"),
+    (["sample", "a car", "--scale", "nan"], "--scale must be a number"), (["sample", "a car", "prior.sise=3"], "try: size"),
 ])  # fmt: skip
 def test_mistakes_teach_and_leave_nothing(words, says, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     assert cli.main(words) == 2
     assert says in capsys.readouterr().err and not list(tmp_path.iterdir())
+
+
+def test_answers_that_are_no_numbers_make_no_picture(tmp_path, monkeypatch, capsys):
+    from dream3d.priors.exact import Exact
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(Exact, "eps", lambda prior, x, *others: x * torch.nan)
+    assert cli.main(["sample", "a red car", *SMALL]) == 3
+    assert "no numbers" in capsys.readouterr().err and not list(tmp_path.iterdir())

@@ -1,5 +1,6 @@
 """`sample`: what the prior makes of a prompt alone, without any scene: is the prior at fault, or the distillation?"""
 
+import math
 from pathlib import Path
 
 from dream3d.commands.parser import Parser, plug, plugin
@@ -38,6 +39,8 @@ def _checked(options):
     for name in ("steps", "seeds"):
         if not 1 <= getattr(options, name) <= 1000:
             raise Mistake(f"--{name} must be 1 to 1000, but it is {getattr(options, name)}", where="command line", near=f"--{name} 4")
+    if not math.isfinite(options.scale):
+        raise Mistake(f"--scale must be a number, but it is {options.scale}", where="command line", near="--scale 7.5")
     if not Path(options.out).parent.is_dir():
         raise Mistake(f"there is no folder {str(Path(options.out).parent)!r}", where="--out", fix="make it, or name another file")
     if Path(options.out).suffix.lower() != ".png":
@@ -70,14 +73,14 @@ def _draw(found, options) -> None:
             told = lambda share, k=k: show.step(round((k + share) * options.steps), f"seed {k + 1} of {options.seeds}")  # noqa: E731
             columns.append(sample(prior, text(cameras), cameras, scale=options.scale, steps=options.steps, seed=k, told=told))
     picture = torch.cat([torch.cat(list(column[..., :3]), 0) for column in columns], 1).clamp(0, 1)
+    if not picture.isfinite().all():
+        raise Mistake("what this prior answers are no numbers", where="prior", fix="prior.precision=float32, or another model", code=3)
     with files.replacing(Path(options.out)) as path:
         Image.fromarray((picture.cpu().numpy() * 255).round().astype(np.uint8)).save(path, format="PNG")
 
 
 def _cameras(prior):
     """A view of every word, or a group as the prior knows it."""
-    import math
-
     import torch
 
     from dream3d.cameras import look_at, ring

@@ -81,6 +81,16 @@ def test_strength_0_and_no_scene_are_no_control(sd, tmp_path, seen):
     assert (held.eps(z, t, text, render=seen) - free).abs().max() > 1e-3
 
 
+def test_a_controlled_prior_is_sampled_over_nothing(sd, tmp_path):
+    from dream3d.options import Words
+    from dream3d.prompt import Prompt
+    from dream3d.sampling import sample
+
+    prior = made("controlnet", sd, nets={what: str(control(tmp_path / what)) for what in ("depth", "normal", "edge")})
+    cameras = ring(2, size=32)
+    assert sample(prior, Prompt(prior, ["a car"], "", Words())(cameras), cameras, steps=2).isfinite().all()
+
+
 def test_a_control_of_another_base_is_refused(sd, tmp_path):
     with pytest.raises(Mistake, match="trained on another base: its cross_attention_dim is 24"):
         made("controlnet", sd, nets={"depth": str(control(tmp_path / "net", width=24))})
@@ -190,6 +200,16 @@ def test_latents_are_the_posteriors_mean_scaled(sd):
         torch.testing.assert_close(prior.encode(image), 0.18215 * posterior.mean, rtol=0, atol=1e-5)
 
 
+def test_latents_are_shifted_before_they_are_scaled(tmp_path):
+    """As the pipelines of flows encode and decode: (mean - shift) scale, and x / scale + shift."""
+    prior = made("flow", sd3(tmp_path / "model"), tokens=16)
+    auto, image = vae(shift_factor=0.06, scaling_factor=1.5).eval(), torch.rand(1, 32, 32, 3)
+    with torch.no_grad():
+        x = (auto.encode(2 * image.movedim(-1, 1) - 1).latent_dist.mean - 0.06) * 1.5
+        torch.testing.assert_close(prior.encode(image), x, rtol=0, atol=1e-5)
+        torch.testing.assert_close(prior.decode(x), (auto.decode(x / 1.5 + 0.06).sample.movedim(1, -1) + 1) / 2, rtol=0, atol=1e-5)
+
+
 def test_options_change_speed_and_not_answers(sd):
     plain = made("stable_diffusion", sd)
     z, t, text = noisy(plain)
@@ -198,6 +218,7 @@ def test_options_change_speed_and_not_answers(sd):
         torch.testing.assert_close(other.eps(z, t, text), plain.eps(z, t, text), rtol=0, atol=1e-5)
         image = torch.rand(2, 32, 32, 3)
         torch.testing.assert_close(other.encode(image), plain.encode(image), rtol=0, atol=1e-5)
+    assert made("stable_diffusion", sd, channels_last=True).net.conv_in.weight.is_contiguous(memory_format=torch.channels_last)
     half = made("stable_diffusion", sd, precision="bfloat16")
     assert half.net.conv_in.weight.dtype == torch.bfloat16 and half.eps(z, t, text).dtype == torch.float32
     torch.testing.assert_close(half.eps(z, t, text), plain.eps(z, t, text), rtol=0, atol=0.1)
