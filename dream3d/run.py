@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
+import numba
 import torch
 from PIL import Image
 
@@ -210,6 +211,7 @@ class Run:
 
     def _start(self) -> None:
         torch.use_deterministic_algorithms(self.device == "cpu")
+        one_team_of_threads()
         files.write_json(self.folder.path / "environment.json", _environment(self.device))
         self.folder.report("running", self.folder.status().get("step", 0), total=self.offsets[-1])
 
@@ -252,6 +254,14 @@ def _signals(run: Run):
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+def one_team_of_threads() -> None:
+    """numba's first parallel call would change torch's number of threads, and with it the last bits of what comes after: a run and its
+    continuation would differ where the two numbers do (OMP_NUM_THREADS without NUMBA_NUM_THREADS)."""
+    count = torch.get_num_threads()
+    numba.set_num_threads(min(count, numba.config.NUMBA_NUM_THREADS))
+    torch.set_num_threads(count)
 
 
 def device_named(name: str) -> str:

@@ -429,3 +429,13 @@ def test_a_run_of_an_older_version_continues_when_settings_were_added(tmp_path, 
     (tmp_path / "run" / "config.yaml").write_text(found.text() + "# touched\n")
     with pytest.raises(Mistake, match="not the one"):
         check_untouched(tmp_path / "run", found)
+
+
+def test_numba_leaves_the_number_of_threads_alone():
+    """In a process of its own, whose first parallel call this is."""
+    code = ("import torch, numpy as np\nfrom dream3d import run\nrun.one_team_of_threads()\nimport numba\n"
+            "@numba.njit(parallel=True)\ndef f(x):\n    for i in numba.prange(len(x)):\n        x[i] += 1\n    return x\n"
+            "f(np.zeros(9)); print(torch.get_num_threads(), numba.get_num_threads())")  # fmt: skip
+    env = {**os.environ, "OMP_NUM_THREADS": "1"}
+    said = subprocess.run([sys.executable, "-c", code], env=env, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    assert said.split() == ["1", "1"]
