@@ -59,13 +59,18 @@ def check_init(config) -> None:
         unchanged(place(init["file"]), init["sha256"])
 
 
+def size(init: dict[str, Any]) -> int:
+    """Bytes of a file and of what it names."""
+    path = place(init["file"])
+    return sum(part.stat().st_size for part in [path, *named(path)] if part.is_file())
+
+
 def told(stages: list[dict[str, Any]]) -> list[str]:
     """Lines: what the stages start from."""
     lines = []
     for i, init in _files(stages):
         path = place(init["file"])
-        parts = [path, *named(path)]
-        size = sum(part.stat().st_size for part in parts)
-        more = f" and {len(parts) - 1} files that it names" if len(parts) > 1 else ""
-        lines.append(f"stage {i + 1} starts from {init['file']}{more}: {kind(path)}, {size / 1e6:.1f} MB")
+        others = len(named(path))
+        more = f" and {others} file{'s' * (others > 1)} that it names" if others else ""
+        lines.append(f"stage {i + 1} starts from {init['file']}{more}: {kind(path)}, {size(init) / 1e6:.1f} MB")
     return lines
