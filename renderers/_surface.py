@@ -10,20 +10,25 @@ from dataclasses import dataclass, replace
 import torch
 import torch.nn.functional as F
 from dream3d.renderers import _contours
-from dream3d.renderers._backends import contours_numba, contours_torch, raster_numba, raster_torch
+from dream3d.renderers._backends import contours_numba, contours_torch, raster_numba, raster_nvdiffrast, raster_torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
 from dream3d.errors import Mistake
 from dream3d.types import Cameras, Render
 
-BACKENDS = {"numba": (raster_numba.rasterize, contours_numba.find), "torch": (raster_torch.rasterize, contours_torch.find)}
+BACKENDS = {
+    "numba": (raster_numba.rasterize, contours_numba.find),
+    "torch": (raster_torch.rasterize, contours_torch.find),
+    "nvdiffrast": (raster_nvdiffrast.rasterize, contours_torch.find),
+}
 
 
 @dataclass(frozen=True)
 class Hits:
-    """The n covered pixels, in order, those of a frame around the picture too. `weights` are barycentric, differentiable in the vertices; `position` and `normal` are in the
-    world, a normal on the side of its face that the camera sees; `towards` is the unit vector from the surface to the camera."""
+    """The n covered pixels, in order, those of a frame around the picture too. `weights` are barycentric, differentiable in the vertices;
+    `position` and `normal` are in the world, a normal on the side of its face that the camera sees (a smooth one may lean over the
+    horizon); `towards` is the unit vector from the surface to the camera."""
 
     index: Int[Tensor, " n"]  # flat, into B (H + 2) (W + 2): the picture and a frame of one pixel around it
     view: Int[Tensor, " n"]
@@ -51,7 +56,8 @@ def draw(
     """A mesh as `cameras` see it, premultiplied over black, both sides of every face. `shade` is asked once, for all hits.
 
     smooth: normals interpolate those of the vertices (of their faces, by area), else they are the faces'. labels: how many objects
-    `label` tells apart; the buffer has the background behind them. backend: "numba" (float32 on the CPU), "torch", or "auto".
+    `label` tells apart; the buffer has the background behind them. backend: "numba" (float32 on the CPU), "torch", "nvdiffrast"
+    (CUDA; installed by the user, whose licence it is), or "auto": one of the first two.
     Surfaces antialias where they end before others or the background, and there the picture has its derivative with respect to
     their outline. extras: vertices, faces. Mistake where vertices are not finite or faces name none.
     """
@@ -97,6 +103,7 @@ def _framed(cameras: Cameras) -> Cameras:
 
 
 def _kernels(points: Tensor, backend: str):
+    """What finds faces and ends of surfaces. A backend wanted by name is never replaced."""
     fast = points.device.type == "cpu" and points.dtype == torch.float32
     if backend == "auto":
         return BACKENDS["numba" if fast else "torch"]

@@ -1,10 +1,13 @@
 """Which face a pixel shows and where surfaces end: the numba kernels against their torch twins, and both against rays and planes."""
 
+from types import ModuleType
+
 import pytest
 import torch
-from dream3d.renderers._backends import contours_numba, contours_torch, raster_numba, raster_torch
+from dream3d.renderers._backends import contours_numba, contours_torch, raster_numba, raster_nvdiffrast, raster_torch
 
 from dream3d.cameras import look_at
+from dream3d.errors import Mistake
 from dream3d.toybox.language import parse
 from dream3d.toybox.mesh import truth
 from dream3d.toybox.world import build, instance_seed
@@ -178,3 +181,58 @@ def test_the_twin_on_a_device(case, device):
     found = contours_torch.find(*(v.to(device) for v in data[:3]), wanted.to(device))
     expected = contours_numba.find(*data[:3], wanted)
     assert abs(len(found.first) - len(expected.first)) <= 0.01 * len(expected.first)
+
+
+# --- nvdiffrast -------------------------------------------------------------------------------------------------------
+
+NVDIFFRAST = [pytest.mark.gpu, pytest.mark.skipif(bool(raster_nvdiffrast.trouble()), reason="needs CUDA and nvdiffrast")]
+
+
+def documented(context, clip, faces, resolution, grad_db):
+    """nvdiffrast.torch.rasterize as its documentation has it, face by face: OpenGL's clip space, row 0 at the bottom, (u, v, z/w, face + 1)
+    of the closest face between the planes z = -w and z = w."""
+    assert clip.dtype == torch.float32 and faces.dtype == torch.int32 and clip.shape[2] == 4 and all(side % 8 == 0 for side in resolution)
+    height, width = resolution
+    y, x = ((torch.arange(side).double() + 0.5) / side * 2 - 1 for side in resolution)
+    spot = torch.stack(torch.broadcast_tensors(x[None, :], y[:, None], torch.ones(height, width)), -1).double()
+    out, depth = torch.zeros(len(clip), height, width, 4), torch.full((len(clip), height, width), torch.inf).double()
+    for view, vertices in enumerate(clip.double()):
+        for index, face in enumerate(faces.long()):
+            corners = vertices[face]
+            plane = corners[:, [0, 1, 3]]
+            if plane.det() == 0:
+                continue
+            weights = spot @ plane.inverse()  # of the corners' (x, y, w)
+            inverse = weights.sum(-1)
+            weights = weights / inverse[..., None]
+            z, w = weights @ corners[:, 2], weights @ corners[:, 3]
+            hit = (weights >= 0).all(-1) & (inverse > 0) & (z >= -w) & (z <= w) & (z / w < depth[view])
+            depth[view] = torch.where(hit, z / w, depth[view])
+            found = torch.stack([weights[..., 0], weights[..., 1], z / w, torch.full_like(z, index + 1)], -1).float()
+            out[view] = torch.where(hit[..., None], found, out[view])
+    return out, None
+
+
+@pytest.mark.parametrize("case", [around, none, behind, fills, skewed], ids=lambda case: case.__name__)
+def test_nvdiffrast_is_asked_as_its_documentation_wants(case):
+    data = case()
+    contract = ModuleType("contract")
+    contract.rasterize = documented
+    seen, weights = raster_nvdiffrast.ask(*data, contract, None)
+    wanted, shares = raster_torch.rasterize(*data)
+    assert seen.dtype == wanted.dtype and seen.shape == wanted.shape
+    assert (seen != wanted).float().mean() < 5e-3 and (weights - shares)[seen == wanted].abs().max() < 1e-4
+
+
+@pytest.mark.parametrize("case", [pytest.param(case, marks=NVDIFFRAST, id=case.__name__) for case in CASES])
+def test_nvdiffrast_sees_what_we_see(case):
+    data = [v.cuda() if isinstance(v, torch.Tensor) else v for v in case()]
+    seen, weights = raster_nvdiffrast.rasterize(*data)
+    wanted, shares = raster_torch.rasterize(*data)
+    assert (seen != wanted).float().mean() < 0.02 and (weights - shares)[seen == wanted].abs().max() < 1e-3
+
+
+def test_nvdiffrast_is_never_taken_silently():
+    if raster_nvdiffrast.trouble():
+        with pytest.raises(Mistake, match="nvdiffrast backend cannot be used"):
+            raster_nvdiffrast.rasterize(*many())
