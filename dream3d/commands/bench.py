@@ -13,6 +13,7 @@ BENCHES = {
     "handover": ("dream3d.bench.handover", "what is lost when one representation takes over another's scene"),
     "splats": ("dream3d.bench.splats", "speed and memory of the splat kernels against their twins"),
     "hash": ("dream3d.bench.hash", "speed and memory of the hash grid's kernels against their twin"),
+    "mesh": ("dream3d.bench.mesh", "speed and memory of drawing meshes: z-buffer, ends of surfaces, a whole step"),
     "toybox": ("dream3d.toybox.bench", "images per second of the toybox renderer"),
 }  # fmt: skip
 
