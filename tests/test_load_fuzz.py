@@ -2,6 +2,7 @@
 takes memory that its size does not warrant."""
 
 import copy
+import functools
 import io
 import json
 import random
@@ -15,6 +16,7 @@ import numpy as np
 import pytest
 import torch
 from foreign_files import MTL, OBJ, ascii_ply, document, glb, gltf, ply, png
+from PIL import Image
 from test_export_files import gaussians
 
 from dream3d.errors import Mistake
@@ -196,6 +198,7 @@ def many(made: dict, kind: str, count: int, entry: dict) -> int:
     return len(made[kind]) - 1
 
 
+@functools.cache
 def bombs() -> dict[str, tuple[str, bytes]]:
     """Small files that ask for much."""
     out = {f"vertices {n}": ("a.ply", promised(n)) for n in ("1000000000000", "9999999", "10000001", "999999999999999999", "9" * 30)}
@@ -205,11 +208,14 @@ def bombs() -> dict[str, tuple[str, bytes]]:
     out["deep"] = "a.gltf", b'{"asset": ' + b'{"a": ' * 50_000
     out["a large picture"] = "a.glb", glb(*document(texture=picture(60000, 60000)))
     out["a picture cut off"] = "a.glb", glb(*document(texture=picture(8000, 8000)))
+    out["a line without end"] = "a.obj", b"v 0 0 0\nf" + b" 1" * 3_000_000
+    out["a line continued without end"] = "a.obj", b"v 0 0 0\nf" + b" 1 \\\n" * 1_500_000
+    out["lists of nothing"] = "a.gltf", b'{"asset": {"version": "2.0"}, "x": [' + b"[]," * 3_000_000 + b"[]]}"
     zeros, blob = document()
     zeros["accessors"][0] = {"componentType": 5126, "count": 10**11, "type": "VEC3"}
     out["zeros"] = "a.glb", glb(zeros, blob)
     sparse, blob = document()
-    sparse["accessors"][0] = {"componentType": 5126, "count": 10**9, "type": "VEC3", "sparse": {
+    sparse["accessors"][0] = {"componentType": 5126, "count": 10**7, "type": "VEC3", "sparse": {
         "count": 1, "indices": {"bufferView": 0, "componentType": 5125}, "values": {"bufferView": 0}}}  # fmt: skip
     out["sparse"] = "a.glb", glb(sparse, blob)
     nodes, blob = document()
@@ -260,8 +266,6 @@ def test_what_grows_legitimately_stays_within_its_limit(tmp_path):
 def test_a_picture_of_zeros_that_is_allowed(tmp_path):
     """The largest there may be is made smaller, and nothing larger is ever held."""
     data = io.BytesIO()
-    from PIL import Image
-
     Image.new("RGB", (8192, 512)).save(data, format="PNG")
     (tmp_path / "a.glb").write_bytes(glb(*document(texture=data.getvalue())))
     mesh, said = load(tmp_path / "a.glb", fit=False)

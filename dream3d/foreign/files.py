@@ -11,9 +11,9 @@ from pathlib import Path
 from dream3d.errors import Mistake, nearest
 
 KINDS = {".glb": "glTF", ".gltf": "glTF", ".obj": "OBJ", ".ply": "PLY"}
-LIMITS = {"bytes": 1 << 30, "text": 1 << 28, "json": 1 << 24,
+LIMITS = {"bytes": 1 << 30, "text": 1 << 28, "json": 4_000_000, "zeros": 1_000_000,
           "vertices": 10_000_000, "faces": 10_000_000, "entries": 50_000_000, "pieces": 10_000}  # fmt: skip
-MOST = 1000  # files that one names
+MOST, LINE = 1000, 1 << 20  # files that one names; bytes
 FIX = "a GLB, glTF, OBJ or PLY file, as Blender exports them"
 
 
@@ -27,13 +27,14 @@ def kind(path: Path) -> str:
         raise Mistake(f"{path.name or path} is no file", where=str(path), near=_near(path / "x"), fix=FIX)
     if status.st_size > LIMITS["bytes"]:
         raise Mistake(f"{path.name} is larger than 1 GiB", where=str(path), fix="decimate it first")
-    head, end = read(path, 64), path.suffix.lower()
-    found = "glTF" if head[:4] == b"glTF" else "PLY" if re.match(rb"ply\s", head) else KINDS.get(end)
-    right = {"glTF": head[:4] == b"glTF" or head.lstrip(b"\xef\xbb\xbf \t\r\n")[:1] == b"{", "PLY": head[:3] == b"ply",
-             "OBJ": b"\0" not in head}  # fmt: skip
-    if found is None or not right[found]:
-        problem = f"{path.name} is not what its name says" if end in KINDS else f"{path.name} is of no kind that can be read"
-        raise Mistake(problem, where=str(path), near=".glb, .gltf, .obj, .ply", fix=FIX)
+    head, found = read(path, 64), KINDS.get(path.suffix.lower())
+    if found is None:
+        raise Mistake(f"{path.name} is of no kind that can be read", where=str(path), near=", ".join(KINDS), fix=FIX)
+    glb = head[:4] == b"glTF"
+    right = {".glb": glb, ".gltf": head.lstrip(b"\xef\xbb\xbf \t\r\n")[:1] == b"{", ".ply": head[:3] == b"ply",
+             ".obj": b"\0" not in head and not glb}  # fmt: skip
+    if not right[path.suffix.lower()]:
+        raise Mistake(f"{path.name} is not what its name says", where=str(path), near=", ".join(KINDS), fix=FIX)
     return found
 
 
@@ -99,27 +100,24 @@ def digest(path: Path) -> str:
 
 def named(path: Path) -> list[Path]:
     """The files beside it that a file names, and those that they name, in their order, once each."""
-    names = list(dict.fromkeys(itertools.islice(_names(path), MOST + 1)))
+    if path.suffix.lower() == ".obj":
+        words = (words[1:] for words in lines(path) if words[0] == b"mtllib")
+        found = _there(path, (name for each in words for name in libraries(each)))
+        maps = [(part, (mapped(words) for words in lines(part) if _lower(words[0]) in MAPS and words[1:])) for part in found]
+        return list(dict.fromkeys([*found, *(texture for part, names in maps for texture in _there(part, names))]))
+    head = read(path, 1 << 16).partition(b"end_header")[0] if path.suffix.lower() == ".ply" else b""
+    return _there(path, (name.decode("utf-8", "replace") for name in re.findall(rb"\ncomment TextureFile ([^\r\n]+)", head)))
+
+
+def _there(path: Path, names: Iterator[str]) -> list[Path]:
+    """Those of the files that one names which are there."""
+    names = list(dict.fromkeys(itertools.islice(names, MOST + 1)))
     if len(names) > MOST:
         raise broken(path, f"it names more than {MOST} other files")
-    direct = [found for name in names if (found := beside(path, name)) is not None]
-    more = [found for part in direct if part.suffix.lower() == ".mtl" for found in named(part)]
-    return list(dict.fromkeys([*direct, *more]))
+    return [found for name in names if (found := beside(path, name)) is not None]
 
 
 MAPS = ("map_kd", "norm")  # of a material that are read
-
-
-def _names(path: Path) -> Iterator[str]:
-    match path.suffix.lower():
-        case ".obj":
-            found = (words[1:] for words in lines(path) if words[0] == b"mtllib")
-            yield from (name for words in found for name in libraries(words))
-        case ".mtl":
-            yield from (mapped(words) for words in lines(path) if _lower(words[0]) in MAPS and words[1:])
-        case ".ply":
-            head = read(path, 1 << 16).partition(b"end_header")[0]
-            yield from (found.decode("utf-8", "replace") for found in re.findall(rb"\ncomment TextureFile ([^\r\n]+)", head))
 
 
 def lines(path: Path) -> Iterator[list[bytes]]:
@@ -129,8 +127,10 @@ def lines(path: Path) -> Iterator[list[bytes]]:
         raise Mistake(f"{path.name} is larger than {LIMITS['text'] >> 20} MiB", where=str(path), fix="save it as .glb")
     with open(path, "rb") as file:
         held: list[bytes] = []
-        for line in file:
+        while line := file.readline(LINE):
             words = line.split()
+            if len(line) == LINE or len(held) > LINE:
+                raise broken(path, f"a line is longer than {LINE >> 10} KiB")
             if words and words[-1] == b"\\":
                 held += words[:-1]
                 continue

@@ -127,7 +127,9 @@ class _Scene(Document):
 
     def _pbr(self, index: Any) -> tuple[dict, dict]:
         entry = {} if index is None else self.named("materials", index)
-        return entry, self.section(entry, "pbrMetallicRoughness")
+        older = self.section(self.section(entry, "extensions"), "KHR_materials_pbrSpecularGlossiness")
+        known = {f"baseColor{key}": older[f"diffuse{key}"] for key in ("Texture", "Factor") if f"diffuse{key}" in older}
+        return entry, {**known, **self.section(entry, "pbrMetallicRoughness")}
 
     def _tint(self, attributes: dict, primitive: dict) -> Float[ndarray, "..."]:
         """Linear colour of all, or of each vertex."""

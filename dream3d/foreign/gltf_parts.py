@@ -113,7 +113,7 @@ class Document:
             count = self.whole(entry, "count")
             if "bufferView" in entry:
                 self._check(entry, index, count, np.dtype(kind).itemsize * wide)
-            self.budget.take("entries", count)
+            self.budget.take("entries" if "bufferView" in entry else "zeros", count)
             found = self._strided(entry, count, wide, np.dtype(kind))
             if "sparse" in entry:
                 found = self._sparse(found, self.section(entry, "sparse"), wide, np.dtype(kind))
@@ -164,10 +164,11 @@ def _opened(path: Path) -> tuple[dict, memoryview | None]:
     blob = None
     if bytes(data[:4]) == b"glTF":
         data, blob = _chunks(data, path)
-    elif len(data) > LIMITS["text"]:
-        raise broken(path, f"it is larger than {LIMITS['text'] >> 20} MiB", fix="export it as .glb")
+    text = bytes(data[: LIMITS["text"] + 1])
+    if len(text) > LIMITS["text"] or sum(text.count(mark) for mark in (b",", b"[", b"{")) > LIMITS["json"]:
+        raise broken(path, f"its JSON is larger than {LIMITS['text'] >> 20} MiB or {LIMITS['json']:,} values", fix="export it as .glb")
     try:
-        document = json.loads(bytes(data).decode("utf-8-sig"))
+        document = json.loads(text.decode("utf-8-sig"))
     except (ValueError, RecursionError):
         raise broken(path, "its JSON is not well-formed") from None
     if not isinstance(document, dict) or not isinstance(document.get("asset"), dict):
@@ -190,6 +191,6 @@ def _chunks(data: memoryview, path: Path) -> tuple[memoryview, memoryview | None
             raise broken(path, f"a part of {size} bytes is promised, {length - at - 8} are there")
         chunks.append((kind, data[at + 8 : at + 8 + size]))
         at += 8 + size + -size % 4
-    if not chunks or chunks[0][0] != b"JSON" or len(chunks[0][1]) > LIMITS["json"]:
-        raise broken(path, "it does not begin with JSON of at most 16 MiB")
+    if not chunks or chunks[0][0] != b"JSON":
+        raise broken(path, "it does not begin with JSON")
     return chunks[0][1], next((chunk for kind, chunk in chunks[1:] if kind == b"BIN\0"), None)

@@ -205,8 +205,8 @@ def _gathered(data: memoryview, starts: Int[ndarray, " n"], lengths: Int[ndarray
 
 def _piece(columns: dict, faces: dict, lists: Lists, texture: str | None, path: Path, said: list[str]) -> Piece:
     flat, lengths = lists
+    Budget(path).take("faces", int(np.maximum(lengths - 2, 0).sum()))
     corners = fans(lengths)
-    Budget(path).take("faces", len(corners))
     vertices = stacked(columns, ("x", "y", "z"), path)
     index = within(flat, len(vertices), path)[corners]
     picture = beside(path, texture) if texture else None
