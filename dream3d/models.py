@@ -2,12 +2,15 @@
 
 from dataclasses import dataclass
 from functools import lru_cache
+from pathlib import Path
 from typing import Any
 
 import yaml
 
 from dream3d import build
-from dream3d.errors import Mistake
+from dream3d.errors import Mistake, choices
+
+NAMED = {"model": "", "config": "", "motion": "motion", "tiny": "autoencoder", "encoder": "adapter", "nets": "control"}  # setting -> family
 
 
 @dataclass(frozen=True)
@@ -57,3 +60,34 @@ def find(name: str) -> Model | None:
 def of(family: str) -> list[str]:
     """The aliases that a prior can read."""
     return [alias for alias, model in registry().items() if model.family == family]
+
+
+def local(name: str) -> Path | None:
+    """What lies at this path of this machine; nothing does where no file can be called so."""
+    try:
+        path = Path(name).expanduser()
+        return path if path.exists() else None
+    except (OSError, RuntimeError):  # too long, or in the home of nobody
+        return None
+
+
+def check(prior: dict[str, Any]) -> None:
+    """Raises Mistake for a model that a prior of our own names and that can be nowhere: neither here, nor an alias, nor a hub's."""
+    for part in prior.get("priors") or []:
+        check(part)
+    own = ("priors", prior.get("type")) not in build.plugins  # what a plug-in's settings mean is its own business
+    for setting, family in NAMED.items() if own else ():
+        given = prior.get(setting)
+        for name in given.values() if isinstance(given, dict) else [given]:
+            if isinstance(name, str):
+                named(name, family or str(prior.get("type")), f"prior.{setting}")
+
+
+def named(name: str, family: str, where: str) -> tuple[Path | None, Model | None]:
+    """Where a model lies here, or else what the registry knows of it; neither for a hub's name. Raises Mistake for other names."""
+    path, known = local(name), find(name)
+    if path is None and known is None and (name.count("/") != 1 or name.startswith((".", "/", "~"))):
+        fix = "a pipeline folder, a .safetensors file, a hub's OWNER/NAME or an alias: python launch.py list models"
+        near = choices(name, of(family))
+        raise Mistake(f"there is no model {name!r}: no folder, no file, no alias", where=where, near=near, fix=fix, code=3)
+    return path, known

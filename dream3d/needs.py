@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from dream3d import build, catalogue, claims
+from dream3d import build, catalogue, claims, models
 from dream3d.config import Config
 from dream3d.errors import Mistake
 from dream3d.recipe import Where
@@ -11,8 +11,8 @@ GIVERS = {"prior": "priors", "renderer": "renderers"}
 
 
 def check_needs(config: Config) -> None:
-    """Raises Mistake for a stage whose formula needs what no part of it offers, or whose cameras and prior count views differently.
-    Parts that say nothing of what they offer are asked when they are built."""
+    """Raises Mistake for a stage whose formula needs what no part of it offers, whose cameras and prior count views differently, or whose
+    model is nowhere. Parts that say nothing of what they offer are asked when they are built."""
     for i, stage in enumerate(config.stages):
         changed = config.values["stages"][i] if config.values["stages"] else {}
 
@@ -20,6 +20,7 @@ def check_needs(config: Config) -> None:
             return config.where(f"stages.{i}.{path}" if path.split(".")[0] in changed else path) or path
 
         try:
+            models.check(stage["prior"])
             _check(stage, where)
         except Mistake as mistake:
             raise mistake.completed(within=f"stage {i + 1}: " if config.values["stages"] else "") from None

@@ -8,8 +8,8 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from dream3d import models
 from dream3d.errors import Mistake
-from dream3d.priors import _hub
 
 NAMELESS = "emb_params"  # where a learnt word is called as its file
 
@@ -97,7 +97,7 @@ def invert(encoder: nn.Module, tokenizer: Any, inversion: str | None) -> tuple[n
 
 def safetensors(name: str, where: str) -> Path:
     """A file of weights that cannot run code, or the only one in a folder."""
-    path = _hub.local(name)
+    path = models.local(name)
     found = [] if path is None else sorted(path.glob("*.safetensors")) if path.is_dir() else [path]
     if len(found) != 1:
         near = ", ".join(p.name for p in found[:4])

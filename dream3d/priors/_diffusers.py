@@ -8,6 +8,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from dream3d import models
 from dream3d.errors import Mistake
 from dream3d.interfaces import Prior
 from dream3d.priors import _hub, _texts
@@ -72,7 +73,7 @@ class Diffusers(Prior):
     def text(self, prompts: list[str]) -> Embedding:
         """One row per prompt, from disk where it was embedded before. Longer prompts than the encoder reads are cut by its tokenizer."""
         readers = [path for path in self.source.files(*self.readers) if Path(path).exists()]
-        readers += [path for name in self.learnt if name is not None and (path := _hub.local(name)) is not None]
+        readers += [path for name in self.learnt if name is not None and (path := models.local(name)) is not None]
         encoder = _texts.fingerprint(*readers, told=(type(self).__name__, str(self.source.dtype), self.adapters))
         return _texts.embedded(prompts, encoder, self._embed).to(self.table.device)
 

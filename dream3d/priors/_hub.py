@@ -30,16 +30,12 @@ def locate(name: str, family: str, where: str = "prior.model") -> Found:
     looked for, where, and the command that fetches it."""
     if lacks := [package for package in PACKAGES if importlib.util.find_spec(package) is None]:
         raise Mistake(f"full-size models need the package {lacks[0]}", where=where, fix=INSTALL, code=3)
-    if (path := local(name)) is not None:
+    path, known = models.named(name, family, where)
+    if path is not None:
         return Found(path, name)
-    known = models.find(name)
     if known is not None and known.family != family:
         raise Mistake(f"{name} is a {known.family} model, not {family}", where=where, near=choices("", models.of(family)),
                       fix=f"prior.type={known.family}", code=3)  # fmt: skip
-    if known is None and (name.count("/") != 1 or name.startswith((".", "/", "~"))):
-        fix = "a pipeline folder, a .safetensors file, a hub's OWNER/NAME or an alias: python launch.py list models"
-        near = choices(name, models.of(family))
-        raise Mistake(f"there is no model {name!r}: no folder, no file, no alias", where=where, near=near, fix=fix, code=3)
     repos, revision = (known.repos, known.revision) if known else ((name,), None)
     tried, torn = [], None
     for repo in repos:
@@ -57,15 +53,6 @@ def locate(name: str, family: str, where: str = "prior.model") -> Found:
     raise Mistake(f"the model {name!r} is not here and could not be fetched ({'; '.join(tried)[:110]})", where=where,
                   near=f"hf download {repos[0]} --local-dir models/{repos[0].split('/')[-1]}{gated}",
                   fix="then prior.model=that folder", code=3)  # fmt: skip
-
-
-def local(name: str) -> Path | None:
-    """What lies at this path of this machine; nothing does where no file can be called so."""
-    try:
-        path = Path(name).expanduser()
-        return path if path.exists() else None
-    except (OSError, RuntimeError):  # too long, or in the home of nobody
-        return None
 
 
 def _whole(folder: Path) -> bool:

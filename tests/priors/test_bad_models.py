@@ -267,6 +267,23 @@ def test_a_distilled_encoder_of_another_family(model, tmp_path):
     assert "has 16 channels, the model 4" in told(model, tiny=str(tmp_path / "tiny"))
 
 
+@pytest.mark.parametrize("prior, says", [
+    ("{type: stable_diffusion, model: sd-2.1-bass}", "try: sd-2.1-base"), ("{type: flow, model: ./nowhere}", "no model './nowhere'"),
+    ("{type: controlnet, nets: {depth: control-sd15-dept}}", "at: prior.nets"), ("{type: video, motion: animate}", "at: prior.motion"),
+    ("{type: composed, priors: [{type: exact}, {type: sdxl, model: sdxxl}]}", "try: sdxl"),
+])  # fmt: skip
+@pytest.mark.parametrize("stage", [1, 2])
+def test_a_model_that_is_nowhere_is_said_before_anything_is_loaded(prior, says, stage, tmp_path, monkeypatch, capsys):
+    """Of every stage, and by a dry run, too."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(build, "load", lambda found: pytest.fail("something was loaded"))
+    late = [f"prior={prior}"] if stage == 1 else [f"stages=[{{}}, {{prior: {prior}}}]"]
+    for words in ([], ["--dry-run"]):
+        assert cli.main(["--config", "sds-gaussian", "prompt=a car", "out=run", *late, *words]) == 3
+        said = capsys.readouterr().err
+        assert says in said and ("stage 2: " in said) == (stage == 2) and not list(tmp_path.iterdir())
+
+
 def test_the_command_line_ends_with_3_and_leaves_nothing(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     words = ["--config", "sds-gaussian", "prompt=a car", "prior={type: stable_diffusion, model: sd-2.1-base}", "out=run"]
