@@ -198,6 +198,9 @@ def test_latents_are_the_posteriors_mean_scaled(sd):
     with torch.no_grad():
         posterior = vae().eval().encode(2 * image.movedim(-1, 1) - 1).latent_dist
         torch.testing.assert_close(prior.encode(image), 0.18215 * posterior.mean, rtol=0, atol=1e-5)
+        large = torch.rand(1, 80, 80, 3)  # whose fine detail is averaged, not skipped
+        small = torch.nn.functional.interpolate(large.movedim(-1, 1), (32, 32), mode="bilinear", antialias=True).movedim(1, -1)
+        torch.testing.assert_close(prior.encode(large), prior.encode(small), rtol=0, atol=1e-5)
 
 
 def test_latents_are_shifted_before_they_are_scaled(tmp_path):
@@ -218,6 +221,7 @@ def test_options_change_speed_and_not_answers(sd):
         torch.testing.assert_close(other.eps(z, t, text), plain.eps(z, t, text), rtol=0, atol=1e-5)
         image = torch.rand(2, 32, 32, 3)
         torch.testing.assert_close(other.encode(image), plain.encode(image), rtol=0, atol=1e-5)
+    assert made("stable_diffusion", sd, slicing=True).vae.vae.use_slicing and not plain.vae.vae.use_slicing
     assert made("stable_diffusion", sd, channels_last=True).net.conv_in.weight.is_contiguous(memory_format=torch.channels_last)
     half = made("stable_diffusion", sd, precision="bfloat16")
     assert half.net.conv_in.weight.dtype == torch.bfloat16 and half.eps(z, t, text).dtype == torch.float32
