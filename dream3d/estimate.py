@@ -2,7 +2,7 @@
 
 A renderer or prior may say `memory: ClassVar[str] = "expression"`: bytes at its worst moment, computed from its own settings and
 `views` (of a step, frames counted each), `side` (of a rendered view, pixels), `prompts` (how many different ones). Whoever says
-nothing counts as unknown.
+nothing counts as unknown, but for the weights of full-size models in the registry.
 
 Fitted to the peak resident memory of whole processes (Linux, CPU, sds-gaussian, "a red car", 20 steps); the parts do not peak together,
 so the sum is an upper estimate:
@@ -27,7 +27,7 @@ views 509 MB, degree 3 494 MB; 2000 Gaussians at 512 pixels, 4 views 81 MB, 16 v
 import math
 from typing import Any
 
-from dream3d import build, claims
+from dream3d import build, claims, models
 from dream3d.foreign import start
 
 LIBRARIES = 0.61e9  # Python, torch, numba and this package on a CPU, while it compiles kernels
@@ -67,17 +67,27 @@ def parts(stage: dict[str, Any]) -> list[tuple[str, float | None]]:
     """Bytes of a complete stage's prior and renderer; None where they do not say."""
     camera, prior, prompt = stage["cameras"], stage["prior"], stage["prompt"]
     views = camera["batch"] * camera.get("frames", 1) if "batch" in camera else None
-    around = {"views": views, "side": camera.get("resolution") or prior.get("size"),
+    known = models.find(prior["model"]) if prior.get("model") else None
+    side = camera.get("resolution") or prior.get("size") or (known and known.resolution)
+    around = {"views": views, "side": side,
               "prompts": len(set(prompt)) if isinstance(prompt, list) else 1}  # fmt: skip
     around = {name: value for name, value in around.items() if value is not None}
     rows = []
     for section, catalogue in (("prior", "priors"), ("renderer", "renderers")):
         own = stage[section]
         expression = build.signature(catalogue, own["type"]).memory
-        rows.append((f"{section} {own['type']}", _evaluate(expression, {**around, **own})))
+        if expression is None and section == "prior" and known is not None:
+            rows.append((f"prior {own['type']} (weights alone)", _weights(known, own)))
+        else:
+            rows.append((f"{section} {own['type']}", _evaluate(expression, {**around, **own})))
     if stage["init"]["file"] is not None:
         rows.append(("init", READING * start.size(stage["init"])))
     return rows
+
+
+def _weights(model: models.Model, prior: dict[str, Any]) -> float:
+    """Bytes of a registered model, in the precision that a CPU takes by itself."""
+    return model.memory * 1e9 * (1 if prior.get("precision") in ("bfloat16", "float16") else 2)
 
 
 def _evaluate(expression: str | None, names: dict[str, Any]) -> float | None:

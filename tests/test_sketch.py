@@ -2,7 +2,7 @@
 
 import pytest
 
-from dream3d import build, catalogue, cli, config, estimate, sketch
+from dream3d import build, catalogue, cli, config, estimate, models, sketch
 from dream3d.schedule import Ramp
 
 HARD = ["a fox: cub", "1984", "null", "- a\n- b", "word " * 100, "a\x0bb\x85c", "#x # y", "'s \"d\"", "\\", "🦊", " lead", "a\n\n# b"]
@@ -97,3 +97,10 @@ def test_what_is_said_of_memory_can_be_computed(kind):
         section = catalogue.KINDS[kind][1]
         sizes = dict(estimate.parts(config.load("sds-gaussian", [f"{section}={name}"]).stages[0]))
         assert sizes[f"{section} {name}"] > 0
+
+
+def test_a_registered_model_tells_its_weights_and_its_pixels():
+    small = dict(estimate.parts(config.load("sds-gaussian", ["prompt=a red car"]).stages[0]))
+    rows = dict(estimate.parts(config.load("sds-gaussian", ["prior={type: stable_diffusion, model: sd-2.1-base}"]).stages[0]))
+    assert rows["prior stable_diffusion (weights alone)"] == 2 * models.find("sd-2.1-base").memory * 1e9
+    assert rows["renderer gaussians"] > small["renderer gaussians"]
