@@ -63,7 +63,7 @@ class TriangleMesh(Representation):
         environment: str = "studio",
         turning: bool = True,
         smooth: bool = True,
-        stiffness: NonNegative = 10.0,
+        stiffness: NonNegative = 4.0,
         remesh_from: Share = 0.05,
         remesh_until: Share = 0.8,
         remesh_every: Share = 0.02,
