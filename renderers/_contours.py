@@ -43,12 +43,17 @@ def blend(
     target, source = torch.where(out, ends.second, ends.first), torch.where(out, ends.first, ends.second)
     total = amount.new_zeros(len(values)).index_add(0, target, amount.detach().abs())
     amount = amount.abs() / total.clamp(min=1)[target]
-    return values.index_add(0, target, amount[:, None] * (values[source] - values[target]))
+    return values.index_add(0, target, amount[:, None] * (gather(values, source) - gather(values, target)))
+
+
+def gather(table: Float[Tensor, "R K"], index: Int[Tensor, "..."]) -> Float[Tensor, "... K"]:
+    """Rows of a table, added up in order on the way back: a repeated step is bit-equal, which plain indexing is not."""
+    return table.index_select(0, index.flatten()).view(*index.shape, table.shape[1])
 
 
 def _of_edges(flat, rows, spot, level, lens) -> Float[Tensor, " n"]:
     """How far beyond the middle between the pixels an edge crosses (< 0: before it), times the share of this direction."""
-    on, _ = project(flat[rows[:, :2]], lens)
+    on, _ = project(gather(flat, rows[:, :2]), lens)
     a, b = (torch.where(level[:, None], end, end.flip(1)) for end in (on - spot[:, None]).unbind(1))  # (along the pair, across it)
     at = a[:, 0] + a[:, 1] / (a[:, 1] - b[:, 1]) * (b[:, 0] - a[:, 0])
     way = (b - a).detach().square()
@@ -57,7 +62,7 @@ def _of_edges(flat, rows, spot, level, lens) -> Float[Tensor, " n"]:
 
 def _of_meetings(flat, rows, spot, level, lens) -> Float[Tensor, " n"]:
     """The same for the line in which two planes intersect."""
-    gap = gaps(flat[rows].unflatten(1, (2, 3)), spot, level, lens)
+    gap = gaps(gather(flat, rows).unflatten(1, (2, 3)), spot, level, lens)
     along, across = (gap[:, :1] - gap[:, 1:]).detach().square().unbind(1)
     return (gap[:, 0] / (gap[:, 0] - gap[:, 1]) - 0.5) * along / (along + across)
 

@@ -11,6 +11,7 @@ import torch
 import torch.nn.functional as F
 from dream3d.renderers import _contours
 from dream3d.renderers._backends import contours_numba, contours_torch, raster_numba, raster_nvdiffrast, raster_torch
+from dream3d.renderers._contours import gather
 from jaxtyping import Float, Int
 from torch import Tensor
 
@@ -119,7 +120,7 @@ def _hits(vertices, faces, points, cameras: Cameras, seen, smooth: bool) -> tupl
     index = (seen.flatten() >= 0).nonzero()[:, 0]
     view, face = index // seen[0].numel(), seen.flatten()[index]
     rows = faces[face]
-    corners = points.flatten(0, 1)[view[:, None] * len(vertices) + rows]
+    corners = gather(points.flatten(0, 1), view[:, None] * len(vertices) + rows)
     spot = torch.stack([index % cameras.width + 0.5, index // cameras.width % cameras.height + 0.5], -1).to(points)
     weights = _contours.shares(_contours.offsets(corners, spot, cameras.intrinsics[view]))
     facing = -(weights.detach().sum(1, keepdim=True)).sign()
@@ -132,11 +133,11 @@ def _hits(vertices, faces, points, cameras: Cameras, seen, smooth: bool) -> tupl
 
 def _normals(vertices, faces, face, rows, weights, smooth: bool) -> Float[Tensor, "n 3"]:
     """Unit normals of counter-clockwise faces; where those of the vertices cancel, the face's."""
-    a, b, c = vertices[faces].unbind(1)
+    a, b, c = gather(vertices, faces).unbind(1)
     area = torch.linalg.cross(b - a, c - a)
-    flat = F.normalize(area, dim=-1, eps=1e-30)[face]
+    flat = gather(F.normalize(area, dim=-1, eps=1e-30), face)
     if not smooth:
         return flat
     sums = torch.zeros_like(vertices).index_add(0, faces.flatten(), area.repeat_interleave(3, 0))
-    normal = (weights[..., None] * F.normalize(sums, dim=-1, eps=1e-30)[rows]).sum(1)
+    normal = (weights[..., None] * gather(F.normalize(sums, dim=-1, eps=1e-30), rows)).sum(1)
     return F.normalize(torch.where(normal.detach().norm(dim=-1, keepdim=True) > 1e-3, normal, flat), dim=-1, eps=1e-30)

@@ -6,6 +6,7 @@ import pytest
 import torch
 from dream3d.renderers import _surface
 from dream3d.renderers._backends import raster_numba
+from dream3d.renderers._contours import gather
 from dream3d.renderers._surface import draw
 from torch import Tensor
 
@@ -206,6 +207,20 @@ def test_both_backends_give_the_same_picture_and_derivatives():
         loss = sum((buffer * torch.randn(buffer.shape, generator=g)).sum() for buffer in picture.buffers().values())
         results.append([*picture.buffers().values(), torch.autograd.grad(loss, points)[0]])
     assert all(torch.equal(a, b) for a, b in zip(*results, strict=True))
+
+
+@pytest.mark.parametrize("smooth", [True, False])
+def test_a_repeated_step_is_bit_equal(smooth):
+    vertices, faces = shape(ELLIPSOID, (-1.0, 1.0, 0.0, 0.0), 6)
+    cameras, results = ring(4, size=96), []
+    colour = torch.rand(len(vertices), 3, generator=torch.Generator().manual_seed(0))
+    for _ in range(3):
+        points, rgb = vertices.clone().requires_grad_(), colour.clone().requires_grad_()
+        mixed = lambda hits, rgb=rgb: ((hits.weights[..., None] * gather(rgb, faces[hits.face])).sum(1), None)  # noqa: E731
+        picture = draw(points, faces, cameras, mixed, smooth=smooth)
+        loss = sum(buffer.square().sum() for buffer in picture.buffers().values())
+        results.append([picture.rgb, *torch.autograd.grad(loss, (points, rgb))])
+    assert all(torch.equal(a, b) for other in results[1:] for a, b in zip(results[0], other, strict=True))
 
 
 def test_hits_have_the_derivatives_of_rays_that_stand_still():
