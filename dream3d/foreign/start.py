@@ -1,20 +1,24 @@
 """The `init` section of a configuration: which files a run starts from, found and told apart by their content before torch is imported."""
 
+import os
 from pathlib import Path
 from typing import Any
 
 from dream3d import check
+from dream3d.build import place as assets
 from dream3d.errors import Mistake
 from dream3d.foreign.files import digest, kind, named
 from dream3d.recipe import SHORT, Where, join
 
 
 def place(file: str) -> Path:
-    """The path that a configuration names."""
+    """The path that a configuration names, else a mesh in assets/meshes."""
     try:
-        return Path(file).expanduser()
+        path = Path(file).expanduser()
     except RuntimeError:
         raise Mistake(f"there is no user whose home is {file!r}", fix="name the file without ~") from None
+    bundled = {mesh.name: mesh for mesh in (assets("assets") / "meshes").iterdir()}
+    return bundled.get(file, path) if not os.path.lexists(path) else path
 
 
 def stamped(values: dict[str, Any], where: Where) -> dict[str, Any]:
