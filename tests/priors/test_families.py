@@ -213,6 +213,26 @@ def test_latents_are_shifted_before_they_are_scaled(tmp_path):
         torch.testing.assert_close(prior.decode(x), (auto.decode(x / 1.5 + 0.06).sample.movedim(1, -1) + 1) / 2, rtol=0, atol=1e-5)
 
 
+def test_packed_latents_are_the_pipelines(tmp_path):
+    """FLUX.2's: 2 x 2 places as channels, each normalised as its autoencoder learnt."""
+    prior, pipe = made("flow", flux2(tmp_path / "model"), tokens=16, size=32), diffusers.Flux2KleinPipeline
+    auto, image = prior.vae.vae, torch.rand(1, 32, 32, 3)
+    with torch.no_grad():
+        packed = pipe._patchify_latents(auto.encode(2 * image.movedim(-1, 1) - 1).latent_dist.mode())
+        mean, variance = (v.view(1, -1, 1, 1) for v in (auto.bn.running_mean, auto.bn.running_var))
+        x = (packed - mean) / (variance + auto.config.batch_norm_eps).sqrt()
+        torch.testing.assert_close(prior.encode(image), x, rtol=0, atol=2e-6)
+        picture = auto.decode(pipe._unpatchify_latents(packed)).sample.movedim(1, -1) / 2 + 0.5
+        torch.testing.assert_close(prior.decode(x), picture, rtol=0, atol=1e-5)
+
+
+def test_a_cache_that_cannot_be_written_is_slow_and_no_error(sd, tmp_path, monkeypatch):
+    (tmp_path / "file").write_text("no folder")
+    monkeypatch.setenv("DREAM3D_CACHE", str(tmp_path / "file"))
+    one, two = (made("stable_diffusion", sd).text(["a car"]).tokens for _ in range(2))
+    assert torch.equal(one, two) and (tmp_path / "file").read_text() == "no folder"
+
+
 def test_options_change_speed_and_not_answers(sd):
     plain = made("stable_diffusion", sd)
     z, t, text = noisy(plain)
