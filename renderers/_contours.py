@@ -14,6 +14,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 NEAR = 0.01  # metres, the rasteriser's
+TILT = 0.05  # tangent of the angle between planes below which their line of intersection is not to be trusted
 
 
 @dataclass(frozen=True)
@@ -34,11 +35,13 @@ def blend(
 ) -> Float[Tensor, "P K"]:
     """Pixels of (height, width) = `size` as convex combinations of themselves and their neighbours; differentiable in the points."""
     view = ends.first // (size[0] * size[1])
-    spot = torch.stack([ends.first % size[1] + 0.5, ends.first // size[1] % size[0] + 0.5], -1).to(points)
-    amount, flat = points.new_zeros(len(view)), points.flatten(0, 1)
+    spot = torch.stack([ends.first % size[1] + 0.5, ends.first // size[1] % size[0] + 0.5], -1).double()
+    amount, flat = spot.new_zeros(len(view)), points.flatten(0, 1)
     for share, kind in ((_of_edges, ~ends.meets), (_of_meetings, ends.meets)):
         where = kind.nonzero()[:, 0]
-        amount = amount.index_copy(0, where, share(flat, ends.rows[where], spot[where], ends.level[where], intrinsics[view[where]]))
+        rows = gather(flat, ends.rows[where].clamp(min=0)).double()  # as exact as the search: no edge is too short to divide by
+        amount = amount.index_copy(0, where, share(rows, spot[where], ends.level[where], intrinsics[view[where]].double()))
+    amount = amount.to(values.dtype)
     out = amount > 0
     target, source = torch.where(out, ends.second, ends.first), torch.where(out, ends.first, ends.second)
     total = amount.new_zeros(len(values)).index_add(0, target, amount.detach().abs())
@@ -51,20 +54,23 @@ def gather(table: Float[Tensor, "R K"], index: Int[Tensor, "..."]) -> Float[Tens
     return table.index_select(0, index.flatten()).view(*index.shape, table.shape[1])
 
 
-def _of_edges(flat, rows, spot, level, lens) -> Float[Tensor, " n"]:
+def _of_edges(points, spot, level, lens) -> Float[Tensor, " n"]:
     """How far beyond the middle between the pixels an edge crosses (< 0: before it), times the share of this direction."""
-    on, _ = project(gather(flat, rows[:, :2]), lens)
+    on, _ = project(points[:, :2], lens)
     a, b = (torch.where(level[:, None], end, end.flip(1)) for end in (on - spot[:, None]).unbind(1))  # (along the pair, across it)
     at = a[:, 0] + a[:, 1] / (a[:, 1] - b[:, 1]) * (b[:, 0] - a[:, 0])
     way = (b - a).detach().square()
     return (at - 0.5) * way[:, 1] / way.sum(1)
 
 
-def _of_meetings(flat, rows, spot, level, lens) -> Float[Tensor, " n"]:
-    """The same for the line in which two planes intersect."""
-    gap = gaps(gather(flat, rows).unflatten(1, (2, 3)), spot, level, lens)
+def _of_meetings(points, spot, level, lens) -> Float[Tensor, " n"]:
+    """The same for the line in which two planes intersect. Planes that hardly differ have one that jumps: it gets no derivative."""
+    corners = points.unflatten(1, (2, 3))
+    gap = gaps(corners, spot, level, lens)
     along, across = (gap[:, :1] - gap[:, 1:]).detach().square().unbind(1)
-    return (gap[:, 0] / (gap[:, 0] - gap[:, 1]) - 0.5) * along / (along + across)
+    level_one = nearness(corners[:, 0], spot, lens).detach() / lens[:, 0, 0]  # change of 1/z per pixel on a plane tilted by 45 degrees
+    at = gap[:, 0] / (gap[:, 0] - gap[:, 1])
+    return (torch.where((along + across).sqrt() > TILT * level_one, at, at.detach()) - 0.5) * along / (along + across)
 
 
 def gaps(corners: Float[Tensor, "n 2 3 3"], spot: Float[Tensor, "n 2"], level: Bool[Tensor, " n"], lens: Float[Tensor, "n 3 3"]):

@@ -18,6 +18,7 @@ from torch import Tensor
 from dream3d.errors import Mistake
 from dream3d.types import Cameras, Render
 
+LOST = 0.01  # how far weights in single precision may be from the rasteriser's
 BACKENDS = {
     "numba": (raster_numba.rasterize, contours_numba.find),
     "torch": (raster_torch.rasterize, contours_torch.find),
@@ -63,16 +64,16 @@ def draw(
     their outline. extras: vertices, faces. Mistake where vertices are not finite or faces name none.
     """
     _check(vertices, faces, label, labels)
-    cameras = _framed(cameras)
+    cameras, given, faces = _framed(cameras), faces, faces.long()
     rotation = cameras.to_world[:, :3, :3]
     points = (vertices - cameras.centre[:, None]) @ rotation
     rasterize, search = _kernels(points, backend)
-    seen, _ = rasterize(points.detach(), faces, cameras.intrinsics, cameras.height, cameras.width)
-    hits, depth = _hits(vertices, faces, points, cameras, seen, smooth)
+    seen, exact = rasterize(points.detach(), faces, cameras.intrinsics, cameras.height, cameras.width)
+    hits, depth = _hits(vertices, faces, points, cameras, seen, exact, smooth)
     rgb, features = shade(hits)
     parts = {"rgb": rgb, "alpha": torch.ones_like(depth), "depth": depth, "normal": hits.normal}
     if labels:
-        parts["labels"] = F.one_hot(label[hits.face], labels).to(depth.dtype)
+        parts["labels"] = F.one_hot(label[hits.face].long(), labels).to(depth.dtype)
     if features is not None:
         parts["features"] = features
     values = torch.cat(list(parts.values()), -1)
@@ -84,7 +85,7 @@ def draw(
     buffers = dict(zip(parts, buffers, strict=True))
     if labels:
         buffers["labels"] = torch.cat([buffers["labels"], 1 - buffers["alpha"]], -1)
-    return Render(**buffers, extras={"vertices": vertices, "faces": faces})
+    return Render(**buffers, extras={"vertices": vertices, "faces": given})
 
 
 def _check(vertices: Tensor, faces: Tensor, label: Tensor | None, labels: int) -> None:
@@ -115,16 +116,21 @@ def _kernels(points: Tensor, backend: str):
     return BACKENDS[backend]
 
 
-def _hits(vertices, faces, points, cameras: Cameras, seen, smooth: bool) -> tuple[Hits, Float[Tensor, "n 1"]]:
-    """What the pixels meet, and at which depth. A pixel's ray stands still: its hit moves along it."""
+def _hits(vertices, faces, points, cameras: Cameras, seen, exact, smooth: bool) -> tuple[Hits, Float[Tensor, "n 1"]]:
+    """What the pixels meet, and at which depth. A pixel's ray stands still: its hit moves along it. Where a face is so narrow or so seen
+    from the side that single precision loses it, weights are the rasteriser's, `exact`, and have no derivative."""
     index = (seen.flatten() >= 0).nonzero()[:, 0]
     view, face = index // seen[0].numel(), seen.flatten()[index]
     rows = faces[face]
     corners = gather(points.flatten(0, 1), view[:, None] * len(vertices) + rows)
     spot = torch.stack([index % cameras.width + 0.5, index // cameras.width % cameras.height + 0.5], -1).to(points)
     weights = _contours.shares(_contours.offsets(corners, spot, cameras.intrinsics[view]))
-    facing = -(weights.detach().sum(1, keepdim=True)).sign()
-    weights = weights / weights.sum(1, keepdim=True)
+    total = weights.sum(1, keepdim=True)
+    facing = torch.where(total < 0, 1.0, -1.0).to(points)
+    weights = weights / torch.where(total == 0, 1, total)
+    exact = gather(exact.flatten(0, 2), index)
+    trusted = ((weights.detach() - exact).abs() < LOST).all(1, keepdim=True)
+    weights = torch.where(trusted, weights, exact)
     depth = (weights * corners[..., 2]).sum(1, keepdim=True)
     origin, way = (v.reshape(-1, 3)[index] for v in cameras.rays())
     normal = _normals(vertices, faces, face, rows, weights, smooth) * facing

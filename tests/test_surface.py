@@ -4,7 +4,7 @@ import math
 
 import pytest
 import torch
-from dream3d.renderers import _surface
+from dream3d.renderers import _contours, _surface
 from dream3d.renderers._backends import raster_numba
 from dream3d.renderers._contours import gather
 from dream3d.renderers._surface import draw
@@ -176,6 +176,33 @@ def test_inside_an_object_and_through_the_near_plane():
     assert sheet.grad.isfinite().all() and sheet.grad.ne(0).any()
 
 
+def test_slivers_and_tiny_faces_have_finite_pictures_and_derivatives():
+    g = torch.Generator().manual_seed(0)
+    middle = 0.6 * torch.randn(4000, 1, 3, generator=g)
+    thin = torch.cat([1e-6 * torch.randn(3000, 3, 3, generator=g), 0.02 * torch.randn(1000, 3, 3, generator=g)])
+    way = torch.randn(4000, 1, 3, generator=g)
+    points = (middle + thin + way * torch.tensor([[0.0], [0.7], [1.0]])).flatten(0, 1).requires_grad_()
+    picture = draw(points, torch.arange(12000).view(-1, 3), ring(2, size=48), lambda hits: (hits.position.sigmoid(), hits.normal))
+    assert picture.alpha.gt(0.5).sum() > 1000 and all(buffer.isfinite().all() for buffer in picture.buffers().values())
+    assert picture.rgb.min() >= 0 and picture.rgb.max() <= 1 and picture.depth.max() < 9
+    sum(buffer.sum() for buffer in picture.buffers().values()).backward()
+    assert points.grad.isfinite().all() and points.grad.ne(0).any()
+
+
+def test_parts_in_one_plane_do_not_tear_at_their_vertices(monkeypatch):
+    """Two sheets that differ by a hair: which is seen where is chance, and says nothing about where they should be."""
+    tilt = torch.tensor([[1.0, 0.0, 0.0], [1e-6, 1.0, 1e-6], [0.0, 0.0, 1.0]])
+    vertices, faces = join(square(1.2), square(1.1))
+    points = torch.cat([vertices[:4], vertices[4:] @ tilt.T + torch.tensor([0.013, 0.0, 0.017])]).requires_grad_()
+    pulls = []
+    for angle in (_contours.TILT, 0.0):
+        monkeypatch.setattr(_contours, "TILT", angle)
+        picture = draw(points, faces, front(64), lambda hits: ((hits.face[:, None] < 2).float().expand(-1, 3), None))
+        assert picture.rgb[..., 0].mean() > 0.1 and (picture.alpha - picture.rgb[..., :1]).mean() > 0.05  # both are seen
+        pulls.append(torch.autograd.grad(picture.rgb.square().sum(), points)[0][:, 1].abs().max())
+    assert pulls[0] < 1000 < 100 * pulls[0] < pulls[1]
+
+
 def test_mistakes():
     vertices, faces = square()
     bad = vertices.clone()
@@ -300,7 +327,7 @@ def slopes(vertices, faces, rgb, cameras) -> tuple[Tensor, Tensor]:
 
 @pytest.mark.parametrize("name", list(cases()))
 def test_derivatives_of_pictures_are_those_of_a_supersampled_one(name):
-    """What an optimiser sees: sums over a batch of views. The car's outline is of parts a pixel or two wide, its tyres even thinner."""
+    """What an optimiser sees: sums over a batch of views. In a single one a row of pixels more or less counts: 1 to 5 % of a mask's."""
     vertices, faces, *rgb = cases()[name]
     rgb = rgb[0] if rgb else 0.5 + 0.4 * (2.5 * vertices + torch.arange(3.0)).sin()
     if name.startswith("one"):
@@ -309,12 +336,12 @@ def test_derivatives_of_pictures_are_those_of_a_supersampled_one(name):
     found, expected = slopes(vertices, faces, rgb, cameras)
     mask, colour = (((found - expected)[..., k].norm() / expected[..., k].norm()).item() for k in (slice(3, 4), slice(0, 3)))
     print(f"{name}: mask {100 * mask:.2f} %, colour {100 * colour:.2f} %")
-    assert mask < (0.03 if name == "car" else 0.02) and colour < 0.1
+    assert mask < 0.02 and colour < 0.1
 
 
 def test_without_ends_of_surfaces_the_mask_would_not_move(monkeypatch):
     vertices, faces, _ = cases()["car"]
     points = vertices.clone().requires_grad_()
     assert torch.autograd.grad(draw(points, faces, front(), white).alpha.sum(), points)[0].ne(0).any()
-    monkeypatch.setattr(_surface._contours, "blend", lambda values, *_: values)
+    monkeypatch.setattr(_contours, "blend", lambda values, *_: values)
     assert torch.autograd.grad(draw(points, faces, front(), white).alpha.sum(), points)[0].eq(0).all()
