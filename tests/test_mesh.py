@@ -1,7 +1,9 @@
 """The mesh representation: remeshing, large steps, drawing, state, handing over, and fits to known shapes."""
 
 import dataclasses
+import json
 import math
+import struct
 
 import numpy as np
 import pytest
@@ -12,8 +14,11 @@ from dream3d.renderers.mesh import TriangleMesh, ball
 
 from dream3d.cameras import Orbit, look_at, ring
 from dream3d.errors import Mistake
+from dream3d.export.asset import export
 from dream3d.export.decimate import closed
+from dream3d.foreign.load import load
 from dream3d.optim import Adam
+from dream3d.options import Export
 from dream3d.schedule import Ramp
 from dream3d.toybox.language import parse
 from dream3d.toybox.mesh import truth as solid
@@ -317,3 +322,18 @@ def test_materials_travel_from_mesh_to_mesh():
     torch.testing.assert_close(b.orm, a.orm)
     torch.testing.assert_close(b.bump, a.bump, atol=1e-3, rtol=0)
     assert a.orm[0, 0].tolist() == [1.0, 0.25, 0.75]
+
+
+def test_a_material_is_exported_as_it_is(tmp_path):
+    """Through the whole export and back through our reader: uvs bit for bit, pictures to their 256 steps, bumps that say the same."""
+    made = scene(faces=80, shading="pbr", appearance="texture", texture=32)
+    made.look.colour.data.copy_(torch.rand(made.look.colour.shape, generator=torch.Generator().manual_seed(0)))
+    files = export(made, tmp_path, Export(frames=2, size=32), extras={})
+    data = files["mesh"].read_bytes()
+    document = json.loads(data[20 : 20 + struct.unpack("<I", data[12:16])[0]])
+    assert "extensionsUsed" not in document and document["asset"]["extras"]["lighting"] == "material"
+    handed, (read, _) = made.handover(), load(files["mesh"], fit=False)
+    torch.testing.assert_close(read.vertices[read.faces], handed.vertices[handed.faces], atol=1e-6, rtol=0)
+    torch.testing.assert_close(read.uv, handed.uv, atol=1e-6, rtol=0)
+    for name, step in (("texture", 1 / 255), ("orm", 1 / 255), ("bump", 2 / 255)):
+        assert (getattr(read, name) - getattr(handed, name)).abs().max() < 0.51 * step + 0.01 * (name == "bump"), name

@@ -33,10 +33,10 @@ def export(
 ) -> dict[str, Path]:
     """Writes the asset into `folder` and returns the files by kind: thumbnail, contact, splats (where the scene is made
     of Gaussians), turntable, mesh (where `settings` want it). `extras` describe it inside the mesh file (prompt, seed, recipe; lighting is
-    "baked"). `progress` hears the file's name and the share done before it. With `keep`, files that are there are not
+    "baked", or "material"). `progress` hears the file's name and the share done before it. With `keep`, files that are there are not
     made again. Raises Mistake for a scene with nothing in it and for a full disk; files finished before stay."""
-    extras, size = {"lighting": "baked"} | extras, settings.size
-    folder, handed = Path(folder), _settled(scene.handover())
+    folder, handed, size = Path(folder), _settled(scene.handover()), settings.size
+    extras = {"lighting": "material" if _material(handed) else "baked"} | extras
     steps = {
         "thumbnail": ("thumbnail.png", lambda path: thumbnail(scene, path, size)),
         "contact": ("contact.png", lambda path: contact_sheet(scene, path, size=size)),
@@ -71,13 +71,20 @@ def _settled(data: Points | Mesh | Field) -> Points | Mesh | Field:
 
 
 def _mesh(scene: Representation, handed: Points | Mesh | Field, settings: Export) -> Mesh:
-    """The scene's own mesh where that is closed, the surface of its Gaussians, or what renders show; with colour."""
+    """A mesh with a material as it is. Else the scene's own mesh where that is closed, the surface of its Gaussians, or what renders
+    show; with colour."""
+    if _material(handed):
+        return handed
     if isinstance(handed, Mesh) and closed(handed.faces):
         mesh = handed
     else:
         fine = {"resolution": settings.resolution}
         mesh = surface_of(handed, **fine) if _splats(handed) else surface(scene, **fine, size=settings.size)
     return bake(mesh, scene, faces=settings.faces, texture=settings.texture, size=2 * settings.size)
+
+
+def _material(data: Points | Mesh | Field) -> bool:
+    return isinstance(data, Mesh) and data.orm is not None
 
 
 def _splats(data: Points | Mesh | Field) -> bool:

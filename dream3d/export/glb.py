@@ -1,7 +1,8 @@
 """A mesh as one binary glTF 2.0 file (Khronos, 2021), written by hand: JSON, then one buffer.
 
 Axes turn from the house's z-up to glTF's y-up, (x, y, z) -> (x, z, -y): an object's front faces +Z; units are metres.
-Colours are baked with their light, so the material is unlit (KHR_materials_unlit; others see a rough non-metal).
+Colours without a material are baked with their light, and unlit (KHR_materials_unlit; others see a rough non-metal). A mesh with `orm` has
+glTF's metallic-roughness material, with a normal map where there are bumps.
 """
 
 import json
@@ -12,6 +13,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float, UInt32
 from numpy import ndarray
+from torch import Tensor
 
 import dream3d
 from dream3d.export.texture import vertex_normals
@@ -42,14 +44,15 @@ def write_glb(mesh: Mesh, path: Path, extras: dict) -> None:
 
 
 def _document(mesh: Mesh, extras: dict) -> dict[str, Any]:
-    surface = {"metallicFactor": 0, "roughnessFactor": 1}
-    return {
+    baked = {"name": "baked", "pbrMetallicRoughness": {"metallicFactor": 0, "roughnessFactor": 1}}
+    unlit = {"extensionsUsed": ["KHR_materials_unlit"]} if mesh.orm is None else {}
+    material = baked | {"extensions": {"KHR_materials_unlit": {}}} if unlit else {"name": "surface", "pbrMetallicRoughness": {}}
+    return unlit | {
         "asset": {"version": "2.0", "generator": f"dream3d {dream3d.__version__}", "extras": extras},
-        "extensionsUsed": ["KHR_materials_unlit"],
         "scene": 0,
         "scenes": [{"nodes": [0]}],
         "nodes": [{"mesh": 0, "name": "object", "extras": extras}],
-        "materials": [{"name": "baked", "pbrMetallicRoughness": surface, "extensions": {"KHR_materials_unlit": {}}}],
+        "materials": [material],
         "accessors": [],
         "bufferViews": [],
     }
@@ -100,11 +103,21 @@ def _view(document: dict, buffer: bytearray, data: bytes, **more: int) -> int:
 
 
 def _texture(document: dict, buffer: bytearray, mesh: Mesh) -> None:
-    view = _view(document, buffer, png(mesh.texture.clamp(0, 1).mul(255).round().byte().numpy()))
-    document["images"] = [{"name": "colour", "mimeType": "image/png", "bufferView": view}]
     document["samplers"] = [{"magFilter": LINEAR, "minFilter": MIPMAPS, "wrapS": CLAMP, "wrapT": CLAMP}]
-    document["textures"] = [{"sampler": 0, "source": 0}]
-    document["materials"][0]["pbrMetallicRoughness"]["baseColorTexture"] = {"index": 0}
+    document["images"], document["textures"] = [], []
+    material = document["materials"][0]
+    material["pbrMetallicRoughness"]["baseColorTexture"] = _picture(document, buffer, "colour", mesh.texture)
+    if mesh.orm is not None:
+        material["pbrMetallicRoughness"]["metallicRoughnessTexture"] = _picture(document, buffer, "material", mesh.orm)
+    if mesh.orm is not None and mesh.bump is not None:
+        material["normalTexture"] = _picture(document, buffer, "normals", mesh.bump / 2 + 0.5)
+
+
+def _picture(document: dict, buffer: bytearray, name: str, values: Float[Tensor, "h w 3"]) -> dict[str, int]:
+    view = _view(document, buffer, png(values.clamp(0, 1).mul(255).round().byte().numpy()))
+    document["images"].append({"name": name, "mimeType": "image/png", "bufferView": view})
+    document["textures"].append({"sampler": 0, "source": len(document["images"]) - 1})
+    return {"index": len(document["textures"]) - 1}
 
 
 def _container(document: dict, buffer: bytearray) -> bytes:
