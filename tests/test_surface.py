@@ -4,7 +4,7 @@ import math
 
 import pytest
 import torch
-from dream3d.renderers import _contours, _surface
+from dream3d.renderers import _contours
 from dream3d.renderers._backends import raster_numba
 from dream3d.renderers._contours import gather
 from dream3d.renderers._surface import draw
