@@ -41,7 +41,9 @@ class TriangleMesh(Representation):
     Uvs would be torn by that: a mesh with a texture keeps its triangles. lr_vertices is in metres, lr_colour in colour units.
     """
 
-    memory: ClassVar[str] = "max(faces, max_faces) * 2500 + 40 * texture**2 + 700 * views * side**2"
+    memory: ClassVar[str] = (
+        "max(faces, max_faces) * 1500 + 135 * texture**2 * (appearance == 'texture') + 320 * views * side**2"
+    )
 
     offers: ClassVar[dict[str, str]] = {"normal": "True", "features": "features > 0"}
 
