@@ -224,6 +224,21 @@ def test_an_obj_with_quads_groups_and_negative_indices(house):
     assert at(mesh)[floor][0].mul(255).round().int().tolist() == texels[int((1 - 1 / 3) * 9), int(2 / 3 * 15)].tolist()
 
 
+@pytest.mark.parametrize("corner", ["9/1", "-9/1", "1/9", "1/-9", "0/1", "1/0", "a/1", "1/a", "1.5/1", "1" * 30])
+def test_a_face_of_an_obj_names_what_is_there(house, corner):
+    bad = saved(house.with_name("bad.obj"), OBJ.replace("1/1 2/2", f"{corner} 2/2").encode())
+    with pytest.raises(Mistake, match="corner of a face|not there"):
+        load(bad)
+
+
+def test_equal_vertices_become_one_and_keep_their_order(tmp_path):
+    """As meshes come from writers that give every face vertices of its own; -0 is 0."""
+    lines = ["v 0 0 0", "v 1 0 0", "v 0 1 0", "v 1 0 -0", "v -0 0 0", "v 0 0 1", "f 1 2 3", "f 4 5 6"]
+    mesh, _ = load(saved(tmp_path / "a.obj", "\n".join(lines).encode()), fit=False)
+    assert mesh.faces.tolist() == [[0, 1, 2], [1, 0, 3]]
+    assert mesh.vertices.tolist() == [[0, 0, 0], [1, 0, 0], [0, 0, 1], [0, -1, 0]]
+
+
 def test_an_obj_without_what_it_names_says_so(house):
     (house.parent / "wood.png").unlink()
     mesh, said = load(house)
@@ -291,6 +306,24 @@ def test_all_maps_of_a_material(tmp_path):
     np.testing.assert_allclose(mesh.orm.numpy(), texels / 255 * [1, 1, 0.5], atol=0.51 / 255)
 
 
+def test_tiles_of_a_sheet_do_not_bleed_into_each_other(tmp_path):
+    """Read between texels at its edges, a repeated texture goes on with its other side, and one that does not with its own."""
+    for wrap, expected in ((10497, (np.float32(pixels(8, 8)[:, 0]) + pixels(8, 8)[:, -1]) / 2), (33071, np.float32(pixels(8, 8)[:, 0]))):
+        made, blob = document(texture=png(8, 8))
+        made["samplers"], made["textures"][0]["sampler"] = [{"wrapS": wrap, "wrapT": wrap}], 0
+        made["materials"].append({"pbrMetallicRoughness": {"baseColorFactor": [1, 1, 1, 1]}})
+        part = made["meshes"][0]["primitives"][0]
+        made["meshes"][0]["primitives"] = [part, {**part, "material": 1}]
+        made["nodes"], made["scenes"] = [{"mesh": 0}, {"mesh": 0, "translation": [5, 0, 0]}], [{"nodes": [0, 1]}]
+        mesh, _ = load(saved(tmp_path / "a.glb", glb(made, blob)), fit=False)
+        left = float(mesh.uv[..., 0].amin())  # of the texture: u of the tile of one colour is in its middle
+        low, high = mesh.uv[:4, :, 1].amin(), mesh.uv[:4, :, 1].amax()
+        rows = high - (high - low) * (torch.arange(8) + 0.5) / 8
+        grid = torch.stack([torch.full((8,), 2 * left - 1), 1 - 2 * rows], -1)[None, None]
+        seen = F.grid_sample(mesh.texture.movedim(-1, 0)[None], grid, align_corners=False)[0, :, 0].T
+        np.testing.assert_allclose(255 * seen.numpy(), expected, atol=0.05)
+
+
 def test_uv_that_repeat_a_texture(tmp_path):
     made, blob = document(texture=png(6, 4))
     made["materials"][0]["pbrMetallicRoughness"]["baseColorTexture"]["extensions"] = {"KHR_texture_transform": {"scale": [3, 1]}}
@@ -331,8 +364,9 @@ def test_what_cannot_be_mended_is_refused():
 
 def test_what_can_be_mended_is_said():
     good = ball()
-    turned, said = mended(changed(faces=good.faces.flip(1)))
-    assert said == ["inside out: turned"] and torch.equal(turned.faces, good.faces)
+    uv = torch.rand(len(good.faces), 3, 2, generator=torch.Generator().manual_seed(0))
+    turned, said = mended(changed(faces=good.faces.flip(1), uv=uv))
+    assert said == ["inside out: turned"] and torch.equal(turned.faces, good.faces) and torch.equal(turned.uv, uv.flip(1))
     more = torch.cat([good.faces, torch.tensor([[5, 5, 7]]), good.faces[:2].flip(1)])
     cleaned, said = mended(changed(faces=more))
     assert [line.split(":")[1] for line in said] == [" left out"] * 2 and torch.equal(cleaned.faces, good.faces)

@@ -40,7 +40,6 @@ def _colour(piece: Piece) -> Float[ndarray, "..."]:
 
 def _equal(rows: Float[ndarray, "V K"]) -> tuple[Int[ndarray, " U"], Int[ndarray, " V"]]:
     """The first of each set of equal rows, in their order, and for every row which of these it is."""
-    rows = rows + np.float32(0)  # -0 is 0
     order = np.lexsort(rows.T[::-1])
     new = np.ones(len(rows), bool)
     new[1:] = (rows[order][1:] != rows[order][:-1]).any(1)

@@ -68,15 +68,9 @@ def _kept(mesh: Mesh, keep: Bool[Tensor, " F"], text: str, said: list[str], wher
     return dataclasses.replace(mesh, **rows)
 
 
-def _scaled(mesh: Mesh) -> Float[Tensor, "V 3"]:
-    """Vertices in double precision, in units of the largest."""
-    vertices = mesh.vertices.double()
-    return vertices / vertices.abs().max().clamp(min=1e-300)
-
-
 def _solid(mesh: Mesh) -> Bool[Tensor, " F"]:
     """Which faces have an area."""
-    a, b, c = _scaled(mesh)[mesh.faces].unbind(1)
+    a, b, c = mesh.vertices.double()[mesh.faces].unbind(1)
     longest = torch.stack([(b - a).square().sum(-1), (c - b).square().sum(-1), (a - c).square().sum(-1)]).amax(0)
     return torch.linalg.cross(b - a, c - a).norm(dim=-1) > THIN * longest
 
@@ -115,8 +109,8 @@ def _edges(mesh: Mesh) -> tuple[list[str], bool]:
 
 
 def _volume(mesh: Mesh) -> Float[Tensor, ""]:
-    """Signed, positive where faces look outwards; only its sign means something."""
-    vertices = _scaled(mesh)
+    """Six times the signed volume, positive where faces look outwards."""
+    vertices = mesh.vertices.double()
     a, b, c = (vertices - vertices.mean(0))[mesh.faces].unbind(1)
     return (a * torch.linalg.cross(b, c)).sum()
 
