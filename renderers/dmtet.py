@@ -241,7 +241,7 @@ class DMTet(Representation):
         """Shape and colours of an earlier stage, which have to be inside the grid; colours go on beyond the surface."""
         mesh, points = as_mesh(data, threshold=self.threshold, bound=self.bound), self.points.cpu()
         size, room = mesh.vertices[mesh.faces].abs().flatten(), points.abs().amax().item()
-        if len(size) and (size := size.max().item()) > room:
+        if len(size) and (size := size.max().item()) > 1.001 * room:
             raise Mistake(f"the surface to start from reaches {size:.3g} m from the middle, the tetrahedral grid {room:.3g} m",
                           where="renderer.bound", fix=f"renderer.bound={math.ceil(11 * size) / 10:g}")  # fmt: skip
         distance, face, weights = signed(mesh, points, float(self.width.median()), self.edges)

@@ -7,6 +7,7 @@ import pytest
 import torch
 import trimesh
 from dream3d.renderers._signed import signed
+from dream3d.renderers._solid import as_mesh
 from dream3d.renderers._surface import draw
 from dream3d.renderers._tets import lattice, march, volumes
 from dream3d.renderers.dmtet import SHAPE, DMTet
@@ -357,6 +358,22 @@ def test_a_volume_hands_its_shape_and_colours_over(kind, threshold):
     with torch.no_grad():
         grey = over_white(made.render(cameras))
     assert psnr(grey, truth(cameras)[0]) < 18
+
+
+def test_fog_is_painted_as_a_ray_sees_it():
+    """Fog of 7 / m, red for 0.1 m and blue below: of the light that is lost in 12 cells (0.3 m), 1 - exp(-0.7) is lost in the red."""
+    axis = torch.linspace(-0.8, 0.8, 65)
+    away = torch.stack(torch.meshgrid(axis, axis, axis, indexing="ij"), -1).norm(dim=-1)
+    red = (away > 0.4).float()
+    mesh = as_mesh(Field(0.8, density=7.0 * (away < 0.5), rgb=torch.stack([red, 0 * red, 1 - red], -1)))
+    share = (1 - math.exp(-0.7)) / (1 - math.exp(-2.1))
+    torch.testing.assert_close(mesh.rgb.mean(0), torch.tensor([share, 0.0, 1 - share]), atol=0.03, rtol=0)
+
+
+def test_a_volume_full_to_its_rim_is_closed_there():
+    made = scene(resolution=8)
+    made.init_from(Field(0.8, density=torch.full((9, 9, 9), 100.0)))
+    assert closed(made.handover()) and volume(made.handover()) == pytest.approx(1.6**3, rel=0.25)
 
 
 def test_a_mesh_hands_over_with_its_colours():
