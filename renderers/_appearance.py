@@ -143,7 +143,8 @@ class Vertex(Appearance):
     def onto(self, mesh: Mesh, texture: int) -> Mesh:
         if self.pbr:
             return super().onto(mesh, texture)
-        rgb = shown(self.colour.detach()) if self.features else self.colour.detach().clamp(0, 1)
+        colour = self.colour.detach().cpu()
+        rgb = shown(colour) if self.features else colour.clamp(0, 1)
         return dataclasses.replace(mesh, rgb=rgb.clone())
 
 

@@ -4,6 +4,7 @@ Vertices move in large steps (`_stiff.py`), edges are split, collapsed and flipp
 of says `_appearance.py`, how it is lit `_shading.py`, how it is drawn `_surface.py`.
 """
 
+import dataclasses
 from typing import ClassVar, Literal
 
 import numpy as np
@@ -90,8 +91,9 @@ class TriangleMesh(Representation):
 
     @property
     def about(self) -> str:
-        remeshed = "remeshed" if self._remeshes() else "as they are"
-        return f"{len(self.faces)} faces, {remeshed}; {type(self.look).__name__.lower()} appearance"
+        fast = self.u.device.type == "cpu" and self.u.dtype == torch.float32
+        kernel = self.backend if self.backend != "auto" else "numba" if fast else "torch"
+        return f"{len(self.faces)} faces on {kernel}, {'remeshed' if self._remeshes() else 'as they are'}"
 
     # --- drawing ----------------------------------------------------------------------------------------------------
 
@@ -128,7 +130,8 @@ class TriangleMesh(Representation):
         net = Net(rows, self.faces.cpu().numpy(), np.arange(len(rows)), label.cpu().numpy())
         net = remesh(net, at(self.edge, now), self.max_faces)
         rows, source = torch.from_numpy(net.rows).float(), torch.from_numpy(net.source)
-        optimizer.remap(["vertices", "colour"] if colour.shape[1] else ["vertices"], source, torch.zeros(len(source), dtype=torch.bool))
+        source = source.to(self.u.device)
+        optimizer.remap(["vertices", "colour"] if colour.shape[1] else ["vertices"], source, torch.zeros_like(source, dtype=torch.bool))
         self._place(rows[:, :3], torch.from_numpy(net.faces))
         self.label = None if self.label is None else torch.from_numpy(net.label).to(self.faces.device)
         if colour.shape[1]:
@@ -146,8 +149,8 @@ class TriangleMesh(Representation):
         """With a colour per vertex, or a texture where there is one, materials, or a field."""
         with torch.no_grad():
             vertices = self.vertices()
-        mesh = Mesh(vertices, self.faces.clone(), label=None if self.label is None else self.label.clone())
-        return self.look.onto(mesh, self.texture)
+        label = None if self.label is None else self.label.cpu().clone()
+        return self.look.onto(Mesh(vertices.cpu(), self.faces.cpu().clone(), label=label), self.texture)
 
     def init_from(self, data: Points | Mesh | Field) -> None:
         """Meshes are taken as they are, with their colours, textures, uvs and materials; of volumes and Gaussians the surface, with about
@@ -155,11 +158,12 @@ class TriangleMesh(Representation):
         self._start(data if isinstance(data, Mesh) else fewer(as_mesh(data, threshold=self.threshold), self.wanted))
 
     def _start(self, mesh: Mesh) -> None:
+        mesh = dataclasses.replace(mesh, **{k: v.detach().cpu() for k, v in vars(mesh).items() if v is not None})
         if len(mesh.faces) == 0:
             raise Mistake("a mesh cannot start from nothing: what it was given has no faces")
         if not bool(mesh.vertices.isfinite().all()):
             raise Mistake("a mesh cannot start from vertices that are not finite numbers")
-        self._place(mesh.vertices.detach().float(), mesh.faces)
+        self._place(mesh.vertices.float(), mesh.faces)
         self.look.paint(mesh)
         self.label = None if mesh.label is None else mesh.label.clone().to(self.faces.device)
         self.objects.fill_(0 if mesh.label is None else int(mesh.label.max()) + 1)

@@ -1,0 +1,102 @@
+"""Triangles that follow a surface, and steps that move it as a whole."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+import torch
+from dream3d.renderers._remesh import Net, edges, remesh
+from dream3d.renderers._stiff import Stiff
+from dream3d.renderers.mesh import ball
+
+from dream3d.export.decimate import closed
+from dream3d.types import Mesh
+
+
+def net_of(mesh: Mesh) -> Net:
+    place = mesh.vertices.double().numpy()
+    return Net(np.concatenate([place, place], 1), mesh.faces.numpy().copy(), np.arange(len(place)), np.zeros(len(mesh.faces), np.int64))
+
+
+def bent() -> Mesh:
+    """An ellipsoid pulled long on one side, so that its triangles are uneven."""
+    mesh = ball(1280, (0.7, 0.5, 0.3))
+    x = mesh.vertices
+    return dataclasses.replace(mesh, vertices=torch.where(x[:, :1] > 0, x * torch.tensor([1.6, 1.0, 0.5]), x))
+
+
+def lengths(net: Net) -> np.ndarray:
+    e = edges(net.faces)
+    return np.linalg.norm(net.place[e.ends[:, 0]] - net.place[e.ends[:, 1]], axis=1)
+
+
+def volume(vertices, faces) -> float:
+    a, b, c = (torch.as_tensor(vertices).double()[torch.as_tensor(faces)[:, k]] for k in range(3))
+    return float((torch.linalg.cross(a, b) * c).sum()) / 6
+
+
+# --- remeshing ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("length", [0.03, 0.05, 0.12])
+def test_remeshing_keeps_the_surface_and_evens_its_triangles(length):
+    mesh = bent()
+    net, before = net_of(mesh), volume(mesh.vertices, mesh.faces)
+    for _ in range(3):
+        net = remesh(net, length, 50_000)
+        e = edges(net.faces)
+        assert closed(torch.from_numpy(net.faces)) and len(net.rows) - len(e.ends) + len(net.faces) == 2
+    assert volume(net.place, net.faces) == pytest.approx(before, rel=0.01 if length < 0.1 else 0.05)
+    size, valence = lengths(net), np.bincount(e.ends.reshape(-1))
+    assert 0.85 * length < size.mean() < 1.2 * length and np.quantile(size, 0.99) < 1.6 * length
+    assert np.abs(valence - 6).mean() < 0.6 and np.ptp(size) < 2.5 * length
+    assert np.abs(net.rows[:, 3:] - net.place).max() < length  # what goes with a vertex stays with it
+    assert np.unique(net.source).size <= len(mesh.vertices) and net.source.max() < len(mesh.vertices)
+
+
+def test_remeshing_is_repeatable_and_heeds_its_limit():
+    one, two = (remesh(net_of(bent()), 0.02, 3000) for _ in range(2))
+    assert np.array_equal(one.rows, two.rows) and np.array_equal(one.faces, two.faces) and len(one.faces) <= 3000
+
+
+def test_borders_and_labels_stay():
+    """An open square of two labels: its outline and the line between the labels are where they were."""
+    x = torch.cartesian_prod(torch.linspace(-0.5, 0.5, 9), torch.linspace(-0.5, 0.5, 9))
+    corner = torch.arange(81).view(9, 9)
+    a, b, c, d = (v.flatten() for v in (corner[:-1, :-1], corner[1:, :-1], corner[1:, 1:], corner[:-1, 1:]))
+    faces = torch.cat([torch.stack([a, b, c], 1), torch.stack([a, c, d], 1)])
+    mesh = Mesh(torch.cat([x, 0 * x[:, :1]], 1), faces)
+    net = net_of(mesh)
+    net.label = (mesh.vertices[faces].mean(1)[:, 0] > 0).long().numpy()
+    area = lambda net: 0.5 * np.linalg.norm(  # noqa: E731
+        np.cross(*(net.place[net.faces[:, k]] - net.place[net.faces[:, 0]] for k in (1, 2))), axis=1
+    )
+    net = remesh(net, 0.05, 50_000)
+    assert area(net).sum() == pytest.approx(1, abs=1e-9) and np.abs(net.place[:, 2]).max() < 1e-12
+    assert area(net)[net.label == 1].sum() == pytest.approx(0.5, abs=0.02) and len(net.faces) > 400
+
+
+def test_what_is_no_surface_survives():
+    """Three faces in one edge, and a lone face with two equal corners."""
+    place = np.random.default_rng(0).random((6, 3))
+    faces = np.array([[0, 1, 2], [1, 0, 3], [0, 1, 4], [5, 5, 2]])
+    net = remesh(Net(place, faces, np.arange(6), np.zeros(4, np.int64)), 0.2, 1000)
+    assert np.isfinite(net.rows).all() and net.faces.max() < len(net.rows)
+
+
+# --- large steps ----------------------------------------------------------------------------------------------------
+
+
+def test_stiff_vertices_solve_their_equation_and_have_its_derivative():
+    mesh = ball(20, (0.5, 0.5, 0.5))
+    stiff, count = Stiff(mesh.faces, len(mesh.vertices), 7.0), len(mesh.vertices)
+    x = mesh.vertices.double()
+    torch.testing.assert_close(stiff.vertices(stiff.inverse(x)), x)
+    graph = torch.zeros(count, count, dtype=torch.double)
+    for k in range(3):
+        graph[mesh.faces[:, k], mesh.faces[:, (k + 1) % 3]] = 1
+    graph = torch.maximum(graph, graph.T)
+    dense = torch.eye(count) + 7.0 * (graph.sum(1).diag() - graph)
+    torch.testing.assert_close(stiff.vertices(x), torch.linalg.solve(dense, x))
+    assert torch.autograd.gradcheck(stiff.vertices, (x.clone().requires_grad_(),))
+    assert Stiff(mesh.faces, count, 0.0).vertices(x) is x
