@@ -137,7 +137,8 @@ def _collapse(net: Net, shortest: float, longest: float) -> bool:
     neighbours = _neighbours(len(net.rows), e.ends)
     a, b = e.ends[short].T
     common = np.asarray(neighbours[a].multiply(neighbours[b]).sum(1)).reshape(-1)
-    short = short[common == 2]
+    valence = np.bincount(e.ends.reshape(-1), minlength=len(net.rows))
+    short = short[(common == 2) & (valence[e.third[short]] > 3).all(1)]
     short = short[_apart(e, short, len(net.rows))]
     short = short[_harmless(net, e, short, longest)]
     if len(short) == 0:

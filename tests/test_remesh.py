@@ -59,6 +59,16 @@ def test_remeshing_is_repeatable_and_heeds_its_limit():
     assert np.array_equal(one.rows, two.rows) and np.array_equal(one.faces, two.faces) and len(one.faces) <= 3000
 
 
+@pytest.mark.parametrize("faces", [20, 80, 320])
+def test_nothing_shrinks_to_nothing(faces):
+    """Edges wanted far longer than the ball is wide: it becomes coarse, and stays closed."""
+    net = net_of(ball(faces, (0.5, 0.3, 0.2)))
+    for _ in range(6):
+        net = remesh(net, 5.0, 1000)
+    assert closed(torch.from_numpy(net.faces)) and 4 <= len(net.faces) <= faces
+    assert len({tuple(sorted(face)) for face in net.faces.tolist()}) == len(net.faces)
+
+
 def test_borders_and_labels_stay():
     """An open square of two labels: its outline and the line between the labels are where they were."""
     x = torch.cartesian_prod(torch.linspace(-0.5, 0.5, 9), torch.linspace(-0.5, 0.5, 9))
