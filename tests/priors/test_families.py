@@ -272,3 +272,16 @@ def test_an_encoder_that_a_flow_was_saved_without_says_nothing(tmp_path):
     prior = made("flow", folder, tokens=LENGTH)
     text = prior.text(["a red car"])
     assert text.tokens.shape == (1, 2 * LENGTH, 40) and (text.tokens[:, LENGTH:] == 0).all() and text.tokens[:, :LENGTH].abs().max() > 0
+
+
+def test_of_a_picture_its_middle_square_over_white_is_seen(tmp_path):
+    from PIL import Image
+
+    folder, beside = stable_diffusion(tmp_path / "base"), adapter(tmp_path)
+    wide = torch.randint(0, 256, (16, 40, 4), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
+    wide[..., 3] = torch.where(wide[..., 3] > 127, 255, 0)
+    Image.fromarray(wide.numpy(), "RGBA").save(tmp_path / "wide.png")
+    square = torch.where(wide[:, 12:28, 3:] == 255, wide[:, 12:28, :3], 255)
+    Image.fromarray(square.numpy(), "RGB").save(tmp_path / "square.png")
+    one, two = (made("image_prompt", folder, **beside | {"image": str(tmp_path / f"{name}.png")}).seen for name in ("wide", "square"))
+    torch.testing.assert_close(one, two, rtol=0, atol=1e-5)
