@@ -130,14 +130,15 @@ def report(result: dict) -> str:
 
 
 def measure(rounds: int, device: str = "cpu") -> dict:
-    rows, names = grid(rounds, device), kernels(device)
+    names = kernels(device)
+    peak = {name: resident(name, COUNTS[-1]) for name in names} if device == "cpu" else None  # first: a process inherits the peak
+    rows = grid(rounds, device)
     fits = {"time": exponent(rows, names[0]), "memory": exponent(rows, "memory")}
     left_out = [f"{name} is left out: {hash_cuda.trouble()}" for name in KERNELS[device] if name not in names]
     return {"device": torch.cuda.get_device_name() if device == "cuda" else "cpu", "backends": names, "left_out": left_out,
             "threads": torch.get_num_threads(), "grid": rows, "exponents": fits,
             "ratio": next(r["ratio"] for r in rows if r["places"] == AT),
-            "resident_mb": {name: resident(name, COUNTS[-1]) for name in names} if device == "cpu" else None,
-            "version": dream3d.__version__}  # fmt: skip
+            "resident_mb": peak, "version": dream3d.__version__}  # fmt: skip
 
 
 def main(words: list[str] | None = None) -> int:
