@@ -81,7 +81,7 @@ def parts(stage: dict[str, Any]) -> list[tuple[str, float | None]]:
         else:
             rows.append((f"{section} {own['type']}", _evaluate(expression, {**around, **own})))
     if stage["init"]["file"] is not None:
-        rows.append(("init", READING * start.size(stage["init"])))
+        rows.append(("init", float(READING * start.size(stage["init"]))))
     return rows
 
 
