@@ -34,6 +34,9 @@ PACKAGES = (
     "scikit-image",
     "xatlas",
     "imageio-ffmpeg",
+    "diffusers",
+    "transformers",
+    "peft",
 )
 
 

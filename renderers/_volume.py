@@ -22,6 +22,7 @@ from dream3d.types import Cameras, Field, Mesh, Points, Render, Step
 
 LATENT_RGB = ((0.298, 0.207, 0.208), (0.187, 0.286, 0.173), (-0.158, 0.189, 0.264), (-0.184, -0.271, -0.473))  # Latent-NeRF's
 
+STEEP = 5.0  # a density is this times what a perceptron says: where it had to say 50, the colours beside it ran into their ends
 LATE = 4  # sections that a proposal goes on behind what looks opaque: its cells are coarse
 CORNERS = ((1.0, 1.0, 1.0), (1.0, -1.0, -1.0), (-1.0, 1.0, -1.0), (-1.0, -1.0, 1.0))
 
@@ -72,6 +73,10 @@ class Volume(Representation):
     @abstractmethod
     def at(self, x: Float[Tensor, "N 3"], now: Step | None) -> tuple[Float[Tensor, " N"], Float[Tensor, "N K"]]:
         """Geometry and colour before their activations at x in [-1, 1]^3 (world / bound)."""
+
+    def parted(self, out: Float[Tensor, "N K1"]) -> tuple[Float[Tensor, " N"], Float[Tensor, "N K"]]:
+        """Geometry and colour of one perceptron's answer."""
+        return out[:, 0] * (STEEP if self.geometry == "density" else 1.0), out[:, 1:]
 
     @abstractmethod
     def rates(self, now: Step) -> list[Group]:

@@ -21,7 +21,6 @@ from dream3d.schedule import Count, Ramp, Share, at
 from dream3d.types import Field, Mesh, Points, Step
 
 BACKENDS = {"numba": hash_numba, "torch": hash_torch, "cuda": hash_cuda}
-STEEP = 5.0  # a density is this times what the perceptron says: where it had to say 50, the colours beside it ran into their ends
 
 
 class HashGrid(Volume, Representation):
@@ -77,7 +76,7 @@ class HashGrid(Volume, Representation):
         depth, encode = self._depth(now), BACKENDS[self._backend()[0]].encode
         features = encode(x / 2 + 0.5, self.table[: self.first[depth]], self.resolutions[:depth], self.entries)
         out = self.net(nn.functional.pad(features, (0, 2 * (len(self.resolutions) - depth))))
-        return out[:, 0] * (STEEP if self.geometry == "density" else 1.0), out[:, 1:]
+        return self.parted(out)
 
     def _depth(self, now: Step | None) -> int:
         """How many levels count."""

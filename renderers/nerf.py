@@ -34,7 +34,7 @@ class NeRF(Volume, Representation):
 
     def at(self, x: Float[Tensor, "N 3"], now: Step | None) -> tuple[Float[Tensor, " N"], Float[Tensor, "N K"]]:
         out = self.net(waves(x, self.degree))
-        return out[:, 0], out[:, 1:]
+        return self.parted(out)
 
     def rates(self, now: Step) -> list[Group]:
         return [Group(f"net.{name}", p, at(self.lr, now)) for name, p in self.net.named_parameters()]

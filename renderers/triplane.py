@@ -48,7 +48,7 @@ class TriPlane(Volume, Representation):
         else:
             read = read.sum(0)
         out = self.net(read.T)
-        return out[:, 0], out[:, 1:]
+        return self.parted(out)
 
     def rates(self, now: Step) -> list[Group]:
         own = [Group("planes", self.planes, at(self.lr, now))]
