@@ -154,8 +154,8 @@ class TriangleMesh(Representation):
 
     def init_from(self, data: Points | Mesh | Field) -> None:
         """Meshes are taken as they are, with their colours, textures, uvs and materials; of volumes and Gaussians the surface, with about
-        `faces` faces."""
-        self._start(data if isinstance(data, Mesh) else fewer(as_mesh(data, threshold=self.threshold), self.wanted))
+        half of `max_faces` faces, since colours lie at their corners."""
+        self._start(data if isinstance(data, Mesh) else fewer(as_mesh(data, threshold=self.threshold), self.max_faces // 2))
 
     def _start(self, mesh: Mesh) -> None:
         mesh = dataclasses.replace(mesh, **{k: v.detach().cpu() for k, v in vars(mesh).items() if v is not None})

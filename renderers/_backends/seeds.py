@@ -10,6 +10,7 @@ from dream3d.errors import Mistake
 from dream3d.types import Field, Mesh, Points
 
 GREY = 0.5
+COVER, FLAT, SOLID = 0.2, 0.1, 0.95  # a disc's variance in shares of the area that is its own; its thickness; its opacity
 
 
 def spacing(position: Float[Tensor, "N 3"]) -> Float[Tensor, " N"]:
@@ -30,24 +31,35 @@ def ball(count: int, radius: float, rng: torch.Generator) -> Points:
 
 
 def start(data: Points | Mesh | Field, count: int) -> Points:
-    """The data as points; meshes and volumes are sampled at `count` places, evenly and without chance."""
+    """The data as points; meshes and the surfaces of volumes are sampled at `count` places, evenly and without chance."""
     if isinstance(data, Mesh):
         return from_mesh(data, count)
-    points = from_field(data, count) if isinstance(data, Field) else data
+    points = surface_points(data, count) if isinstance(data, Field) else data
     if len(points.position) == 0:
         raise Mistake("gaussians cannot start from nothing: the earlier stage handed over an empty scene")
     return points
 
 
 def from_mesh(mesh: Mesh, count: int) -> Points:
-    """Evenly spread by area over the surface, with the mesh's colours and labels."""
+    """Discs evenly spread by area over the surface, nearly opaque, with the mesh's colours and labels."""
     corners = mesh.vertices[mesh.faces]
     area = torch.linalg.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0]).norm(dim=-1)
     face, u = _spread(area, count), _sequence(count, 2).to(corners)
     root = u[:, :1].sqrt()
     weight = torch.cat([1 - root, root * (1 - u[:, 1:]), root * u[:, 1:]], 1)[..., None]
     label = None if mesh.label is None else mesh.label[face]
-    return Points((corners[face] * weight).sum(1), colours(mesh, face, weight), label=label)
+    normal = F.normalize(torch.linalg.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])[face], dim=-1)
+    wide = (COVER * area.sum() / (2 * count)).sqrt().clamp(min=1e-4)
+    scale = torch.stack([wide, wide, FLAT * wide]).expand(count, 3)
+    opacity = torch.full_like(area[face], SOLID)
+    return Points((corners[face] * weight).sum(1), colours(mesh, face, weight), scale, _turned(normal), opacity, label=label)
+
+
+def _turned(normal: Float[Tensor, "N 3"]) -> Float[Tensor, "N 4"]:
+    """Quaternions that turn z into a unit vector."""
+    x, y, z = normal.unbind(1)
+    turned = torch.stack([1 + z, -y, x, torch.zeros_like(x)], 1)
+    return F.normalize(torch.where(z[:, None] < -1 + 1e-6, torch.tensor([0.0, 1.0, 0.0, 0.0]).to(turned), turned), dim=-1)
 
 
 def colours(mesh: Mesh, face: Int[Tensor, " n"], weight: Float[Tensor, "n 3 1"]) -> Float[Tensor, "n 3"]:
@@ -60,6 +72,16 @@ def colours(mesh: Mesh, face: Int[Tensor, " n"], weight: Float[Tensor, "n 3 1"])
     if mesh.rgb is not None:
         return (mesh.rgb[mesh.faces[face]] * weight).sum(1)
     return torch.full_like(weight[:, :, 0], GREY)
+
+
+def surface_points(field: Field, count: int) -> Points:
+    """Discs on the surface of what a volume shows as solid; of a fog that has none, points in it."""
+    from dream3d.renderers._solid import as_mesh  # which colours meshes by this file
+
+    try:
+        return from_mesh(as_mesh(field), count)
+    except Mistake:
+        return from_field(field, count)
 
 
 def from_field(field: Field, count: int) -> Points:
