@@ -45,6 +45,11 @@ def places(
     return edges[:, :-1] + delta * (0.5 if jitter is None else jitter), delta
 
 
+def between(t: Float[Tensor, "R S"]) -> Float[Tensor, "R S"]:
+    """Half-way from the place before: where light is lost that one place still has and the next has not."""
+    return torch.cat([t[:, :1], (t[:, 1:] + t[:, :-1]) / 2], 1)
+
+
 def opacity(
     density: Float[Tensor, "R S"], delta: Float[Tensor, "R S"], way: Float[Tensor, "R 3"]
 ) -> Float[Tensor, "R S"]:

@@ -16,6 +16,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+from dream3d.errors import Mistake
 from dream3d.interfaces import Group, Representation
 from dream3d.schedule import Count, Positive, Ramp, Share, Whole, at
 from dream3d.types import Cameras, Field, Mesh, Points, Render, Step
@@ -61,6 +62,7 @@ class Volume(Representation):
         chunk: Count = 1 << 19,
     ):
         super().__init__()
+        _check(edge, grid)
         self.bound, self.samples, self.sampling, self.geometry, self.edge = bound, samples, sampling, geometry, edge
         self.blob, self.blob_strength, self.blob_radius, self.normals = blob, blob_strength, blob_radius, normals
         self.channels, self.decode_from, self.lr_environment = features, decode_from, lr_environment
@@ -89,12 +91,12 @@ class Volume(Representation):
     # --- drawing ----------------------------------------------------------------------------------------------------
 
     def render(self, cameras: Cameras, now: Step | None = None) -> Render:
-        """All buffers. extras: weights (rays, samples: the light each section takes), gradient of the geometry (n 3: a distance's has
+        """All buffers. extras: weights (rays, samples: the light each section takes), gradient of a signed distance (n 3, of
         length 1), environment (B H W 3), and a family's grids."""
         origin, way = (v.reshape(-1, 3) for v in cameras.rays())
         jitter = None if now is None else now.uniform(len(way), self.samples, device=way.device)
         if now is not None and self.training:
-            self.width.fill_(at(self.edge, now))
+            self.width = torch.full_like(self.width, at(self.edge, now))  # what an earlier render saved stays as it was
         rows = max(self.chunk // self.samples, 1)
         shares = [None if v is None else v.split(rows) for v in (origin, way, jitter)]
         parts = [self._chunk(*(None if v is None else v[i] for v in shares), now, len(way) > rows) for i in range(len(shares[0]))]
@@ -102,8 +104,9 @@ class Volume(Representation):
         extras, shape = {"weights": weights, **self.grids()}, (len(cameras), cameras.height, cameras.width, -1)
         normal = None
         if self.normals:
-            normal, extras["gradient"] = self._normal(origin, way, alpha, depth, now)
+            normal, gradient = self._normal(origin, way, alpha, depth, now)
             normal = normal.view(shape)
+            extras |= {} if self.geometry == "density" else {"gradient": gradient}
         if self.environment is not None:
             extras["environment"] = self.environment(way).view(shape)
         features = colour.view(shape) if self.channels else None
@@ -128,17 +131,21 @@ class Volume(Representation):
         length = (delta * way.norm(dim=-1, keepdim=True)).flatten()
         alpha = self._opacity(geometry, index, length, t.shape)
         weights = alpha * _march.transmittance(alpha)
+        t = _march.between(t) if self.geometry == "neus" else t
         shown = colour if self.channels else colour.sigmoid()
         colour = _march.gather(weights, index, shown)
         return colour, weights.sum(1, keepdim=True).clamp(max=1), (weights * t).sum(1, keepdim=True), weights
 
     def shaped(self, raw: Float[Tensor, " N"], x: Float[Tensor, "N 3"]) -> Float[Tensor, " N"]:
         """Density (1/metre) or signed distance (metres) at world points, from what `at` gives."""
-        radius = x.norm(dim=-1)
-        if self.geometry != "density":
-            return _handing.UNIT * raw + (0 if self.blob == "none" else radius - self.blob_radius) * (1 - 2 * (self.blob == "scene"))
-        sign = {"object": 1.0, "scene": -1.0, "none": 0.0}[self.blob]
-        return F.softplus(raw + sign * self.blob_strength * (1 - radius / self.blob_radius))
+        return F.softplus(raw + self.start(x)) if self.geometry == "density" else _handing.UNIT * raw + self.start(x)
+
+    def start(self, x: Float[Tensor, "N 3"]) -> Float[Tensor, " N"]:
+        """The blob at world points: a density before its activation, or metres."""
+        radius, sign = x.norm(dim=-1), {"object": 1.0, "scene": -1.0, "none": 0.0}[self.blob]
+        if self.geometry == "density":
+            return sign * self.blob_strength * (1 - radius / self.blob_radius)
+        return sign * (radius - self.blob_radius)
 
     def _density(self, geometry: Float[Tensor, " N"]) -> Float[Tensor, " N"]:
         """1/metre, of a signed distance too: what empty space is known by, and what a volume hands over."""
@@ -156,8 +163,8 @@ class Volume(Representation):
             sigma = self._density(geometry) * length[index]
             return torch.zeros_like(length).index_put((index,), 1 - torch.exp(-sigma)).view(shape)
         outside = torch.ones_like(length).index_put((index,), torch.sigmoid(geometry / self.width)).view(shape)
-        following = torch.cat([outside[:, 1:], outside[:, -1:]], 1)
-        return ((outside - following) / outside.clamp(min=1e-5)).clamp(0, 1)
+        before = torch.cat([outside[:, :1], outside[:, :-1]], 1)  # the sample behind is the one that was surely evaluated
+        return ((before - outside) / before.clamp(min=1e-5)).clamp(0, 1)
 
     def _normal(self, origin, way, alpha, depth, now) -> tuple[Float[Tensor, "R 3"], Float[Tensor, "n 3"]]:
         """Outward normals, premultiplied, by differences over a tetrahedron at the mean depth of rays that lose half of their light."""
@@ -189,7 +196,7 @@ class Volume(Representation):
     def _full(self) -> Tensor:
         """Cells that matter, and those around them."""
         least = 0.01 * self.samples / (2 * self.bound)  # a section there takes a hundredth of the light
-        return self._widened() > least
+        return self._widened() >= self.density.clamp(max=1e6).mean().div(2).clamp(max=least)  # a thin fog everywhere is no empty space
 
     def _widened(self) -> Float[Tensor, "X Y Z"]:
         return F.max_pool3d(self.density.clamp(max=1e6)[None, None], 3, 1, 1)[0, 0]
@@ -202,7 +209,7 @@ class Volume(Representation):
         points = origin[:, None] + t[..., None] * way[:, None]
         cells = _march.cell(points, self.bound, len(self.density))
         lost, near = (_march.opacity(grid.view(-1)[cells], delta, way) for grid in (self.density, self._widened()))
-        left = F.pad(_march.transmittance(lost)[:, :-LATE], (LATE, 0), value=1.0)
+        left = F.pad(_march.transmittance(lost), (LATE, 0), value=1.0)[:, :-LATE]
         return near * left
 
     @torch.no_grad()
@@ -232,7 +239,7 @@ class Volume(Representation):
         """The volume on a grid: density or signed distance, colours or features."""
         with torch.no_grad():
             x = _march.lattice(self.grid, self.bound * (1 + 1 / (self.grid - 1)), self.width.device)
-            parts = [self._sampled(p) for p in x.split(self.chunk // 4)]
+            parts = [self._sampled(p) for p in x.split(max(self.chunk // 4, 1))]
         geometry, colour = (torch.cat(column) for column in zip(*parts, strict=True))
         shape = (self.grid,) * 3
         values = {"density" if self.geometry == "density" else "distance": geometry.view(shape),
@@ -249,3 +256,10 @@ class Volume(Representation):
         """Geometry and colour are fitted to the data; what was known of empty space is forgotten."""
         _handing.fit(self, data)
         self.density.fill_(torch.inf)
+
+
+def _check(edge: Ramp, grid: int) -> None:
+    if not (edge.start > 0 and (edge.end is None or edge.end > 0)):
+        raise Mistake("an edge of no width has no gradient", where="renderer.edge", fix="renderer.edge=0.01")
+    if grid < 2:
+        raise Mistake("a grid to hand over has at least 2 cells a side", where="renderer.grid", fix="renderer.grid=128")
