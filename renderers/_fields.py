@@ -49,11 +49,28 @@ def read(grid: Float[Tensor, "X Y Z *K"], field: Field, x: Float[Tensor, "N 3"])
     return trilinear(grid.movedim(-1, 0)[None].to(x), x / field.bound)
 
 
+def density_at(field: Field, x: Float[Tensor, "N 3"]) -> Float[Tensor, " N"]:
+    """1/metre at world points, nothing beyond the field."""
+    return torch.where(_beyond(field, x) > 0, 0, read(density(field), field, x)[:, 0])
+
+
+def distance_at(field: Field, x: Float[Tensor, "N 3"]) -> Float[Tensor, " N"]:
+    """Metres at world points; beyond the field at least those to its end."""
+    near, beyond = read(distance(field), field, x)[:, 0], _beyond(field, x)
+    return torch.where(beyond > 0, near.clamp(min=0) + beyond, near)
+
+
+def _beyond(field: Field, x: Float[Tensor, "N 3"]) -> Float[Tensor, " N"]:
+    """Metres to the field's cube, but for rounding."""
+    inside = field.bound * (1 + 1e-5)
+    return (x - x.clamp(-inside, inside)).norm(dim=-1)
+
+
 def density(field: Field) -> Float[Tensor, "X Y Z"]:
     """1/metre: of a distance, an edge within a cell, a quarter of one inside, since light is lost before it reaches the middle of it."""
     if field.density is not None:
         return field.density
-    width = 2 * field.bound / (len(field.distance) - 1)
+    width = 2 * field.bound / max(max(field.distance.shape) - 1, 1)
     return torch.sigmoid(-8 * (field.distance / width + 0.25)) * 4 / width
 
 
@@ -63,12 +80,14 @@ def distance(field: Field) -> Float[Tensor, "X Y Z"]:
         return field.distance
     from scipy.ndimage import distance_transform_edt as transform
 
-    width = 2 * field.bound / (len(field.density) - 1)
+    widths = 2 * field.bound / np.maximum(np.array(field.density.shape) - 1, 1)
+    width = widths.min()
     inside = (field.density > math.log(2) / (4 * width)).cpu().numpy()
     if not inside.any():
         raise Mistake("there is no surface in what the earlier stage handed over: its density is too thin")
-    away = transform(~inside) - transform(inside)
-    return torch.from_numpy((away - 0.5 * np.sign(away)) * width).float()
+    inside = np.pad(inside, 1)  # beyond the field there is nothing
+    away = (transform(~inside, sampling=widths) - transform(inside, sampling=widths))[1:-1, 1:-1, 1:-1]
+    return torch.from_numpy(away - 0.5 * width * np.sign(away)).float()
 
 
 def from_gaussians(points: Points, resolution: int, bound: float) -> Field:

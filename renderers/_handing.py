@@ -4,6 +4,8 @@ Regression on random places, half of them near a surface, in the manner of progr
 arXiv:2211.15977): there is no need to draw anything.
 """
 
+import dataclasses
+
 import torch
 import torch.nn.functional as F
 from dream3d.renderers import _fields
@@ -25,11 +27,9 @@ def wanted(volume, field: Field, x: Float[Tensor, "N 3"]) -> tuple[Float[Tensor,
 
 
 def _raw_geometry(volume, field: Field, x: Float[Tensor, "N 3"]) -> Float[Tensor, " N"]:
-    nothing = torch.zeros_like(x[:, 0])
     if volume.geometry != "density":
-        return (_fields.read(_fields.distance(field), field, x)[:, 0] - volume.shaped(nothing, x)) / UNIT
-    sigma = _fields.read(_fields.density(field), field, x)[:, 0].clamp(1e-3, 1e3)
-    return _inverse_softplus(sigma) - _inverse_softplus(volume.shaped(nothing, x).clamp(min=1e-6))
+        return (_fields.distance_at(field, x) - volume.start(x)) / UNIT
+    return _inverse_softplus(_fields.density_at(field, x).clamp(1e-3, 1e3)) - volume.start(x)
 
 
 def _inverse_softplus(y: Float[Tensor, " N"]) -> Float[Tensor, " N"]:
@@ -51,34 +51,36 @@ def _raw_colour(volume, field: Field, x: Float[Tensor, "N 3"]) -> Float[Tensor, 
 def fit(volume, data: Points | Mesh | Field) -> None:
     """The volume's parameters so that it is like the data: what a section of a ray would lose, or the distance near the surface, and the
     colour there."""
-    field, optimizer = _fields.as_field(data), Adam()
+    field, optimizer = _fields.as_field(data, bound=volume.bound), Adam()
     solid = _fields.density(field).to(volume.width.device)
+    distance = None if volume.geometry == "density" else _fields.distance(field)
+    field = dataclasses.replace(field, density=solid, distance=distance)  # once, not at every step
     for index in range(STEPS):
         now = Step.make(index, STEPS, 0, salt="fit")
         x = _places(solid, field.bound, volume.bound, now)
         with torch.enable_grad():
-            _gap(volume, field, solid, x).backward()
+            _gap(volume, field, x).backward()
         optimizer.step(volume.rates(now))
 
 
 def _places(solid: Float[Tensor, "X Y Z"], extent: float, bound: float, now: Step) -> Float[Tensor, "N 3"]:
     """Half anywhere, half around nodes with something in them."""
     anywhere = (2 * now.uniform(BATCH // 2, 3) - 1) * bound
-    crowd = (solid * 2 * extent / len(solid) > 0.05).nonzero()
+    crowd = (solid * 2 * extent / max(solid.shape) > 0.05).nonzero()
     pick = crowd[(now.uniform(BATCH // 2) * len(crowd)).long().clamp(max=max(len(crowd) - 1, 0))] if len(crowd) else crowd
-    cell = 2 * extent / (len(solid) - 1)
+    cell = 2 * extent / (torch.tensor(solid.shape) - 1).clamp(min=1).to(solid)
     near = pick * cell - extent + 2 * cell * now.normal(len(pick), 3).to(solid)
     return torch.cat([anywhere.to(solid), near]).clamp(-bound, bound)
 
 
-def _gap(volume, field: Field, solid: Float[Tensor, "X Y Z"], x: Float[Tensor, "N 3"]) -> Float[Tensor, ""]:
+def _gap(volume, field: Field, x: Float[Tensor, "N 3"]) -> Float[Tensor, ""]:
     raw, colour = volume.at(x / volume.bound, None)
     section = 2 * volume.bound / volume.samples
-    light = 1 - torch.exp(-section * _fields.read(solid, field, x)[:, 0])
+    light = 1 - torch.exp(-section * _fields.density_at(field, x))
     if volume.geometry == "density":
         shape = (1 - torch.exp(-section * volume.shaped(raw, x)) - light).abs()  # squares forgive a thin fog everywhere
     else:
-        distance = _fields.read(_fields.distance(field), field, x)[:, 0]
+        distance = _fields.distance_at(field, x)
         shape = ((volume.shaped(raw, x).clamp(-CUT, CUT) - distance.clamp(-CUT, CUT)) / CUT).square()
     paint = F.mse_loss(_seen(volume, colour), _seen(volume, _raw_colour(volume, field, x)), reduction="none").mean(-1)
     return (shape + (light + 0.01) * paint).mean()

@@ -13,7 +13,7 @@ from dream3d.types import Field, Mesh, Points, Step
 
 
 class Voxels(Volume, Representation):
-    """resolution: nodes a side; lr_geometry of raw density (or distance / bound), lr_colour of colour before its sigmoid."""
+    """resolution: nodes a side; lr_geometry of raw density (or of distance, in steps of 2 cm), lr_colour of colour before its sigmoid."""
 
     def __init__(
         self,
@@ -44,7 +44,8 @@ class Voxels(Volume, Representation):
         """Read off at the nodes: nothing has to be fitted."""
         side = self.geometry_grid.shape[-1]
         with torch.no_grad():
-            raw, colour = _handing.wanted(self, _fields.as_field(data), _fields.nodes(side, self.bound, self.width.device))
+            x = _fields.nodes(side, self.bound, self.width.device)
+            raw, colour = _handing.wanted(self, _fields.as_field(data, bound=self.bound), x)
             self.geometry_grid.copy_(raw.view_as(self.geometry_grid))
             self.colour_grid.copy_(colour.T.reshape(self.colour_grid.shape))
         self.density.fill_(torch.inf)
