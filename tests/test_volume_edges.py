@@ -1,10 +1,11 @@
 """Ray marching at its limits: nothing left to look at, odd settings, distances between samples, fields of other extents."""
 
 import dataclasses
+import math
 
 import pytest
 import torch
-from dream3d.renderers import _fields, _handing
+from dream3d.renderers import _fields, _handing, _march
 from dream3d.renderers.hashgrid import HashGrid
 from dream3d.renderers.nerf import NeRF
 from dream3d.renderers.triplane import TriPlane
@@ -202,3 +203,30 @@ def test_distances_of_a_density_are_found_once(monkeypatch):
     monkeypatch.setattr(_handing, "STEPS", 3)
     TriPlane(rng(), geometry="volsdf", resolution=4).init_from(Field(0.8, density=50 * torch.ones(5, 5, 5)))
     assert found.count(True) == 1
+
+
+# --- arithmetic of rays ---------------------------------------------------------------------------------------------
+
+
+def test_where_rays_cross_the_cube():
+    """From outside, past it, along a face, from within, and away from it; in steps of the way, not in metres."""
+    origin = torch.tensor([[-3.0, 0, 0], [-3, 2, 0], [-3, 0.99, 0], [0.5, 0, 0], [3, 0, 0], [0, 0, -3]])
+    way = torch.tensor([[1.0, 0, 0], [1, 0, 0], [1, 0, 0], [1, 0, 0], [1, 0, 0], [0, 0, 2]])
+    near, far = (t[:, 0] for t in _march.cross(origin, way, 1.0))
+    assert near.isfinite().all() and far.isfinite().all() and (far >= near).all()
+    assert near[[0, 2, 3, 5]].tolist() == pytest.approx([2, 2, 0.05, 1]) and far[[0, 2, 3, 5]].tolist() == pytest.approx([4, 4, 0.5, 2])
+    assert torch.equal(near[[1, 4]], far[[1, 4]])
+
+
+def test_cells_are_where_the_lattice_says():
+    middles = _march.lattice(5, 0.8, "cpu")
+    assert torch.equal(_march.cell(middles, 0.8, 5), torch.arange(125))
+    assert _march.cell(torch.tensor([[9.0, -9.0, 9.0]]), 0.8, 5).tolist() == [4 * 25 + 4]
+
+
+def test_a_coarse_grid_takes_what_the_fine_one_takes():
+    """A long way is a long section; a distance's density is that of its edge."""
+    taken = _march.opacity(torch.tensor([[2.0]]), torch.tensor([[0.5]]), torch.tensor([[0.0, 3, 4]]))
+    assert taken.item() == pytest.approx(1 - math.exp(-5))
+    for geometry in ("volsdf", "neus"):
+        assert ball(geometry=geometry)._density(torch.zeros(1)).item() == pytest.approx(0.5 / 0.004)
