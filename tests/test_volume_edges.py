@@ -230,3 +230,33 @@ def test_a_coarse_grid_takes_what_the_fine_one_takes():
     assert taken.item() == pytest.approx(1 - math.exp(-5))
     for geometry in ("volsdf", "neus"):
         assert ball(geometry=geometry)._density(torch.zeros(1)).item() == pytest.approx(0.5 / 0.004)
+
+
+def test_what_was_there_is_forgotten_slowly_or_at_once():
+    scene, cameras = ball(geometry="density", occupancy=4), ring(1, size=4)
+    looked_again(scene, cameras)
+    known = scene.density.clone()
+    scene.geometry_grid.data.fill_(-50.0)
+    looked_again(scene, cameras)
+    assert torch.allclose(scene.density, 0.9 * known)
+    scene.init_from(Field(0.8, density=torch.ones(4, 4, 4)))
+    assert scene.density.isinf().all()
+
+
+def test_where_there_is_nothing_latents_are_black():
+    scene = ball(geometry="density", features=4)
+    render = scene.render(ring(1, size=12))
+    nothing = render.alpha[..., 0] < 1e-3
+    assert nothing.any() and render.rgb[nothing].max() < 0.01
+
+
+def test_a_line_is_across_its_plane():
+    """The product of a plane and its line depends on all three axes, each product on its own."""
+    scene = TriPlane(rng(), kind="vm", resolution=2, width=1)
+    scene.net = torch.nn.Identity()
+    scene.parted = lambda out: (out[:, 0], out)
+    with torch.no_grad():
+        scene.planes.copy_(torch.tensor([[2.0, 4], [6, 8]]).expand(3, 1, 2, 2))  # 5 + x + 2 y at its ends
+        scene.lines.copy_(torch.tensor([[1.0], [3]]).expand(3, 1, 2, 1))  # 2 + z
+    _, out = scene.at(torch.tensor([[1.0, 0.5, -0.5]]), None)
+    assert torch.allclose(out, torch.tensor([[7 * 1.5, 5 * 2.5, 4.5 * 3]]))
