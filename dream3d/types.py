@@ -264,7 +264,6 @@ def _generator(*keys: int | str) -> torch.Generator:
 class Points:
     """Coloured points, or Gaussians where scale, rotation and opacity are there. Scales are standard deviations in metres,
     rotations unit quaternions wxyz, opacity in [0, 1], `sh` holds coefficients with rgb = 0.5 + C0 sh[:, 0] + ..."""
-
     position: Float[Tensor, "N 3"]
     rgb: Float[Tensor, "N 3"]
     scale: Float[Tensor, "N 3"] | None = None
