@@ -25,7 +25,7 @@ def as_mesh(
 ) -> Mesh:
     """A closed surface of whatever it is, without specks and hidden hollows, with a colour per vertex; meshes as they are. A density is
     solid at `threshold` (1/metre); "auto" is 0.6 of the mean of what is denser than the mean of the positive densities. (That mean itself
-    is Magic3D's choice, Lin et al., arXiv:2211.10440: thin fog around a body lowers it, and the body swells.) Raises Mistake where
+    is Magic3D's choice: thin fog around a body lowers it, and the body swells.) Raises Mistake where
     there is nothing."""
     if isinstance(data, Mesh):
         return data
