@@ -35,7 +35,8 @@ SHAPE = ("distance", "offset")
 class DMTet(Representation):
     """A lattice of `resolution` cubes a side over [-bound, bound]^3, or the `grid` of a file (.npz with vertices, in metres, and tets; its
     hollows count as inside, for shells around a body). It starts as a grey ellipsoid with these `radii` in metres, or from what
-    an earlier stage hands over: densities become solid at `threshold` (1/metre; "auto": from the mean of the positive ones, as Magic3D, Lin et al., arXiv:2211.10440).
+    an earlier stage hands over: densities become solid at `threshold` (1/metre;
+    "auto": from the mean of the positive ones, as Magic3D, Lin et al., arXiv:2211.10440).
 
     train: what is optimised. appearance: colours at the vertices of the grid, or in a field (`texture` texels a side where that has to
     be handed over). shading: albedo, lambert (a lamp near the camera, `ambient` of the light from everywhere), textureless (the same
