@@ -1,5 +1,7 @@
 """From prompts to text rows: every string is embedded once, then each view picks its rows by where its camera stands."""
 
+import dataclasses
+
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
@@ -27,8 +29,9 @@ class Prompt:
         texts = [[p, *(f"{said}, {word} view" for word, said in debias.per_view(p, words).items())] for p in told]
         self.strings = [*(t for row in texts for t in row), negative, ""]
         self.embedding = prior.text(self.strings)
-        if self.embedding.image is not None:
-            self.embedding.image[-2:] = 0  # an image prompt is not for what a prompt is guided away from
+        if self.embedding.image is not None:  # an image prompt is not for what a prompt is guided away from
+            guided = torch.arange(len(self.strings), device=self.embedding.image.device) < len(self.strings) - 2
+            self.embedding = dataclasses.replace(self.embedding, image=self.embedding.image * guided[:, None, None])
         self.stride = 1 + len(VIEW_WORDS)
 
     def __call__(self, cameras: Cameras) -> Condition:

@@ -166,17 +166,14 @@ class Embedding:
         return len(self.tokens)
 
     def at(self, index: Int[Tensor, " n"]) -> "Embedding":
-        return Embedding(*(None if v is None else v[index] for v in self._values()))
+        return Embedding(*(None if v is None else v[index] for v in vars(self).values()))
 
     def to(self, device) -> "Embedding":
-        return Embedding(*(None if v is None else v.to(device) for v in self._values()))
-
-    def _values(self):
-        return (self.tokens, self.mask, self.pooled, self.image)
+        return Embedding(*(None if v is None else v.to(device) for v in vars(self).values()))
 
     @staticmethod
     def cat(parts: "list[Embedding]") -> "Embedding":
-        columns = zip(*(part._values() for part in parts), strict=True)
+        columns = zip(*(vars(part).values() for part in parts), strict=True)
         return Embedding(*(None if column[0] is None else torch.cat(column) for column in columns))
 
 
@@ -264,6 +261,7 @@ def _generator(*keys: int | str) -> torch.Generator:
 class Points:
     """Coloured points, or Gaussians where scale, rotation and opacity are there. Scales are standard deviations in metres,
     rotations unit quaternions wxyz, opacity in [0, 1], `sh` holds coefficients with rgb = 0.5 + C0 sh[:, 0] + ..."""
+
     position: Float[Tensor, "N 3"]
     rgb: Float[Tensor, "N 3"]
     scale: Float[Tensor, "N 3"] | None = None
