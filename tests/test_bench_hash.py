@@ -3,6 +3,7 @@
 import pytest
 from dream3d.renderers._backends import hash_cuda
 
+from dream3d.bench import _speed
 from dream3d.bench import hash as bench
 from dream3d.errors import Mistake
 
@@ -10,7 +11,7 @@ from dream3d.errors import Mistake
 def test_a_small_grid_is_measured_and_told(monkeypatch):
     monkeypatch.setattr(bench, "COUNTS", (500, 2000))
     monkeypatch.setattr(bench, "AT", 2000)
-    monkeypatch.setattr(bench, "resident", lambda name, count: 7.0)
+    monkeypatch.setattr(_speed, "alone", lambda function, name, count: 7.0)
     result = bench.measure(1)
     assert [row["places"] for row in result["grid"]] == [500, 2000] and result["ratio"] == result["grid"][1]["ratio"]
     assert all(row[name] > 0 for row in result["grid"] for name in ("numba", "torch", "slopes", "memory"))
