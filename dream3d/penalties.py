@@ -15,12 +15,12 @@ from dream3d.schedule import Ramp, at
 from dream3d.types import Render, Step
 
 
-def _extra(render: Render, name: str, penalty: str) -> Tensor:
+def _extra(render: Render, name: str, penalty: str, fix: str = "") -> Tensor:
     if name not in render.extras:
         raise Mistake(
             f"penalty {penalty!r} needs {name!r}, which this renderer does not offer",
             near=", ".join(sorted(render.extras)),
-            fix=f"remove penalties.{penalty}",
+            fix=f"{fix}remove penalties.{penalty}",
         )
     return render.extras[name]
 
@@ -89,6 +89,14 @@ def eikonal(scene: Representation, render: Render) -> Float[Tensor, ""]:
     arXiv:2002.10099)."""
     length = _extra(render, "gradient", "eikonal").square().sum(-1).clamp(min=1e-12).sqrt()
     return (length - 1).square().sum() / len(render)
+
+
+def orientation(scene: Representation, render: Render) -> Float[Tensor, ""]:
+    """Sum over the sections of rays of the light they take times max(0, cos)^2, where cos is that of their outward normal and the ray's
+    way: what is seen faces who sees it (Ref-NeRF, Verbin et al., arXiv:2112.03907, equation 11; the light is taken as given, as in
+    DreamFusion, arXiv:2209.14988); means over views."""
+    facing = _extra(render, "facing", "orientation", "of volumes: renderer.normals=samples, or ")
+    return (_extra(render, "weights", "orientation").detach() * facing.clamp(min=0).square()).sum() / len(render)
 
 
 def variation(scene: Representation, render: Render) -> Float[Tensor, ""]:

@@ -289,10 +289,11 @@ class Mesh:
 @dataclass(frozen=True)
 class Field:
     """A volume on a regular grid over [-bound, bound]^3, index order x y z: density (1/metre) or signed distance (metres, negative
-    inside), colour in [0, 1], latent features."""
+    inside), colour in [0, 1], latent features and the linear map that shows them (2 rgb - 1 = features @ decoder)."""
 
     bound: float
     density: Float[Tensor, "X Y Z"] | None = None
     distance: Float[Tensor, "X Y Z"] | None = None
     rgb: Float[Tensor, "X Y Z 3"] | None = None
     features: Float[Tensor, "X Y Z K"] | None = None
+    decoder: Float[Tensor, "K 3"] | None = None

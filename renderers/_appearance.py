@@ -8,7 +8,6 @@ et al., arXiv:2211.07600), which a fixed linear map shows.
 
 import dataclasses
 from abc import abstractmethod
-from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
@@ -17,8 +16,9 @@ from dream3d.renderers._backends import hash_cuda
 from dream3d.renderers._backends.hash_choice import kernel
 from dream3d.renderers._backends.hash_rows import rows
 from dream3d.renderers._backends.unit import unit
+from dream3d.renderers._latent import latents, shown
 from dream3d.renderers._mlp import MLP
-from dream3d.renderers._volume import LATENT_RGB
+from dream3d.renderers._shading import Material
 from dream3d.renderers.hashgrid import BACKENDS, spread
 from jaxtyping import Float, Int
 from torch import Tensor, nn
@@ -32,16 +32,6 @@ from dream3d.types import Mesh
 ROUGH, METAL = 0.6, 0.05  # where materials start
 RESOLUTIONS, ENTRIES = spread(16, 256, 8), 1 << 15
 FIT, PLACES = 120, 1 << 13  # steps and places with which a field learns the colours of a mesh
-
-
-@dataclass(frozen=True)
-class Material:
-    """At n places of a surface: albedo in display sRGB; roughness and metalness; what to add to the unit normal, in the world; latents."""
-
-    rgb: Float[Tensor, "n 3"]
-    rough: Float[Tensor, "n 2"] | None = None
-    bump: Float[Tensor, "n 3"] | None = None
-    features: Float[Tensor, "n K"] | None = None
 
 
 class Appearance(nn.Module):
@@ -245,20 +235,6 @@ KINDS = {"vertex": Vertex, "texture": Texture, "field": Hashed}
 def appearance(kind: str, rng: torch.Generator, **settings) -> Appearance:
     """By name: "vertex", "texture" (takes `texture`, its side), "field" (takes `bound`); all take `features` and `pbr`."""
     return KINDS[kind](rng, **settings)
-
-
-def shown(features: Float[Tensor, "*n K"]) -> Float[Tensor, "*n 3"]:
-    """Latents as colours, linearly; other than four channels: the first three."""
-    if features.shape[-1] == 4:
-        return unit(features @ features.new_tensor(LATENT_RGB) / 2 + 0.5)
-    return unit(F.pad(features[..., :3], (0, max(3 - features.shape[-1], 0))))
-
-
-def latents(rgb: Float[Tensor, "n 3"], channels: int) -> Float[Tensor, "n K"]:
-    """The smallest latents that are shown as these colours."""
-    if channels == 4:
-        return (2 * rgb - 1) @ torch.linalg.pinv(rgb.new_tensor(LATENT_RGB))
-    return F.pad(rgb, (0, max(channels - 3, 0)))[:, :channels]
 
 
 def _slope(normal: Float[Tensor, "n 3"]) -> Float[Tensor, "n 2"]:

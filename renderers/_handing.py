@@ -9,6 +9,7 @@ import dataclasses
 import torch
 import torch.nn.functional as F
 from dream3d.renderers import _fields
+from dream3d.renderers._latent import latents
 from jaxtyping import Float
 from torch import Tensor
 
@@ -19,6 +20,15 @@ from dream3d.types import Field, Mesh, Points, Step
 STEPS, BATCH = 400, 1 << 14  # of the fit
 UNIT = 0.02  # metres that one step of raw distance is worth
 CUT = 0.1  # metres from the surface beyond which a distance need not be exact
+
+
+def taken(volume, data: Points | Mesh | Field) -> Field:
+    """Whatever it is, as a field. The map that shows its latents becomes the volume's: it may have learnt."""
+    field = _fields.as_field(data, bound=volume.bound)
+    if volume.decoder is not None and field.decoder is not None:
+        with torch.no_grad():
+            volume.decoder.copy_(field.decoder)
+    return field
 
 
 def wanted(volume, field: Field, x: Float[Tensor, "N 3"]) -> tuple[Float[Tensor, " N"], Float[Tensor, "N K"]]:
@@ -45,13 +55,13 @@ def _raw_colour(volume, field: Field, x: Float[Tensor, "N 3"]) -> Float[Tensor, 
     if volume.decoder is None:
         problem = f"colours do not say what {volume.channels} features are"
         raise Mistake(problem, where="renderer.features", fix="renderer.features=4")
-    return (2 * rgb - 1) @ torch.linalg.pinv(volume.decoder.detach())
+    return latents(rgb, volume.channels, volume.decoder.detach())
 
 
 def fit(volume, data: Points | Mesh | Field) -> None:
     """The volume's parameters so that it is like the data: what a section of a ray would lose, or the distance near the surface, and the
     colour there."""
-    field, optimizer = _fields.as_field(data, bound=volume.bound), Adam()
+    field, optimizer = taken(volume, data), Adam()
     solid = _fields.density(field).to(volume.width.device)
     distance = None if volume.geometry == "density" else _fields.distance(field)
     field = dataclasses.replace(field, density=solid, distance=distance)  # once, not at every step

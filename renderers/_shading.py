@@ -1,11 +1,12 @@
-"""How a surface is lit while it is optimised: colours alone, a lamp, a lamp on white, or an environment; one of them a step, by chance."""
+"""How a scene is lit while it is optimised: colours alone, a lamp, a lamp on white, or (surfaces) an environment; one of them a step, by
+chance."""
 
+from dataclasses import dataclass
 from typing import Literal, get_args
 
 import torch
 import torch.nn.functional as F
 from dream3d.renderers import _light
-from dream3d.renderers._appearance import Appearance, Material
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
@@ -16,11 +17,21 @@ Mode = Literal["albedo", "lambert", "textureless", "pbr"]
 MODES = get_args(Mode)
 
 
+@dataclass(frozen=True)
+class Material:
+    """At n places of a surface: albedo in display sRGB; roughness and metalness; what to add to the unit normal, in the world; latents."""
+
+    rgb: Float[Tensor, "n 3"]
+    rough: Float[Tensor, "n 2"] | None = None
+    bump: Float[Tensor, "n 3"] | None = None
+    features: Float[Tensor, "n K"] | None = None
+
+
 class Shading(nn.Module):
     """`modes`: one name, or names with probabilities. Outside of optimisation a scene is shown with materials where they are learnt, else
     as its albedo, or textureless where nothing else is learnt."""
 
-    def __init__(self, modes: Mode | dict[Mode, float], *, ambient: float, environment: str, turning: bool):
+    def __init__(self, modes: Mode | dict[Mode, float], *, ambient: float, environment: str = "studio", turning: bool = False):
         super().__init__()
         chances = {modes: 1.0} if isinstance(modes, str) else dict(modes)
         if not sum(chances.values()) > 0:
@@ -33,6 +44,11 @@ class Shading(nn.Module):
     def pbr(self) -> bool:
         return "pbr" in self.chances
 
+    @property
+    def lamp(self) -> bool:
+        """Whether there ever is one."""
+        return not {"lambert", "textureless"}.isdisjoint(self.chances)
+
     def mode(self, now: Step | None) -> Mode:
         """Which of them a step uses."""
         if now is None:
@@ -42,13 +58,13 @@ class Shading(nn.Module):
 
     def shader(
         self,
-        look: Appearance,
+        look: nn.Module,
         vertices: Float[Tensor, "V 3"],
         faces: Int[Tensor, "F 3"],
         cameras: Cameras,
         now: Step | None,
     ):
-        """What `_surface.draw` asks of every hit. Draws its chances from the step at once."""
+        """What `_surface.draw` asks of every hit of an Appearance. Draws its chances from the step at once."""
         mode = self.mode(now)
         lamps = _light.lamps(cameras, now) if mode in ("lambert", "textureless") else None
         turn = 2 * torch.pi * now.uniform(1).to(vertices) if mode == "pbr" and self.turning and now is not None else None

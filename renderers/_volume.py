@@ -10,8 +10,10 @@ from typing import ClassVar, Literal
 
 import torch
 import torch.nn.functional as F
-from dream3d.renderers import _handing, _march
+from dream3d.renderers import _handing, _light, _march
 from dream3d.renderers._environment import Environment
+from dream3d.renderers._latent import LATENT_RGB, shown
+from dream3d.renderers._shading import Shading
 from jaxtyping import Float
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
@@ -21,10 +23,10 @@ from dream3d.interfaces import Group, Representation
 from dream3d.schedule import Count, Positive, Ramp, Share, Whole, at
 from dream3d.types import Cameras, Field, Mesh, Points, Render, Step
 
-LATENT_RGB = ((0.298, 0.207, 0.208), (0.187, 0.286, 0.173), (-0.158, 0.189, 0.264), (-0.184, -0.271, -0.473))  # Latent-NeRF's
-
 STEEP = 5.0  # a density is this times what a perceptron says: where it had to say 50, the colours beside it ran into their ends
 LATE = 4  # sections that a proposal goes on behind what looks opaque: its cells are coarse
+FAINT = 1e-4  # of the light: a section that takes less has no normal and stays unlit
+FLAT = 0.01  # slope per metre below which a normal is shorter than one
 CORNERS = ((1.0, 1.0, 1.0), (1.0, -1.0, -1.0), (-1.0, 1.0, -1.0), (-1.0, -1.0, 1.0))
 
 
@@ -32,13 +34,18 @@ class Volume(Representation):
     """bound: metres; samples: per ray; sampling: in even sections, in those of them that are not empty, or where a coarse grid of
     the density says that light is lost; occupancy: cells a side of that grid; geometry: "density" (1/metre), or a signed distance
     with an edge of `edge` metres ("volsdf": its beta, "neus": 1 / s); blob: an object in the middle, a shell around the scene, or
-    nothing to start with, of `blob_radius` metres; normals: of the surface where half the light is lost, by differences over
-    bound / 64; features: channels of a latent render (0: none), shown by a linear `decoder` that learns from progress `decode_from` on;
-    environment: a network paints what is behind (background: {type: environment}); grid: cells a side of what is handed over; chunk:
-    samples at a time (more are evaluated again on the way back)."""
+    nothing to start with, of `blob_radius` metres; normals: by differences over bound / 64, of the place where a ray has lost half of its
+    light ("surface"), or of all sections that take light, composited ("samples": four more samples each; the penalty `orientation` reads
+    them); shading: albedo, lambert (a lamp near the camera, `ambient` of the light from everywhere), textureless (the same on white), or
+    several with probabilities; features: channels of a latent render (0: none), shown by a linear `decoder` that learns from progress
+    `decode_from` on; environment: a network paints what is behind (background: {type: environment}); grid: cells a side of what is handed
+    over; chunk: samples at a time (more are evaluated again on the way back)."""
 
-    offers: ClassVar[dict[str, str]] = {"normal": "normals", "features": "features > 0", "environment": "environment"}
-    memory: ClassVar[str] = "600 * min(chunk, views * side**2 * samples) + 60 * views * side**2 * samples + 40 * grid**3"
+    offers: ClassVar[dict[str, str]] = {"normal": "normals != 'none'", "features": "features > 0", "environment": "environment"}
+    memory: ClassVar[str] = (
+        "600 * (1 + 4 * (normals == 'samples' or shading != 'albedo')) * min(chunk, views * side**2 * samples)"
+        " + 60 * views * side**2 * samples + 40 * grid**3"
+    )
 
     def __init__(
         self,
@@ -53,7 +60,9 @@ class Volume(Representation):
         blob: Literal["object", "scene", "none"] = "object",
         blob_strength: Positive = 10.0,
         blob_radius: Positive = 0.5,
-        normals: bool = True,
+        normals: Literal["surface", "samples", "none"] = "surface",
+        shading: Literal["albedo", "lambert", "textureless"] | dict[Literal["albedo", "lambert", "textureless"], Share] = "albedo",
+        ambient: Share = 0.3,
         features: Whole = 0,
         decode_from: Share = 1.0,
         environment: bool = False,
@@ -62,7 +71,8 @@ class Volume(Representation):
         chunk: Count = 1 << 19,
     ):
         super().__init__()
-        _check(edge, grid)
+        self.shading = Shading(shading, ambient=ambient)
+        _check(edge, grid, bool(features) and self.shading.lamp)
         self.bound, self.samples, self.sampling, self.geometry, self.edge = bound, samples, sampling, geometry, edge
         self.blob, self.blob_strength, self.blob_radius, self.normals = blob, blob_strength, blob_radius, normals
         self.channels, self.decode_from, self.lr_environment = features, decode_from, lr_environment
@@ -91,36 +101,40 @@ class Volume(Representation):
     # --- drawing ----------------------------------------------------------------------------------------------------
 
     def render(self, cameras: Cameras, now: Step | None = None) -> Render:
-        """All buffers. extras: weights (rays, samples: the light each section takes), gradient of a signed distance (n 3, of
-        length 1), environment (B H W 3), and a family's grids."""
+        """All buffers. extras: weights (rays, samples: the light each section takes), facing (rays, samples: how far a section's normal
+        goes with the ray, in [-1, 1]), gradient of a signed distance (n 3, of length 1), environment (B H W 3), and a family's grids."""
         origin, way = (v.reshape(-1, 3) for v in cameras.rays())
         jitter = None if now is None else now.uniform(len(way), self.samples, device=way.device)
+        mode = self.shading.mode(now) if self.shading.lamp else "albedo"
+        lamp = None if mode == "albedo" else _light.lamps(cameras, now).repeat_interleave(cameras.height * cameras.width, 0)
         if now is not None and self.training:
             self.width = torch.full_like(self.width, at(self.edge, now))  # what an earlier render saved stays as it was
         rows = max(self.chunk // self.samples, 1)
-        shares = [None if v is None else v.split(rows) for v in (origin, way, jitter)]
-        parts = [self._chunk(*(None if v is None else v[i] for v in shares), now, len(way) > rows) for i in range(len(shares[0]))]
-        colour, alpha, depth, weights = (torch.cat(column) for column in zip(*parts, strict=True))
+        shares = zip(*([None] * -(-len(way) // rows) if v is None else v.split(rows) for v in (origin, way, jitter, lamp)), strict=True)
+        parts = [self._chunk(*share, mode == "textureless", now, len(way) > rows) for share in shares]
+        colour, alpha, depth, weights, *seen = (torch.cat(column) for column in zip(*parts, strict=True))
         extras, shape = {"weights": weights, **self.grids()}, (len(cameras), cameras.height, cameras.width, -1)
         normal = None
-        if self.normals:
+        if self.normals == "surface" or self.normals == "samples" and self.geometry != "density":
             normal, gradient = self._normal(origin, way, alpha, depth, now)
-            normal = normal.view(shape)
             extras |= {} if self.geometry == "density" else {"gradient": gradient}
+        if self.normals == "samples":
+            normal, extras["facing"] = F.normalize(seen[0], dim=-1, eps=FAINT) * alpha, seen[1]
+        normal = None if normal is None else normal.view(shape)
         if self.environment is not None:
             extras["environment"] = self.environment(way).view(shape)
         features = colour.view(shape) if self.channels else None
         rgb = self._decode(colour, alpha, now) if self.channels else colour
         return Render(rgb.view(shape), alpha.view(shape), depth.view(shape), normal, features=features, extras=extras)
 
-    def _chunk(self, origin, way, jitter, now, again: bool):
+    def _chunk(self, origin, way, jitter, lamp, white: bool, now, again: bool):
         """Some rays; where there are more, their graph is made again on the way back instead of kept."""
         if again and torch.is_grad_enabled():
-            return checkpoint(self._march, origin, way, jitter, now, use_reentrant=False, preserve_rng_state=False)
-        return self._march(origin, way, jitter, now)
+            return checkpoint(self._march, origin, way, jitter, lamp, white, now, use_reentrant=False, preserve_rng_state=False)
+        return self._march(origin, way, jitter, lamp, white, now)
 
-    def _march(self, origin: Float[Tensor, "R 3"], way: Float[Tensor, "R 3"], jitter, now):
-        """Colour, alpha, depth and weights of rays."""
+    def _march(self, origin: Float[Tensor, "R 3"], way: Float[Tensor, "R 3"], jitter, lamp, white: bool, now):
+        """Colour, alpha, depth and weights of rays; the sum of their normals and how these face where `normals` are those of samples."""
         near, far = _march.cross(origin, way, self.bound)
         edges = _march.sections(near, far, self.samples, self._proposal(origin, way, near, far))
         t, delta = _march.places(edges, jitter)
@@ -132,13 +146,28 @@ class Volume(Representation):
         alpha = self._opacity(geometry, index, length, t.shape)
         weights = alpha * _march.transmittance(alpha)
         t = _march.between(t) if self.geometry == "neus" else t
-        shown = colour if self.channels else colour.sigmoid()
-        colour = _march.gather(weights, index, shown)
-        return colour, weights.sum(1, keepdim=True).clamp(max=1), (weights * t).sum(1, keepdim=True), weights
+        colour = colour if self.channels else torch.ones_like(colour) if white else colour.sigmoid()
+        seen = ()
+        if lamp is not None or self.normals == "samples":
+            taking = (weights.detach().flatten()[index] > FAINT).nonzero()[:, 0]
+            place = index[taking]
+            x, ray = points.view(-1, 3)[place], place // self.samples
+            outward, _ = self._outward(x, now)
+            if lamp is not None:
+                colour = colour.index_put((taking,), _light.lambert(colour[taking], outward, x, lamp[ray], self.shading.ambient))
+            if self.normals == "samples":
+                facing = (outward * F.normalize(way, dim=-1)[ray]).sum(-1)
+                seen = _march.gather(weights, place, outward), torch.zeros_like(length).index_put((place,), facing).view(t.shape)
+        colour = _march.gather(weights, index, colour)
+        return colour, weights.sum(1, keepdim=True).clamp(max=1), (weights * t).sum(1, keepdim=True), weights, *seen
 
     def shaped(self, raw: Float[Tensor, " N"], x: Float[Tensor, "N 3"]) -> Float[Tensor, " N"]:
         """Density (1/metre) or signed distance (metres) at world points, from what `at` gives."""
-        return F.softplus(raw + self.start(x)) if self.geometry == "density" else _handing.UNIT * raw + self.start(x)
+        return F.softplus(self._unshaped(raw, x)) if self.geometry == "density" else self._unshaped(raw, x)
+
+    def _unshaped(self, raw: Float[Tensor, " N"], x: Float[Tensor, "N 3"]) -> Float[Tensor, " N"]:
+        """The same before the activation of a density: it has the same normals, and does not end in empty space."""
+        return (1.0 if self.geometry == "density" else _handing.UNIT) * raw + self.start(x)
 
     def start(self, x: Float[Tensor, "N 3"]) -> Float[Tensor, " N"]:
         """The blob at world points: a density before its activation, or metres."""
@@ -167,22 +196,23 @@ class Volume(Representation):
         return ((before - outside) / before.clamp(min=1e-5)).clamp(0, 1)
 
     def _normal(self, origin, way, alpha, depth, now) -> tuple[Float[Tensor, "R 3"], Float[Tensor, "n 3"]]:
-        """Outward normals, premultiplied, by differences over a tetrahedron at the mean depth of rays that lose half of their light."""
+        """Outward normals, premultiplied, at the mean depth of rays that lose half of their light, and the gradients there."""
         index = (alpha[:, 0] > 0.5).nonzero()[:, 0]
-        x = (origin + depth / alpha.clamp(min=1e-6) * way)[index].detach()
-        h = self.bound / 64
-        corners = x.new_tensor(CORNERS)
-        points = (x[:, None] + h * corners).view(-1, 3)
-        gradient = self.shaped(self.at(points / self.bound, now)[0], points).view(-1, 4) @ corners / (4 * h)
-        outward = F.normalize(-gradient if self.geometry == "density" else gradient, dim=-1, eps=1e-12)
+        outward, gradient = self._outward((origin + depth / alpha.clamp(min=1e-6) * way)[index].detach(), now)
         return torch.zeros_like(way).index_put((index,), outward * alpha[index].detach()), gradient
 
+    def _outward(self, x: Float[Tensor, "n 3"], now: Step | None) -> tuple[Float[Tensor, "n 3"], Float[Tensor, "n 3"]]:
+        """Unit normals by differences over a tetrahedron, and gradients (of a distance: of length 1). Differences of what a family can
+        tell have their own derivatives, however a family is read."""
+        corners, h = x.new_tensor(CORNERS), self.bound / 64
+        points = (x[:, None] + h * corners).view(-1, 3)
+        gradient = self._unshaped(self.at(points / self.bound, now)[0], points).view(-1, 4) @ corners / (4 * h)
+        return F.normalize(-gradient if self.geometry == "density" else gradient, dim=-1, eps=FLAT), gradient
+
     def _decode(self, features: Float[Tensor, "R K"], alpha: Float[Tensor, "R 1"], now: Step | None) -> Float[Tensor, "R 3"]:
-        """Latents as colours, linearly (Latent-NeRF, Metzer et al., arXiv:2211.07600). Other than four channels: the first three."""
-        if self.decoder is None:
-            return F.pad(features[:, :3], (0, max(3 - self.channels, 0))).clamp(0, 1)
-        learns = now is not None and now.progress >= self.decode_from
-        return (features @ (self.decoder if learns else self.decoder.detach()) / 2 + alpha / 2).clamp(0, 1)
+        """Latents as colours, linearly; the map learns from its time on."""
+        learns = self.decoder is not None and now is not None and now.progress >= self.decode_from
+        return shown(features, self.decoder if learns or self.decoder is None else self.decoder.detach(), alpha)
 
     # --- empty space ------------------------------------------------------------------------------------------------
 
@@ -208,9 +238,9 @@ class Volume(Representation):
         t, delta = _march.places(_march.sections(near, far, 2 * len(self.density), None), None)
         points = origin[:, None] + t[..., None] * way[:, None]
         cells = _march.cell(points, self.bound, len(self.density))
-        lost, near = (_march.opacity(grid.view(-1)[cells], delta, way) for grid in (self.density, self._widened()))
+        lost, wide = (_march.opacity(grid.view(-1)[cells], delta, way) for grid in (self.density, self._widened()))
         left = F.pad(_march.transmittance(lost), (LATE, 0), value=1.0)[:, :-LATE]
-        return near * left
+        return wide * left
 
     @torch.no_grad()
     def refine(self, render: Render, optimizer, now: Step) -> None:
@@ -246,6 +276,7 @@ class Volume(Representation):
                   "features" if self.channels else "rgb": colour.view(*shape, -1)}  # fmt: skip
         if self.channels:
             values["rgb"] = self._decode(colour, torch.ones_like(colour[:, :1]), None).view(*shape, 3)
+            values["decoder"] = None if self.decoder is None else self.decoder.detach().clone()
         return Field(self.bound, **values)
 
     def _sampled(self, x: Float[Tensor, "N 3"]) -> tuple[Float[Tensor, " N"], Float[Tensor, "N K"]]:
@@ -258,7 +289,9 @@ class Volume(Representation):
         self.density.fill_(torch.inf)
 
 
-def _check(edge: Ramp, grid: int) -> None:
+def _check(edge: Ramp, grid: int, lit_latents: bool) -> None:
+    if lit_latents:
+        raise Mistake("a lamp cannot light latent features", where="renderer.shading", fix="renderer.shading=albedo, or features: 0")
     if not (edge.start > 0 and (edge.end is None or edge.end > 0)):
         raise Mistake("an edge of no width has no gradient", where="renderer.edge", fix="renderer.edge=0.01")
     if grid < 2:

@@ -30,7 +30,8 @@ class HashGrid(Volume, Representation):
     perceptron, per Adam step. backend "auto": numba for float32 on the CPU, our kernels for float32 on CUDA, else torch."""
 
     memory: ClassVar[str] = (
-        "600 * min(chunk, views * side**2 * samples) + 60 * views * side**2 * samples + 40 * grid**3 + 48 * levels * entries"
+        "600 * (1 + 4 * (normals == 'samples' or shading != 'albedo')) * min(chunk, views * side**2 * samples)"
+        " + 60 * views * side**2 * samples + 40 * grid**3 + 48 * levels * entries"
     )
 
     def __init__(

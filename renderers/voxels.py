@@ -45,7 +45,7 @@ class Voxels(Volume, Representation):
         side = self.geometry_grid.shape[-1]
         with torch.no_grad():
             x = _fields.nodes(side, self.bound, self.width.device)
-            raw, colour = _handing.wanted(self, _fields.as_field(data, bound=self.bound), x)
+            raw, colour = _handing.wanted(self, _handing.taken(self, data), x)
             self.geometry_grid.copy_(raw.view_as(self.geometry_grid))
             self.colour_grid.copy_(colour.T.reshape(self.colour_grid.shape))
         self.density.fill_(torch.inf)

@@ -88,7 +88,7 @@ def test_empty_space_is_not_evaluated():
     scene, cameras, seen = ball(), ring(1, size=16), []
     at = scene.at
     scene.at = lambda x, now: seen.append(len(x)) or at(x, now)
-    scene.normals = False
+    scene.normals = "none"
     full = scene.render(cameras)
     scene.refine(full, Adam(), Step.make(0, 10, 0))
     seen.clear()
@@ -112,7 +112,7 @@ def test_chunks_change_nothing(name):
 @pytest.mark.parametrize("name", KINDS)
 def test_values_agree_with_differences(name):
     """The derivative along a random direction of all parameters, in double precision."""
-    scene, cameras = KINDS[name](rng(), samples=8, normals=False).double(), ring(1, size=6)
+    scene, cameras = KINDS[name](rng(), samples=8, normals="none").double(), ring(1, size=6)
     cameras = type(cameras)(**{k: v.double() if torch.is_tensor(v) and v.is_floating_point() else v for k, v in vars(cameras).items()})
     if name == "hashgrid":
         scene.table.data.normal_(generator=rng())  # its small start lies on kinks of the perceptron
