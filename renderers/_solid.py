@@ -12,6 +12,7 @@ from torch import Tensor
 from dream3d.errors import Mistake
 from dream3d.export.density import surface_of
 from dream3d.export.surface import REACH, march, solid
+from dream3d.export.texture import vertex_normals
 from dream3d.types import Field, Mesh, Points
 
 OPAQUE = 4.6  # optical depth of a cell beyond which more density tells nothing: 99 % of the light is lost
@@ -47,7 +48,7 @@ def _seen(field: Field, mesh: Mesh) -> Float[Tensor, "V 3"]:
     if field.density is None:
         return _fields.read(field.rgb, field, mesh.vertices)
     cell = 2 * field.bound / (max(field.density.shape) - 1)
-    normal, rgb, light = _normals(mesh), torch.zeros_like(mesh.vertices), torch.ones_like(mesh.vertices[:, :1])
+    normal, rgb, light = vertex_normals(mesh), torch.zeros_like(mesh.vertices), torch.ones_like(mesh.vertices[:, :1])
     for depth in torch.arange(-FRONT, BEHIND, 0.5).tolist():
         places = mesh.vertices - cell * depth * normal
         through = torch.exp(-cell / 2 * _fields.read(field.density, field, places).clamp(min=0))
@@ -55,15 +56,6 @@ def _seen(field: Field, mesh: Mesh) -> Float[Tensor, "V 3"]:
         light = light * through
     nothing = _fields.read(field.rgb, field, mesh.vertices)
     return torch.where(light < 0.999, rgb / (1 - light).clamp(min=1e-3), nothing)
-
-
-def _normals(mesh: Mesh) -> Float[Tensor, "V 3"]:
-    """Outward unit normals of a closed surface, by area."""
-    a, b, c = mesh.vertices[mesh.faces].unbind(1)
-    cross = torch.linalg.cross(b - a, c - a)
-    total = torch.zeros_like(mesh.vertices).index_add(0, mesh.faces.flatten(), cross.repeat_interleave(3, 0))
-    outwards = (cross * a).sum().sign()  # of the volume
-    return outwards * torch.nn.functional.normalize(total, dim=-1)
 
 
 def _depth(field: Field, threshold: float | Literal["auto"]) -> Float[np.ndarray, "X X X"]:

@@ -15,11 +15,12 @@ from dream3d.renderers._backends.project import C0, harmonics, matrix, project
 from dream3d.renderers._backends.seeds import ball, spacing, start
 from dream3d.renderers._backends.surgery import choose, divide, splits
 from dream3d.renderers._backends.unit import unit
+from dream3d.renderers._settle import settle
 from jaxtyping import Float
 from torch import Tensor, nn
 
 from dream3d.interfaces import Group, Representation
-from dream3d.schedule import Count, Inside, Positive, Ramp, Share, at
+from dream3d.schedule import Count, Inside, Positive, Ramp, Share, Whole, at
 from dream3d.types import Cameras, Field, Mesh, Points, Render, Step
 
 BACKENDS = {"numba": splat_numba, "torch": splat_torch, "gsplat": splat_gsplat}
@@ -29,7 +30,8 @@ NAMES = ("position", "log_scale", "rotation", "logit", "colour", "harmonics")
 class Gaussians(Representation):
     """`count` Gaussians in a ball of `radius` metres, grey, with the given starting `opacity` (in (0, 1)). With `halves` they
     belong to two objects from the start: label 0 to those above the middle (or left of it, seen from the front), 1 to the
-    rest; children inherit it, and `labels` are drawn.
+    rest; children inherit it, and `labels` are drawn. What takes over a mesh or a volume is fitted to pictures of it for
+    `settle` steps.
 
     Learning rates are per Adam step: lr_position in metres, lr_scale in log metres, lr_rotation of the quaternion,
     lr_opacity of the logit, lr_colour of rgb (a twentieth of it for the view-dependent harmonics of degree 1 to
@@ -58,6 +60,7 @@ class Gaussians(Representation):
         opacity: Inside = 0.1,
         halves: Literal["above", "left"] | None = None,
         sh_degree: Literal[0, 1, 2, 3] = 0,
+        settle: Whole = 60,
         antialias: bool = True,
         backend: Literal["auto", "numba", "torch", "gsplat"] = "auto",
         lr_position: Ramp = Ramp(5e-3, 2e-4, shape="exp"),
@@ -77,7 +80,7 @@ class Gaussians(Representation):
         reset_opacity: Inside = 0.05,
     ):
         super().__init__()
-        self.count, self.opacity, self.sh_degree = count, opacity, sh_degree
+        self.count, self.opacity, self.sh_degree, self.settle = count, opacity, sh_degree, settle
         self.antialias, self.backend = antialias, backend
         self.rates = {"position": lr_position, "log_scale": lr_scale, "rotation": lr_rotation, "logit": lr_opacity,
                       "colour": lr_colour, "harmonics": lr_colour}  # fmt: skip
@@ -202,9 +205,11 @@ class Gaussians(Representation):
             return Points(self.position.clone(), rgb, scale, rotation, opacity, sh, label)
 
     def init_from(self, data: Points | Mesh | Field) -> None:
-        """Gaussians are taken as they are; plain points, mesh surfaces and volumes become round ones at their own
-        spacing."""
+        """Gaussians are taken as they are, plain points become round ones at their own spacing, meshes and the surfaces of
+        volumes `count` discs, which are then fitted to pictures of them."""
         self._start(start(data, self.count))
+        if not isinstance(data, Points):
+            settle(self, data, self.settle)
 
     def _start(self, points: Points) -> None:
         device = self.position.device if hasattr(self, "position") else points.position.device

@@ -12,6 +12,7 @@ import torch
 from dream3d.renderers import _appearance
 from dream3d.renderers._appearance import Vertex
 from dream3d.renderers._remesh import Net, remesh
+from dream3d.renderers._settle import settle
 from dream3d.renderers._shading import Shading
 from dream3d.renderers._solid import as_mesh
 from dream3d.renderers._stiff import Stiff
@@ -28,7 +29,8 @@ from dream3d.types import Cameras, Field, Mesh, Points, Render, Step
 
 class TriangleMesh(Representation):
     """At first a ball with half axes of `radii` metres and at most `faces` faces, or what an earlier stage hands over: meshes as they are,
-    of volumes the surface with about `faces` faces (densities are solid at `threshold`, 1/metre; "auto": the mean of the positive ones).
+    of volumes and Gaussians the surface with about half of `max_faces` faces (densities are solid at `threshold`, 1/metre, see
+    `_solid.py`), fitted to pictures of them for `settle` steps.
     train: what is optimised, "texture" is all that lies on the surface.
 
     appearance: numbers per vertex, in a square texture of `texture` texels, or in a field over [-bound, bound]^3. shading: one of albedo,
@@ -55,6 +57,7 @@ class TriangleMesh(Representation):
         faces: Count = 1280,
         radii: tuple[Positive, Positive, Positive] = (0.5, 0.5, 0.5),
         threshold: Positive | Literal["auto"] = "auto",
+        settle: Whole = 60,
         train: Literal["all", "geometry", "texture"] = "all",
         appearance: Literal["vertex", "texture", "field"] = "vertex",
         texture: Count = 512,
@@ -77,7 +80,7 @@ class TriangleMesh(Representation):
         backend: Literal["auto", "numba", "torch", "nvdiffrast"] = "auto",
     ):
         super().__init__()
-        self.train_what, self.wanted, self.threshold, self.texture = train, faces, threshold, texture
+        self.train_what, self.threshold, self.settle, self.texture = train, threshold, settle, texture
         self.smooth, self.stiffness, self.edge, self.max_faces, self.backend = smooth, stiffness, edge, max_faces, backend
         self.remesh_from, self.remesh_until, self.remesh_every = remesh_from, remesh_until, remesh_every
         self.lr_vertices, self.lr_colour = lr_vertices, lr_colour
@@ -154,8 +157,11 @@ class TriangleMesh(Representation):
 
     def init_from(self, data: Points | Mesh | Field) -> None:
         """Meshes are taken as they are, with their colours, textures, uvs and materials; of volumes and Gaussians the surface, with about
-        half of `max_faces` faces, since colours lie at their corners."""
+        half of `max_faces` faces, since colours lie at their corners. Where a scene is shown as its colours, these and the surface are
+        then fitted to pictures of what was given."""
         self._start(data if isinstance(data, Mesh) else fewer(as_mesh(data, threshold=self.threshold), self.max_faces // 2))
+        if not isinstance(data, Mesh) and self.shading.mode(None) == "albedo":
+            settle(self, data, self.settle)
 
     def _start(self, mesh: Mesh) -> None:
         mesh = dataclasses.replace(mesh, **{k: v.detach().cpu() for k, v in vars(mesh).items() if v is not None})

@@ -208,7 +208,7 @@ def test_volumes_and_gaussians_become_their_surface():
     ones = torch.ones_like(points)
     dots = Points(points, torch.tensor([0.8, 0.1, 0.2]) * ones, 0.02 * ones, torch.cat([ones[:, :1], 0 * ones], 1), 0.9 * ones[:, 0])
     for data in (Field(0.8, distance=distance, rgb=rgb), Field(0.8, density=100 * (distance < 0).float(), rgb=rgb), dots):
-        made = scene(max_faces=2000)
+        made = scene(max_faces=2000, settle=0)
         made.init_from(data)
         handed = made.handover()
         assert closed(handed.faces) and 700 < len(handed.faces) <= 1000

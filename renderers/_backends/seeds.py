@@ -10,7 +10,8 @@ from dream3d.errors import Mistake
 from dream3d.types import Field, Mesh, Points
 
 GREY = 0.5
-COVER, FLAT, SOLID = 0.2, 0.1, 0.95  # a disc's variance in shares of the area that is its own; its thickness; its opacity
+COVER, FLAT, SOLID = 0.25, 0.1, 0.95  # a disc's variance in shares of the area that is its own; its thickness; its opacity
+INSET = 1.2  # standard deviations that discs lie below the surface, so that soft rims end where silhouettes do
 
 
 def spacing(position: Float[Tensor, "N 3"]) -> Float[Tensor, " N"]:
@@ -32,16 +33,17 @@ def ball(count: int, radius: float, rng: torch.Generator) -> Points:
 
 def start(data: Points | Mesh | Field, count: int) -> Points:
     """The data as points; meshes and the surfaces of volumes are sampled at `count` places, evenly and without chance."""
-    if isinstance(data, Mesh):
-        return from_mesh(data, count)
-    points = surface_points(data, count) if isinstance(data, Field) else data
-    if len(points.position) == 0:
+    if isinstance(data, Field):
+        from dream3d.renderers._solid import as_mesh  # which colours meshes by this file
+
+        data = as_mesh(data)
+    if len(data.faces if isinstance(data, Mesh) else data.position) == 0:
         raise Mistake("gaussians cannot start from nothing: the earlier stage handed over an empty scene")
-    return points
+    return from_mesh(data, count) if isinstance(data, Mesh) else data
 
 
 def from_mesh(mesh: Mesh, count: int) -> Points:
-    """Discs evenly spread by area over the surface, nearly opaque, with the mesh's colours and labels."""
+    """Discs evenly spread by area, just below the surface, nearly opaque, with the mesh's colours and labels."""
     corners = mesh.vertices[mesh.faces]
     area = torch.linalg.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0]).norm(dim=-1)
     face, u = _spread(area, count), _sequence(count, 2).to(corners)
@@ -52,7 +54,8 @@ def from_mesh(mesh: Mesh, count: int) -> Points:
     wide = (COVER * area.sum() / (2 * count)).sqrt().clamp(min=1e-4)
     scale = torch.stack([wide, wide, FLAT * wide]).expand(count, 3)
     opacity = torch.full_like(area[face], SOLID)
-    return Points((corners[face] * weight).sum(1), colours(mesh, face, weight), scale, _turned(normal), opacity, label=label)
+    place = (corners[face] * weight).sum(1) - INSET * wide * normal
+    return Points(place, colours(mesh, face, weight), scale, _turned(normal), opacity, label=label)
 
 
 def _turned(normal: Float[Tensor, "N 3"]) -> Float[Tensor, "N 4"]:
@@ -72,36 +75,6 @@ def colours(mesh: Mesh, face: Int[Tensor, " n"], weight: Float[Tensor, "n 3 1"])
     if mesh.rgb is not None:
         return (mesh.rgb[mesh.faces[face]] * weight).sum(1)
     return torch.full_like(weight[:, :, 0], GREY)
-
-
-def surface_points(field: Field, count: int) -> Points:
-    """Discs on the surface of what a volume shows as solid; of a fog that has none, points in it."""
-    from dream3d.renderers._solid import as_mesh  # which colours meshes by this file
-
-    try:
-        return from_mesh(as_mesh(field), count)
-    except Mistake:
-        return from_field(field, count)
-
-
-def from_field(field: Field, count: int) -> Points:
-    """Evenly spread over the cells that hold something: by opacity of a cell, or within one cell of the surface."""
-    if field.density is None and field.distance is None:
-        raise Mistake("gaussians need a field with density or distance")
-    volume = field.density if field.density is not None else field.distance
-    cell = 2 * field.bound / (torch.tensor(volume.shape, device=volume.device) - 1).clamp(min=1).to(volume)
-    width = cell.mean()
-    if field.density is not None:
-        mass = 1 - torch.exp(-volume.clamp(min=0) * width)
-    else:
-        mass = (width - volume.abs()).clamp(min=0)
-    if not bool(mass.sum() > 0):
-        raise Mistake("gaussians cannot start from an empty field")
-    pick = _spread(mass.flatten(), count)
-    index = torch.stack(torch.unravel_index(pick, volume.shape), -1)
-    position = -field.bound + (index + _sequence(count, 3).to(cell) - 0.5) * cell
-    colour = torch.full_like(position, GREY) if field.rgb is None else field.rgb.flatten(0, 2)[pick]
-    return Points(position, colour)
 
 
 def _spread(mass: Float[Tensor, " n"], count: int) -> Int[Tensor, " count"]:
