@@ -57,9 +57,9 @@ class Keep:
 
 @dataclass(frozen=True)
 class Export:
-    """The `export` section. mesh: false leaves the mesh out; faces: its triangles; texture: side of its texture in pixels;
-    resolution: grid of the surface reconstruction; frames: of the turntable; size: side of pictures, and of the views that surface
-    and (twice that) colour are taken from."""
+    """The `export` section. mesh: false leaves the mesh out; faces: its triangles; texture: side of its texture in pixels (a
+    scene that is a mesh with a texture keeps both); resolution: grid of the surface reconstruction; frames: of the turntable; size: side
+    of pictures, and of the views that surface and (twice that) colour are taken from."""
 
     mesh: bool = True
     faces: Annotated[int, Ge(4)] = 10000

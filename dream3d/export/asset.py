@@ -71,9 +71,9 @@ def _settled(data: Points | Mesh | Field) -> Points | Mesh | Field:
 
 
 def _mesh(scene: Representation, handed: Points | Mesh | Field, settings: Export) -> Mesh:
-    """A mesh with a material as it is. Else the scene's own mesh where that is closed, the surface of its Gaussians, or what renders
-    show; with colour."""
-    if _material(handed):
+    """A mesh with a texture as it is: nothing has to be unwrapped again, and a user's keeps its triangles and uv. Else the scene's own
+    mesh where that is closed, the surface of its Gaussians, or what renders show; with colour."""
+    if isinstance(handed, Mesh) and handed.uv is not None and handed.texture is not None:
         return handed
     if isinstance(handed, Mesh) and closed(handed.faces):
         mesh = handed
