@@ -6,11 +6,33 @@ import json
 import struct
 
 import numpy as np
+import torch
+import torch.nn.functional as F
+import trimesh
 from PIL import Image
+
+from dream3d.types import Mesh
 
 TETRA = np.array([[0, 0, 0], [1, 0, 0], [0, 1, 0], [0, 0, 1]], "<f4")
 FACES = np.array([[0, 2, 1], [0, 1, 3], [0, 3, 2], [1, 2, 3]], "<u2")  # outwards
 UV = np.array([[0, 0], [1, 0], [0, 1], [0.5, 0.25]], "<f4")
+
+
+def ball(subdivisions: int = 2) -> Mesh:
+    made = trimesh.creation.icosphere(subdivisions, radius=0.6)
+    return Mesh(torch.from_numpy(made.vertices.copy()).float(), torch.from_numpy(made.faces.copy()).long())
+
+
+def saved(path, data: bytes):
+    path.write_bytes(data)
+    return path
+
+
+def at(mesh: Mesh, weights=(1 / 3, 1 / 3, 1 / 3)) -> torch.Tensor:
+    """The texture's colour at a place of each face."""
+    uv = (mesh.uv * torch.tensor(weights)[:, None]).sum(1) * 2 - 1
+    grid = torch.stack([uv[:, 0], -uv[:, 1]], -1)[None, None]
+    return F.grid_sample(mesh.texture.movedim(-1, 0)[None], grid, align_corners=False, mode="nearest")[0, :, 0].T
 
 
 def png(width: int, height: int, seed: int = 0) -> bytes:

@@ -1,4 +1,4 @@
-"""Meshes, points and Gaussians of users: what other writers write and we export is read as it is, and what is odd is said."""
+"""Meshes, points and Gaussians of users: what other writers write and we export is read as it is."""
 
 import dataclasses
 import os
@@ -6,9 +6,8 @@ import os
 import numpy as np
 import pytest
 import torch
-import torch.nn.functional as F
 import trimesh
-from foreign_files import FACES, MTL, OBJ, TETRA, ascii_ply, document, glb, gltf, pixels, ply, png
+from foreign_files import FACES, MTL, OBJ, TETRA, ascii_ply, at, ball, document, glb, gltf, pixels, ply, png, saved
 from PIL import Image
 from test_export_files import gaussians
 
@@ -18,25 +17,7 @@ from dream3d.export.splat import read_ply, write_ply
 from dream3d.export.texture import unwrap
 from dream3d.foreign.files import digest
 from dream3d.foreign.load import load
-from dream3d.foreign.mend import mended
 from dream3d.types import Mesh
-
-
-def ball(subdivisions: int = 2) -> Mesh:
-    made = trimesh.creation.icosphere(subdivisions, radius=0.6)
-    return Mesh(torch.from_numpy(made.vertices.copy()).float(), torch.from_numpy(made.faces.copy()).long())
-
-
-def saved(path, data: bytes):
-    path.write_bytes(data)
-    return path
-
-
-def at(mesh: Mesh, weights=(1 / 3, 1 / 3, 1 / 3)) -> torch.Tensor:
-    """The texture's colour at a place of each face."""
-    uv = (mesh.uv * torch.tensor(weights)[:, None]).sum(1) * 2 - 1
-    grid = torch.stack([uv[:, 0], -uv[:, 1]], -1)[None, None]
-    return F.grid_sample(mesh.texture.movedim(-1, 0)[None], grid, align_corners=False, mode="nearest")[0, :, 0].T
 
 
 def world(vertices: np.ndarray) -> np.ndarray:
@@ -130,7 +111,7 @@ def test_a_scene_of_several_objects_as_blender_writes_it(tmp_path):
     assert len(mesh.faces) == len(known.faces) and near.min(1).max() < 1e-5 and near.min(0).max() < 1e-5
     volume = (corners(mesh)[:, 0] * torch.linalg.cross(corners(mesh)[:, 1], corners(mesh)[:, 2])).sum() / 6
     assert float(volume) == pytest.approx(sum(abs(g.volume) for g in trimesh.load(tmp_path / "s.glb").dump()), rel=1e-4)
-    assert said == []
+    assert said == ["4 materials share one texture: uv lead to their parts of it"]
     for i, (image, uv, part) in enumerate(parts):
         place = scene.graph.get(f"n{i}")[0]
         middles = world(trimesh.transform_points(part.vertices, place))[part.faces].mean(1)
@@ -276,148 +257,3 @@ def test_a_digest_is_of_everything_that_is_read(house):
     second = digest(house)
     (house.parent / "house.mtl").write_text(MTL + "\n")
     assert len({first, second, digest(house)}) == 3
-
-
-# --- textures ---------------------------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("size", [(1, 1), (3, 7), (257, 5)])
-def test_textures_of_odd_sizes(tmp_path, size):
-    mesh, said = load(saved(tmp_path / "a.glb", glb(*document(texture=png(*size)))), fit=False)
-    np.testing.assert_array_equal((mesh.texture * 255).round().numpy(), pixels(*size))
-    assert mesh.orm is None and mesh.bump is None and said == []
-
-
-def test_a_texture_that_is_too_large_is_made_smaller_or_refused(tmp_path):
-    mesh, said = load(saved(tmp_path / "a.glb", glb(*document(texture=png(5000, 10)))), fit=False)
-    assert mesh.texture.shape[1] == 4096 and any("made smaller" in line for line in said)
-    with pytest.raises(Mistake, match="at most 8192"):
-        load(saved(tmp_path / "b.glb", glb(*document(texture=png(9000, 1)))))
-
-
-def test_all_maps_of_a_material(tmp_path):
-    made, blob = document(texture=png(8, 8))
-    made["materials"][0]["normalTexture"] = {"index": 0}
-    made["materials"][0]["occlusionTexture"] = {"index": 0}
-    made["materials"][0]["pbrMetallicRoughness"] |= {"metallicRoughnessTexture": {"index": 0}, "metallicFactor": 0.5}
-    mesh, _ = load(saved(tmp_path / "a.glb", glb(made, blob)), fit=False)
-    texels = pixels(8, 8).astype(np.float32)
-    np.testing.assert_allclose(mesh.bump.numpy(), texels / 127.5 - 1, atol=1e-6)
-    np.testing.assert_allclose(mesh.orm.numpy(), texels / 255 * [1, 1, 0.5], atol=0.51 / 255)
-
-
-def test_tiles_of_a_sheet_do_not_bleed_into_each_other(tmp_path):
-    """Read between texels at its edges, a repeated texture goes on with its other side, and one that does not with its own."""
-    for wrap, expected in ((10497, (np.float32(pixels(8, 8)[:, 0]) + pixels(8, 8)[:, -1]) / 2), (33071, np.float32(pixels(8, 8)[:, 0]))):
-        made, blob = document(texture=png(8, 8))
-        made["samplers"], made["textures"][0]["sampler"] = [{"wrapS": wrap, "wrapT": wrap}], 0
-        made["materials"].append({"pbrMetallicRoughness": {"baseColorFactor": [1, 1, 1, 1]}})
-        part = made["meshes"][0]["primitives"][0]
-        made["meshes"][0]["primitives"] = [part, {**part, "material": 1}]
-        made["nodes"], made["scenes"] = [{"mesh": 0}, {"mesh": 0, "translation": [5, 0, 0]}], [{"nodes": [0, 1]}]
-        mesh, _ = load(saved(tmp_path / "a.glb", glb(made, blob)), fit=False)
-        left = float(mesh.uv[..., 0].amin())  # of the texture: u of the tile of one colour is in its middle
-        low, high = mesh.uv[:4, :, 1].amin(), mesh.uv[:4, :, 1].amax()
-        rows = high - (high - low) * (torch.arange(8) + 0.5) / 8
-        grid = torch.stack([torch.full((8,), 2 * left - 1), 1 - 2 * rows], -1)[None, None]
-        seen = F.grid_sample(mesh.texture.movedim(-1, 0)[None], grid, align_corners=False)[0, :, 0].T
-        np.testing.assert_allclose(255 * seen.numpy(), expected, atol=0.05)
-
-
-def test_uv_that_repeat_a_texture(tmp_path):
-    made, blob = document(texture=png(6, 4))
-    made["materials"][0]["pbrMetallicRoughness"]["baseColorTexture"]["extensions"] = {"KHR_texture_transform": {"scale": [3, 1]}}
-    once, _ = load(saved(tmp_path / "a.glb", glb(*document(texture=png(6, 4)))), fit=False)
-    mesh, said = load(saved(tmp_path / "b.glb", glb(made, blob)), fit=False)
-    assert mesh.texture.shape == (4, 18, 3) and torch.equal(mesh.texture[:, :6], once.texture) and float(mesh.uv.max()) <= 1
-    torch.testing.assert_close(mesh.uv, once.uv)  # three times as far, on what is three times as wide
-    for line in ("wrapS", "wrapT"):
-        made["samplers"] = [{**made.get("samplers", [{}])[0], line: 33071}]
-    made["textures"][0]["sampler"] = 0
-    mesh, _ = load(saved(tmp_path / "c.glb", glb(made, blob)), fit=False)
-    assert mesh.texture.shape == (4, 6, 3) and float(mesh.uv.max()) == 1
-
-
-# --- what is wrong with meshes ----------------------------------------------------------------------------------------------------
-
-
-def changed(**values) -> Mesh:
-    return dataclasses.replace(ball(), **values)
-
-
-def test_a_good_mesh_is_left_alone():
-    mesh, said = mended(ball())
-    assert said == [] and torch.equal(mesh.vertices, ball().vertices) and torch.equal(mesh.faces, ball().faces)
-
-
-def test_what_cannot_be_mended_is_refused():
-    vertices = ball().vertices.clone()
-    vertices[3, 1] = torch.nan
-    bad = {"not finite": changed(vertices=vertices), "no faces": changed(faces=torch.zeros(0, 3).long()),
-           "not there": changed(faces=ball().faces + 1), "area": changed(vertices=torch.zeros_like(vertices)),
-           "of 162 vertices": changed(vertices=torch.full_like(vertices, torch.inf))}  # fmt: skip
-    for words, mesh in bad.items():
-        with pytest.raises(Mistake, match=words) as caught:
-            mended(mesh, where="a.glb")
-        assert caught.value.code == 2 and caught.value.where == "a.glb"
-
-
-def test_what_can_be_mended_is_said():
-    good = ball()
-    uv = torch.rand(len(good.faces), 3, 2, generator=torch.Generator().manual_seed(0))
-    turned, said = mended(changed(faces=good.faces.flip(1), uv=uv))
-    assert said == ["inside out: turned"] and torch.equal(turned.faces, good.faces) and torch.equal(turned.uv, uv.flip(1))
-    more = torch.cat([good.faces, torch.tensor([[5, 5, 7]]), good.faces[:2].flip(1)])
-    cleaned, said = mended(changed(faces=more))
-    assert [line.split(":")[1] for line in said] == [" left out"] * 2 and torch.equal(cleaned.faces, good.faces)
-    spare = torch.cat([torch.tensor([[9.0, 9, 9]]), good.vertices])
-    cleaned, said = mended(changed(vertices=spare, faces=good.faces + 1))
-    assert said == ["1 of 163 vertices are of no face: left out"] and torch.equal(cleaned.vertices, good.vertices)
-
-
-def test_what_is_odd_is_said_and_kept():
-    good = ball()
-    _, said = mended(changed(faces=good.faces[1:]))
-    assert said == ["3 edges have one face only: it is not closed"]
-    fin = torch.cat([good.faces, torch.tensor([[*good.faces[0, :2].tolist(), len(good.vertices)]])])
-    mesh, said = mended(changed(faces=fin, vertices=torch.cat([good.vertices, torch.ones(1, 3)])))
-    assert said[-1] == "1 edges have more than two faces: not a manifold" and len(mesh.faces) == len(fin)
-    flipped = good.faces.clone()
-    flipped[0] = flipped[0].flip(0)
-    assert mended(changed(faces=flipped))[1] == ["3 edges lie between faces that look to different sides"]
-    for scale, word in ((1e-4, "tiny"), (1e20, "huge"), (1e36, "huge"), (1e-30, "tiny")):
-        mesh, said = mended(changed(vertices=good.vertices * scale))
-        assert word in said[-1] and len(said) == 1 and len(mesh.faces) == len(good.faces)
-
-
-@pytest.mark.parametrize("scale", [1e-30, 1e-3, 1.0, 1e3, 1e30])
-def test_fitting(tmp_path, scale):
-    mesh = changed(vertices=(ball().vertices * torch.tensor([1.0, 0.5, 0.25]) + 3) * scale)
-    write_glb(mesh, tmp_path / "a.glb", {})
-    placed, said = load(tmp_path / "a.glb")
-    assert "fit" in said[-1] and float(placed.vertices.abs().max()) == pytest.approx(0.7)
-    span = placed.vertices.amax(0) - placed.vertices.amin(0)
-    torch.testing.assert_close(span / span.max(), torch.tensor([1.0, 0.5, 0.25]), atol=1e-4, rtol=1e-3)
-    kept, _ = load(tmp_path / "a.glb", fit=False)
-    assert torch.equal(kept.vertices, mesh.vertices)
-
-
-def test_what_is_placed_already_stays_unless_fit_is_asked_for(tmp_path):
-    write_glb(ball(), tmp_path / "a.glb", {})
-    assert torch.equal(load(tmp_path / "a.glb")[0].vertices, ball().vertices)
-    assert float(load(tmp_path / "a.glb", fit=True)[0].vertices.abs().max()) == pytest.approx(0.7)
-    write_ply(gaussians(20), tmp_path / "a.ply")
-    kept, fitted = load(tmp_path / "a.ply", fit=False)[0], load(tmp_path / "a.ply", fit=True)[0]
-    ratio = 1.4 / float((kept.position.amax(0) - kept.position.amin(0)).max())
-    torch.testing.assert_close(fitted.scale, kept.scale * ratio)
-
-
-def test_what_is_no_such_file(tmp_path):
-    saved(tmp_path / "car.glb", b"glTF")
-    wrong = {"cat.glb": "there is no file", "": "is no file", "car.fbx": "no kind", "car.ply": "not what its name", "car.obj": "not what"}
-    for name, words in wrong.items():
-        if name.startswith("car"):
-            saved(tmp_path / name, b"\0\1\2")
-        with pytest.raises(Mistake, match=words) as caught:
-            load(tmp_path / name)
-        assert caught.value.near and len(str(caught.value).splitlines()) <= 5

@@ -9,11 +9,12 @@ import pytest
 import torch
 from dream3d.renderers.gaussians import Gaussians
 from export_scene import draw
+from pages import EVIL, finished
 from scipy import ndimage
-from test_report import EVIL, run, write_report  # noqa: F401  (run is a fixture)
 
 from dream3d.cameras import look_at
 from dream3d.export.glb import write_glb
+from dream3d.export.report import write_report
 from dream3d.export.splat import write_ply
 from dream3d.export.video import contact_sheet, thumbnail
 from dream3d.export.viewer import write_viewer
@@ -27,6 +28,11 @@ pytestmark = [
 SIZE = 256
 VIEWS = [(0, 15), (60, 15), (200, -20), (-80, 70)]
 READY = "document.getElementById('viewer').dataset.state"
+
+
+@pytest.fixture
+def run(tmp_path):
+    return finished(tmp_path / "run")
 
 
 @pytest.fixture(scope="module")

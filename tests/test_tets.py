@@ -1,17 +1,13 @@
-"""Tetrahedral grids: the lattice, its subdivision, marching tetrahedra, signed distances of meshes, grids from files."""
+"""Tetrahedral grids: the lattice, its subdivision, marching tetrahedra."""
 
 import math
-import zipfile
 
 import numpy as np
 import pytest
 import torch
-import trimesh
-from dream3d.renderers import _grids
-from dream3d.renderers._signed import nearest, signed, winding
-from dream3d.renderers._tets import PAIRS, Cut, Tets, connect, lattice, march, oriented, subdivide, volumes, widths
+from dream3d.renderers._signed import nearest, winding
+from dream3d.renderers._tets import PAIRS, Cut, Tets, lattice, march, oriented, subdivide, volumes, widths
 
-from dream3d.errors import Mistake
 from dream3d.types import Mesh
 
 
@@ -45,10 +41,6 @@ def volume(cut: Cut | Mesh) -> float:
 
 def euler(cut: Cut) -> int:
     return len(cut.vertices) - len(sides(cut.faces)) // 2 + len(cut.faces)
-
-
-def mesh(shape: trimesh.Trimesh) -> Mesh:
-    return Mesh(torch.from_numpy(shape.vertices.copy()).float(), torch.from_numpy(shape.faces.copy()).long())
 
 
 # --- the lattice ----------------------------------------------------------------------------------------------------
@@ -215,196 +207,3 @@ def test_the_same_on_a_gpu():
         grid, ends = subdivide(grid, chosen)
         there, twins = subdivide(there, chosen.cuda())
         assert torch.equal(ends, twins.cpu()) and torch.equal(grid.cells, there.cells.cpu()) and torch.equal(grid.rim, there.rim.cpu())
-
-
-# --- distances of meshes --------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("linked", [True, False])
-def test_distance_to_a_box_is_exact_for_either_orientation(linked):
-    grid, half = lattice(0.8, 10), torch.tensor([0.4, 0.45, 0.5])
-    box, q = mesh(trimesh.creation.box((0.8, 0.9, 1.0))), grid.points.abs() - half
-    exact = q.clamp(min=0).norm(dim=-1) + q.amax(-1).clamp(max=0)
-    for faces in (box.faces, box.faces.flip(1)):
-        distance, face, weights = signed(Mesh(box.vertices, faces), grid.points, 0.05, grid.edges if linked else None)
-        torch.testing.assert_close(distance, exact, atol=1e-5, rtol=0)
-        places = (weights[..., None] * box.vertices[faces[face]]).sum(1)
-        torch.testing.assert_close((places - grid.points).norm(dim=-1), exact.abs(), atol=1e-5, rtol=0)
-        assert (weights >= -1e-6).all()
-
-
-def test_overlapping_parts_and_a_hole_leave_inside_inside():
-    one, other = trimesh.creation.icosphere(3, 0.4), trimesh.creation.icosphere(3, 0.4)
-    other.apply_translation((0.3, 0, 0))
-    both = mesh(trimesh.util.concatenate([one, other]))
-    x = torch.tensor([[0.15, 0, 0], [-0.3, 0, 0], [0.6, 0, 0], [0.8, 0, 0], [0.15, 0.4, 0]])
-    inside = [True, True, True, False, False]
-    assert (signed(both, x, 0.05)[0] < 0).tolist() == inside
-    holed = Mesh(both.vertices, both.faces[torch.arange(len(both.faces)) % 97 > 0])
-    assert (signed(holed, x, 0.05)[0] < 0).tolist() == inside
-
-
-def test_winding_numbers_count():
-    ball = mesh(trimesh.creation.icosphere(4, 0.5))
-    corners = ball.vertices.double()[ball.faces]
-    rng = torch.Generator().manual_seed(0)
-    x = torch.nn.functional.normalize(torch.randn(500, 3, generator=rng, dtype=torch.float64), dim=-1)
-    scale = torch.rand(500, 1, generator=rng, dtype=torch.float64)
-    assert (winding(corners, x * 0.48 * scale) - 1).abs().max() < 0.02
-    assert winding(corners, x * (0.52 + scale)).abs().max() < 0.02
-    half = corners[corners.mean(1)[:, 2] > 0]
-    assert winding(half, torch.zeros(1, 3, dtype=torch.float64)).item() == pytest.approx(0.5, abs=0.02)
-
-
-def test_a_distance_needs_a_mesh():
-    x = torch.zeros(2, 3)
-    with pytest.raises(Mistake, match="no faces"):
-        signed(Mesh(torch.zeros(3, 3), torch.zeros(0, 3, dtype=torch.long)), x, 0.1)
-    with pytest.raises(Mistake, match="nowhere"):
-        signed(Mesh(torch.full((3, 3), torch.nan), torch.tensor([[0, 1, 2]])), x, 0.1)
-    line = Mesh(torch.tensor([[1.0, 0, 0], [2.0, 0, 0], [3.0, 0, 0]]), torch.tensor([[0, 1, 2]]))  # a face without an area
-    assert signed(line, x, 0.1)[0].tolist() == pytest.approx([1.0, 1.0])
-
-
-def test_thousands_of_huge_faces_stay_bounded():
-    """A fan of 3000 faces, each as large as the mesh, thick or as thin as a hair: quick, and still on the right side."""
-    turn = torch.linspace(0, 2 * math.pi, 3001)[:-1]
-    rim = torch.stack([turn.cos(), turn.sin(), 0 * turn], -1)
-    ends = torch.tensor([[0.0, 0.0, 5.0], [0.0, 0.0, -5.0]])
-    i = torch.arange(3000)
-    j = (i + 1) % 3000
-    faces = torch.cat([torch.stack([i, j, 0 * i + 3000], -1), torch.stack([j, i, 0 * i + 3001], -1)])
-    x = torch.tensor([[0.0, 0, 0], [0.5, 0, 1], [0.9, 0, 2], [0.0, 2, 0]])
-    distance = signed(Mesh(torch.cat([rim, ends]), faces), x, 1e-3)[0]
-    slope = 5 / math.sqrt(26)  # the cones x + |z| / 5 = 1; the last place is nearest to their rim
-    exact = torch.tensor([-slope, -0.3 * slope, 0.3 * slope, 1.0])
-    torch.testing.assert_close(distance, exact, atol=2e-3, rtol=0)
-
-
-# --- grids from files -----------------------------------------------------------------------------------------------
-
-
-def saved(path, points, cells, **more) -> str:
-    np.savez(path, vertices=points, tets=cells, **more)
-    return str(path)
-
-
-@pytest.fixture
-def plain():
-    grid = lattice(0.8, 3)
-    return grid.points.numpy(), grid.cells.numpy()
-
-
-def test_a_grid_from_a_file_is_the_grid(tmp_path, plain):
-    points, cells = plain
-    for name, array in (("a", cells), ("b", cells.astype(np.uint16))):
-        grid, repairs = _grids.load(saved(tmp_path / f"{name}.npz", points, array))
-        assert repairs == "" and torch.equal(grid.points, torch.from_numpy(points))
-        assert torch.equal(grid.cells, torch.from_numpy(cells)) and torch.equal(grid.rim, lattice(0.8, 3).rim)
-    np.savez_compressed(tmp_path / "c.npz", vertices=np.asfortranarray(points.astype(np.float64)), indices=cells)
-    assert torch.equal(_grids.load(str(tmp_path / "c.npz"))[0].points, torch.from_numpy(points))
-
-
-def test_inverted_cells_are_turned_and_lone_vertices_dropped(tmp_path, plain):
-    points, cells = plain
-    wrong = cells.copy()
-    wrong[:5] = wrong[:5, [1, 0, 2, 3]]
-    grid, repairs = _grids.load(saved(tmp_path / "a.npz", np.concatenate([np.ones((2, 3), np.float32), points]), wrong + 2))
-    assert repairs == "5 inverted cells turned, 2 vertices of no cell dropped"
-    assert (volumes(grid.points, grid.cells) > 0).all() and len(grid.points) == len(points)
-
-
-def test_a_shell_has_an_outside_and_a_hollow():
-    grid = lattice(0.8, 8)
-    keep = grid.points[grid.cells].norm(dim=-1).amax(1) > 0.35
-    used = torch.zeros(len(grid.points), dtype=torch.bool).index_fill_(0, grid.cells[keep].flatten(), True)
-    shell = connect(grid.points[used], (used.cumsum(0) - 1)[grid.cells[keep]])
-    assert (shell.points[shell.rim > 0].abs().amax(-1) > 0.79).all()
-    hollow = shell.points[shell.rim < 0].norm(dim=-1)
-    assert len(hollow) > 20 and hollow.max() < 0.4
-
-
-@pytest.mark.parametrize(
-    "change, words",
-    [
-        (lambda p, c: (p, c[:0]), "tets (0, 4)"),
-        (lambda p, c: (p[:0], c), "vertices (0, 3)"),
-        (lambda p, c: (p[:, :2], c), "expected vertices (V, 3)"),
-        (lambda p, c: (p, c[:, :3]), "tets (T, 4)"),
-        (lambda p, c: (p * np.nan, c), "not all finite"),
-        (lambda p, c: (p + 1e9, c), "within 1000 km"),
-        (lambda p, c: (p, c + len(p)), "there are 91"),
-        (lambda p, c: (p, -c), "there are 91"),
-        (lambda p, c: (p, c.astype(float)), "whole numbers"),
-        (lambda p, c: ((100 * p).astype(int), c), "of floats"),
-        (lambda p, c: (p, np.concatenate([c, c[:3]])), "more than two cells"),
-        (lambda p, c: (p, np.concatenate([c, [[0, 1, 2, 2]]])), "1 of 325 cells have no volume, the first is tets[324]"),
-        (lambda p, c: (0 * p, c), "324 of 324 cells have no volume"),
-        (lambda p, c: (p.astype(object), c), "which it cannot be"),
-    ],
-)
-def test_bad_grids_are_told(tmp_path, plain, change, words):
-    points, cells = change(*plain)
-    with pytest.raises(Mistake) as raised:
-        _grids.load(saved(tmp_path / "a.npz", points, cells))
-    assert words in str(raised.value) and "renderer.grid" in str(raised.value)
-
-
-def npy(header: str, data: bytes = b"") -> bytes:
-    text = header.encode() + b"\n"
-    return b"\x93NUMPY\x01\x00" + len(text).to_bytes(2, "little") + text + data
-
-
-def test_headers_that_promise_what_is_not_there(tmp_path, plain):
-    """10^12 vertices, other versions, pickles, a file that ends early: a Mistake before anything is allocated."""
-    good = np.zeros((4, 3), np.float32)
-    for i, member in enumerate([
-        npy("{'descr': '<f4', 'fortran_order': False, 'shape': (1000000000000, 3), }"),
-        npy("{'descr': '<f4', 'fortran_order': False, 'shape': (-4, -3), }", good.tobytes()),
-        npy("{'descr': '|O', 'fortran_order': False, 'shape': (4, 3), }", b"\x80\x04."),
-        npy("{'descr': '<f4', 'fortran_order': False, 'shape': (4, 3), }", good.tobytes()[:20]),
-        npy("{'descr': '<f4', 'fortran_order': False, 'shape': (4.5, 3), }", good.tobytes()),
-        npy("__import__('os').abort()"), npy("{" * 200), b"\x93NUMPY\x07\x00" + bytes(50), b"", b"\x93NUM",
-    ]):  # fmt: skip
-        path = tmp_path / f"{i}.npz"
-        with zipfile.ZipFile(path, "w") as archive:
-            archive.writestr("vertices.npy", member)
-            archive.writestr("tets.npy", npy("{'descr': '<i8', 'fortran_order': False, 'shape': (1, 4), }", bytes(32)))
-        with pytest.raises(Mistake):
-            _grids.load(str(path))
-    bomb = tmp_path / "bomb.npz"
-    with zipfile.ZipFile(bomb, "w", zipfile.ZIP_DEFLATED) as archive, archive.open("vertices.npy", "w", force_zip64=True) as file:
-        file.write(npy("{'descr': '<f4', 'fortran_order': False, 'shape': (12000000, 3), }"))
-        for _ in range(144):
-            file.write(bytes(1_000_000))
-    with pytest.raises(Mistake, match="vertices"):
-        _grids.load(str(bomb))
-    for name in ("", " ", "nowhere.npz", str(tmp_path), "a\0b"):
-        with pytest.raises(Mistake):
-            _grids.load(name)
-
-
-def test_mutated_files_give_a_mistake_or_a_grid(tmp_path, plain):
-    """Three hundred files with flipped, missing or repeated bytes."""
-    points, cells = plain
-    np.savez(tmp_path / "s.npz", vertices=points, tets=cells)
-    np.savez_compressed(tmp_path / "z.npz", vertices=points, tets=cells)
-    whole = [(tmp_path / name).read_bytes() for name in ("s.npz", "z.npz")]
-    rng, path, mistakes = np.random.default_rng(0), tmp_path / "m.npz", 0
-    for k in range(300):
-        data = bytearray(whole[k % 2])
-        for _ in range(1 + k % 5):
-            at, kind = int(rng.integers(len(data))), rng.integers(4)
-            if kind < 2:  # mostly in the headers, where it matters
-                data[at if kind else at % 400] = int(rng.integers(256))
-            elif kind == 2:
-                del data[at : at + int(rng.integers(1, 200))]
-            else:
-                data[at:at] = data[at : at + int(rng.integers(1, 200))]
-        path.write_bytes(data)
-        try:
-            grid, _ = _grids.load(str(path))
-            assert (volumes(grid.points, grid.cells) > 0).all()
-        except Mistake:
-            mistakes += 1
-    assert mistakes > 200
