@@ -63,10 +63,10 @@ def of(family: str) -> list[str]:
 
 
 def local(name: str) -> Path | None:
-    """What lies at this path of this machine; nothing does where no file can be called so."""
+    """What lies at this path of this machine, or ships with the project under this name; nothing does where no file can be called so."""
     try:
-        path = Path(name).expanduser()
-        return path if path.exists() else None
+        path, shipped = Path(name).expanduser(), build.place("assets") / name
+        return path if path.exists() else shipped if (shipped / "model_index.json").exists() else None
     except (OSError, RuntimeError):  # too long, or in the home of nobody
         return None
 

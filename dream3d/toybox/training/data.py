@@ -1,0 +1,155 @@
+"""What trained priors are shown: the toybox as an orbit's cameras see it, over plain colours, with captions of the world's language.
+
+Chunk `i` of a training is a function of seed and `i` alone, so a training goes on where it was stopped without a saved state.
+"""
+
+import math
+from collections.abc import Iterator
+from concurrent.futures import Future, ProcessPoolExecutor
+from dataclasses import dataclass
+from multiprocessing import get_context
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from dream3d.cameras import VIEW_WORDS, look_at, view_index
+from dream3d.priors._renders import HIGH, LOW
+from dream3d.toybox.language import COLOURS, OBJECTS, PATTERNS, RELATIONS, Thing, Wish, captions
+from dream3d.toybox.render import render
+from dream3d.toybox.shapes import Dice
+from dream3d.toybox.world import Soup, build, instance_seed
+from dream3d.types import Cameras
+
+CORE_OBJECTS = ("car", "house", "duck", "robot", "rabbit", "bus", "plane", "fish")
+CORE_COLOURS = ("red", "orange", "yellow", "green", "blue", "purple", "pink", "white")
+HELD_OUT = frozenset({  # object and colour that no caption or picture of a training joins; the first six are of the core
+    ("car", "purple"), ("house", "pink"), ("duck", "blue"), ("robot", "green"), ("rabbit", "orange"), ("bus", "white"),
+    ("boat", "yellow"), ("cat", "blue"), ("bear", "green"), ("teapot", "orange"), ("castle", "purple"), ("lamp", "pink"),
+    ("snowman", "green"), ("penguin", "red"), ("chair", "blue"), ("rocket", "purple"),
+})  # fmt: skip
+SEEDS = 40  # bits of an instance's number; the exact prior's own are the first few of the same stream
+
+
+@dataclass(frozen=True)
+class Mix:
+    """Shares of what is drawn: core objects and colours first, two objects, no colour, a pattern, and captions that say nothing, no
+    view, only the view, or it all in other words."""
+
+    core: float = 0.5
+    pairs: float = 0.05
+    plain: float = 0.08
+    patterned: float = 0.15
+    silent: float = 0.1
+    viewless: float = 0.2
+    only_view: float = 0.02
+    varied: float = 0.5
+
+
+@dataclass(frozen=True)
+class Order:
+    """A chunk of pictures: `count` of them, `views` of every instance, `size` pixels a side."""
+
+    count: int
+    views: int
+    size: int
+    seed: int
+    mix: Mix = Mix()
+
+    @property
+    def scenes(self) -> int:
+        return -(-self.count // self.views)
+
+    def dice(self, chunk: int) -> Dice:
+        return Dice((self.seed << 40) + chunk)
+
+
+def random_wish(dice: Dice, mix: Mix) -> Wish:
+    """One object, seldom two different ones; never a held-out pair."""
+    first = _thing(dice, mix)
+    if not dice.chance(mix.pairs):
+        return Wish((first,))
+    second = first
+    while second.name == first.name:
+        second = _thing(dice, mix)
+    return Wish((first, second), dice.pick(RELATIONS))
+
+
+def _thing(dice: Dice, mix: Mix) -> Thing:
+    names, colours = (CORE_OBJECTS, CORE_COLOURS) if dice.chance(mix.core) else (OBJECTS, tuple(COLOURS))
+    name, colour = dice.pick(names), dice.pick(colours)
+    while (name, colour) in HELD_OUT:
+        colour = dice.pick(colours)
+    return Thing(name, None if dice.chance(mix.plain) else colour, dice.pick(PATTERNS) if dice.chance(mix.patterned) else None)
+
+
+def caption(wish: Wish, view: str, dice: Dice, mix: Mix) -> str:
+    """One way to say what a picture shows; the plainest most often."""
+    if dice.chance(mix.silent):
+        return ""
+    if dice.chance(mix.only_view):
+        return captions(Wish(), view)[0]
+    said = captions(wish, None if dice.chance(mix.viewless) else view)
+    return dice.pick(said) if dice.chance(mix.varied) else said[0]
+
+
+def scenes(order: Order, chunk: int) -> list[Soup]:
+    """The instances of a chunk."""
+    dice = order.dice(chunk)
+    return [build(random_wish(dice, order.mix), instance_seed("prior", dice.getrandbits(SEEDS))) for _ in range(order.scenes)]
+
+
+def pictures(order: Order, chunk: int, soups: list[Soup], device: str = "cpu") -> tuple[Float[Tensor, "B 3 h w"], list[str]]:
+    """x in [-1, 1] and a caption for each, in random order."""
+    dice = order.dice(chunk)
+    dice.seed(dice.getrandbits(60) ^ 1)
+    rng = torch.Generator().manual_seed(dice.getrandbits(60))
+    cameras = _orbit(order, rng)
+    words = [VIEW_WORDS[i] for i in view_index(cameras).tolist()]
+    said = [caption(soups[i].wish, word, dice, order.mix) for i, word in zip(cameras.subject.tolist(), words, strict=True)]
+    seen = render(soups, cameras.to(torch.device(device)), buffers=("rgb",))
+    colour = backgrounds(order.count, rng).to(seen.rgb)
+    x = 2 * (seen.rgb + (1 - seen.alpha) * colour[:, None, None]) - 1
+    shuffled = torch.randperm(order.count, generator=rng)
+    return x.movedim(-1, 1)[shuffled.to(x.device)].contiguous(), [said[i] for i in shuffled.tolist()]
+
+
+def _orbit(order: Order, rng: torch.Generator) -> Cameras:
+    """Cameras as dream3d.cameras.Orbit draws them, azimuth stratified over the views of an instance."""
+    u, v = torch.rand(2, order.count, generator=rng)
+    turn = (torch.arange(order.count) % order.views + u) / order.views
+    elevation = torch.asin(LOW + (HIGH - LOW) * v)
+    return look_at((2 * turn - 1) * math.pi, elevation, size=order.size, subject=torch.arange(order.count) // order.views)
+
+
+def backgrounds(count: int, rng: torch.Generator) -> Float[Tensor, "B 3"]:
+    """Half any colour, a quarter grey, the others white: what recipes put behind a scene."""
+    kind, colour = torch.rand(count, 1, generator=rng), torch.rand(count, 3, generator=rng)
+    grey = colour[:, :1].expand(-1, 3)
+    return torch.where(kind < 0.5, colour, torch.where(kind < 0.75, grey, torch.ones(count, 3)))
+
+
+class Feed:
+    """Chunk after chunk. With `workers`, instances of the next chunk are built by other processes meanwhile; the pictures are the same."""
+
+    def __init__(self, order: Order, device: str = "cpu", workers: int = 0):
+        self.order, self.device = order, device
+        self.pool = ProcessPoolExecutor(workers, mp_context=get_context("spawn")) if workers else None
+        self.ahead: dict[int, Future] = {}
+
+    def chunk(self, index: int) -> tuple[Float[Tensor, "B 3 h w"], list[str]]:
+        if self.pool is None:
+            return pictures(self.order, index, scenes(self.order, index), self.device)
+        for i in (index, index + 1, index + 2):
+            if i not in self.ahead:
+                self.ahead[i] = self.pool.submit(scenes, self.order, i)
+        return pictures(self.order, index, self.ahead.pop(index).result(), self.device)
+
+    def close(self) -> None:
+        if self.pool is not None:
+            self.pool.shutdown(cancel_futures=True)
+
+
+def core_pairs() -> Iterator[tuple[str, str]]:
+    """Every object and colour of the core vocabulary."""
+    return ((name, colour) for name in CORE_OBJECTS for colour in CORE_COLOURS)

@@ -1,0 +1,95 @@
+"""The networks of a tier, how they are asked, and the diffusers pipeline folder that they become."""
+
+import copy
+from pathlib import Path
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor, nn
+
+from dream3d import files
+from dream3d.toybox.training import words
+from dream3d.toybox.training.presets import Tier
+
+GAMMA = 5.0  # min-SNR (Hang et al. 2023, arXiv:2303.09556)
+LARGEST = 16 << 20  # bytes of a file
+
+
+class Model(nn.Module):
+    """`reader` and `net` learn; tokenizer and scheduler are the folder's other halves."""
+
+    def __init__(self, tier: Tier):
+        from diffusers import PixArtTransformer2DModel
+
+        super().__init__()
+        self.tokenizer, self.scheduler = words.tokenizer(), scheduler()
+        self.reader = words.encoder(tier.width, tier.readers, len(self.tokenizer))
+        self.net = PixArtTransformer2DModel(
+            num_attention_heads=tier.heads, attention_head_dim=32, in_channels=3, out_channels=3, num_layers=tier.layers,
+            cross_attention_dim=32 * tier.heads, sample_size=tier.size, patch_size=tier.patch, caption_channels=tier.width,
+            use_additional_conditions=False)  # fmt: skip
+        _silent(self.net)
+
+    def read(self, said: list[str]) -> tuple[Int[Tensor, "B L"], Bool[Tensor, "B L"]]:
+        """Tokens and which of them count, as long as the longest."""
+        told = self.tokenizer(said, padding=True, truncation=True)
+        device = self.net.device
+        return torch.tensor(told.input_ids, device=device), torch.tensor(told.attention_mask, device=device).bool()
+
+    def forward(self, z: Float[Tensor, "B 3 h w"], index: Int[Tensor, " B"], said: list[str]) -> Float[Tensor, "B 3 h w"]:
+        """v at a noisy picture."""
+        ids, mask = self.read(said)
+        tokens = self.reader(ids).last_hidden_state
+        none = {"resolution": None, "aspect_ratio": None}
+        return self.net(z, encoder_hidden_states=tokens, timestep=index, encoder_attention_mask=mask, added_cond_kwargs=none).sample
+
+
+def scheduler():
+    """The table of the exact prior, rescaled so that the last entry is pure noise (Lin et al. 2023, arXiv:2305.08891); v-prediction."""
+    from diffusers import DDPMScheduler
+
+    return DDPMScheduler(beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear", clip_sample=False,
+                         prediction_type="v_prediction", rescale_betas_zero_snr=True, timestep_spacing="trailing")  # fmt: skip
+
+
+def loss(model: Model, x: Float[Tensor, "B 3 h w"], said: list[str], rng: torch.Generator) -> Float[Tensor, ""]:
+    """Mean squared error of v, weighted by min(SNR, 5) / (SNR + 1); t stratified over the batch. Noise is drawn where `rng` is."""
+    squared = model.scheduler.alphas_cumprod.double()
+    places = torch.arange(len(x), device=rng.device)
+    level = (places + torch.rand(len(x), generator=rng, device=rng.device)) / len(x)
+    index = (level * len(squared)).long().clamp(max=len(squared) - 1)
+    noise = torch.randn(x.shape, generator=rng, device=rng.device).to(x)
+    keep = squared[index.cpu()].to(x)[:, None, None, None]
+    alpha, sigma = keep.sqrt(), (1 - keep).sqrt()
+    out = model(alpha * x + sigma * noise, index.to(x.device), said).float()
+    error = (out - (alpha * noise - sigma * x)).square().mean((1, 2, 3))
+    snr = (keep / (1 - keep)).flatten()
+    return (snr.clamp(max=GAMMA) / (snr + 1) * error).mean()
+
+
+def _silent(net: nn.Module) -> None:
+    """Every block begins as the identity, the whole with the answer zero (adaLN-zero, Peebles and Xie 2022, arXiv:2212.09748)."""
+    for name, value in net.named_parameters():
+        if "scale_shift_table" in name or name.startswith(("adaln_single.linear", "proj_out")) or ".attn2.to_out.0" in name:
+            nn.init.zeros_(value)
+
+
+def publish(model: Model, folder: Path) -> None:
+    """A pipeline folder of diffusers in half precision. Without an autoencoder: its latents are the pixels, in [-1, 1]."""
+    from diffusers import PixArtAlphaPipeline
+
+    halves = {"text_encoder": copy.deepcopy(model.reader).half(), "transformer": copy.deepcopy(model.net).half()}
+    PixArtAlphaPipeline(tokenizer=model.tokenizer, vae=None, scheduler=model.scheduler, **halves).save_pretrained(folder)
+    for path in folder.rglob("*.safetensors"):
+        path.chmod(0o644)
+        if path.stat().st_size > LARGEST:
+            raise ValueError(f"{path} has {path.stat().st_size} bytes, more than {LARGEST}")
+    files.write_text(folder / "README.md", README)
+
+
+README = """A text-to-image model of toy objects, trained by `python -m dream3d.toybox.train`; card.json tells how. Apache-2.0.
+
+    pipe = diffusers.PixArtAlphaPipeline.from_pretrained(folder)
+    x = pipe("a red car, front view", height=8 * side, width=8 * side, use_resolution_binning=False, max_sequence_length=24,
+             output_type="latent").images  # pixels in [-1, 1], `side` of the transformer's sample_size
+"""

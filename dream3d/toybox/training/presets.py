@@ -1,0 +1,50 @@
+"""Which priors can be trained, and where. One row each: what is not written yet is not listed."""
+
+from dataclasses import dataclass, field
+
+from dream3d.toybox.training.data import Mix
+
+
+@dataclass(frozen=True)
+class Tier:
+    """A prior: `size` pixels a side, a transformer over patches of `patch` pixels (`heads` of 32, `layers`), texts of `width` numbers a
+    token by `readers` layers, what it is shown."""
+
+    what: str
+    size: int
+    patch: int
+    heads: int
+    layers: int
+    width: int = 128
+    readers: int = 2
+    mix: Mix = field(default_factory=Mix)
+    shown: tuple[str, ...] = ("a red car", "a blue house", "a yellow duck", "a green plane")  # rows of the sample grid
+
+
+@dataclass(frozen=True)
+class Place:
+    """How a tier is trained on a machine: steps of `batch` pictures, `views` of every instance, rendered `chunk` steps ahead; peak
+    learning rate; share of EMA kept per step; `workers` that build instances; bf16: mixed precision."""
+
+    steps: int
+    batch: int
+    views: int
+    chunk: int
+    rate: float
+    keep: float
+    workers: int = 0
+    bf16: bool = False
+
+
+TIERS = {
+    "toybox-32": Tier("toybox pictures of 32 pixels from text, in pixel space", 32, 4, 5, 7),
+    "toybox": Tier("toybox pictures of 64 pixels from text, in pixel space", 64, 4, 6, 9,
+                   mix=Mix(core=0.0, pairs=0.25, patterned=0.3),
+                   shown=("a red car", "a striped blue cat", "a red ball on a blue cube", "a green plane")),
+}  # fmt: skip
+PLACES = {
+    ("toybox-32", "cpu"): Place(14000, 64, 4, 16, 1e-3, 0.999),
+    ("toybox-32", "gpu"): Place(12000, 1024, 16, 16, 1e-3, 0.9995, 12, True),
+    ("toybox", "cpu"): Place(40000, 64, 4, 16, 7e-4, 0.9995),
+    ("toybox", "gpu"): Place(20000, 1024, 16, 8, 8e-4, 0.9997, 12, True),
+}
