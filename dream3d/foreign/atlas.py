@@ -8,7 +8,7 @@ from jaxtyping import Float, Int, UInt8
 from numpy import ndarray
 
 from dream3d.foreign.pictures import LARGEST, Pictures, resized
-from dream3d.foreign.pieces import Material, Piece, to_display, to_linear
+from dream3d.foreign.pieces import BESIDE, NO_UV, Material, Piece, to_display, to_linear
 from dream3d.types import Mesh
 
 GREY = (0.5, 0.5, 0.5)
@@ -20,10 +20,13 @@ Maps = dict[str, UInt8[ndarray, "_ _ 3"]]
 def joined(pieces: list[Piece], pictures: Pictures) -> Mesh:
     """One mesh. Where any piece has a texture all get one, else colours of vertices; uv of a single texture stay as they are."""
     offsets = np.cumsum([0, *(len(p.vertices) for p in pieces)])
-    vertices = np.concatenate([p.vertices for p in pieces]).astype(np.float32, copy=False)
+    with np.errstate(over="ignore"):  # what is infinite then is refused
+        vertices = np.concatenate([p.vertices for p in pieces]).astype(np.float32, copy=False)
     faces = np.concatenate([p.faces + start for p, start in zip(pieces, offsets, strict=False)])
     uv, maps, rgb = None, {}, None
+    pictures.said += [NO_UV] * any(p.uv is None and p.material.maps for p in pieces)
     if any(p.uv is not None and p.material.maps for p in pieces):
+        pictures.said += [BESIDE] * any(p.rgb is not None and (p.uv is not None or bool(np.ptp(p.rgb, 0).any())) for p in pieces)
         uv, maps = _textured(pieces, pictures)
     elif any(p.rgb is not None or p.material.rgb is not None for p in pieces):
         rgb = np.concatenate([np.broadcast_to(_colour(p), p.vertices.shape) for p in pieces]).astype(np.float32)
@@ -73,6 +76,7 @@ def _textured(pieces: list[Piece], pictures: Pictures) -> tuple[Float[ndarray, "
             uvs[i] = part
     if len(tiles) == 1:
         return np.concatenate(uvs), tiles[0]
+    pictures.said.append(f"{len(tiles)} materials share one texture: uv lead to their parts of it")
     maps, places = _packed(tiles, [pieces[m[0]].material.repeat for m in sorts.values()], pictures.said)
     for members, (scale, shift) in zip(sorts.values(), places, strict=True):
         for i in members:
@@ -108,6 +112,8 @@ def _spans(uv: Float[ndarray, "F 3 2"], repeat: tuple[bool, bool], said: list[st
             along *= np.minimum(1, REPEATS / np.maximum(wide, 1))[:, None]
         repeats[k] = max(1, math.ceil(along.max()))
         along /= repeats[k]
+    if max(repeats) > 1:
+        said.append(f"uv go on beyond the texture: it is laid {repeats[0]} x {repeats[1]} times into a larger one")
     return out.astype(np.float32), (repeats[0], repeats[1])
 
 

@@ -6,7 +6,9 @@ import os
 import re
 import stat
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import BinaryIO
 
 from dream3d.errors import Mistake, nearest
 
@@ -54,9 +56,15 @@ def _near(path: Path) -> str:
 
 def read(path: Path, most: int) -> bytes:
     """At most that many bytes from the file's beginning."""
+    with _opened(path) as file:
+        return file.read(min(most, os.fstat(file.fileno()).st_size))  # read(n) takes n bytes before it looks
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[BinaryIO]:
     try:
         with open(path, "rb") as file:
-            return file.read(min(most, os.fstat(file.fileno()).st_size))  # read(n) takes n bytes before it looks
+            yield file
     except OSError as error:
         raise Mistake(f"cannot read {path.name}: {error.strerror or error}", where=str(path), fix="make it readable") from None
 
@@ -94,7 +102,8 @@ def digest(path: Path) -> str:
     """64 hexadecimal digits of a file and of everything it names: they change when what would be read does."""
     found = hashlib.sha256()
     for part in [path, *named(path)]:
-        found.update(hashlib.sha256(whole(part, LIMITS["bytes"])).digest())
+        with _opened(part) as file:
+            found.update(hashlib.file_digest(file, "sha256").digest())
     return found.hexdigest()
 
 
@@ -121,12 +130,13 @@ MAPS = ("map_kd", "norm")  # of a material that are read
 
 
 def lines(path: Path) -> Iterator[list[bytes]]:
-    """The words of every line of an OBJ or MTL file, without comments; a backslash at its end continues a line."""
+    """The words of every line of an OBJ or MTL file, without comments and a mark of UTF-8; a backslash at its end continues a line."""
     size = path.stat().st_size
     if size > LIMITS["text"]:
         raise Mistake(f"{path.name} is larger than {LIMITS['text'] >> 20} MiB", where=str(path), fix="save it as .glb")
-    with open(path, "rb") as file:
+    with _opened(path) as file:
         held: list[bytes] = []
+        file.seek(3 * (file.read(3) == b"\xef\xbb\xbf"))
         while line := file.readline(LINE):
             words = line.split()
             if len(line) == LINE or len(held) > LINE:

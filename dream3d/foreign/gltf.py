@@ -9,7 +9,7 @@ from numpy import ndarray
 
 from dream3d.foreign.files import broken
 from dream3d.foreign.gltf_parts import Document
-from dream3d.foreign.pieces import Material, Piece, finite, to_display, within
+from dream3d.foreign.pieces import BESIDE, NO_UV, Material, Piece, finite, to_display, within
 
 POINTS, TRIANGLES, STRIP, FAN = 0, 4, 5, 6
 CLAMP, MIRROR, REPEAT = 33071, 33648, 10497
@@ -59,7 +59,7 @@ class _Scene(Document):
         if not self.points:
             return {}
         place, rgb = (np.concatenate(parts) for parts in zip(*self.points, strict=True))
-        return dict(zip(("x", "y", "z", "red", "green", "blue"), np.concatenate([place, rgb], 1).T.astype(np.float32), strict=True))
+        return dict(zip(("x", "y", "z", "red", "green", "blue"), np.concatenate([place, rgb], 1).T, strict=True))
 
     def _placed(self, node: dict) -> Float[ndarray, "4 4"]:
         if "matrix" in node:
@@ -93,10 +93,11 @@ class _Scene(Document):
         self.budget.take("vertices", len(vertices))
         if not np.array_equal(place, np.eye(4)):
             with np.errstate(over="ignore", invalid="ignore"):
-                vertices = (vertices.astype(np.float64) @ place[:3, :3].T + place[:3, 3]).astype(np.float32)
+                vertices = (vertices.astype(np.float64) @ place[:3, :3].T + place[:3, 3])
+        vertices = vertices if vertices.dtype.kind == "f" else vertices.astype(np.float32)
         tint = to_display(self._tint(attributes, primitive))
         if mode == POINTS:
-            self.points.append((vertices.astype(np.float32), np.broadcast_to(tint, vertices.shape)))
+            self.points.append((vertices, np.broadcast_to(tint, vertices.shape)))
             return
         faces = self._faces(primitive, len(vertices), mode)
         if np.linalg.det(place[:3, :3]) < 0:
@@ -105,8 +106,8 @@ class _Scene(Document):
         uv = self._uv(attributes, primitive, len(vertices)) if material.maps else None
         coloured = "COLOR_0" in attributes
         if coloured and uv is not None:
-            self._say("vertex colours beside a texture are left out")
-        yield Piece(vertices.astype(np.float32), faces, None if uv is None else uv[faces],
+            self._say(BESIDE)
+        yield Piece(vertices, faces, None if uv is None else uv[faces],
                     np.broadcast_to(tint, vertices.shape) if coloured and uv is None else None, material)  # fmt: skip
 
     def _faces(self, primitive: dict, count: int, mode: int) -> Int[ndarray, "F 3"]:
@@ -148,11 +149,13 @@ class _Scene(Document):
         entry, pbr = self._pbr(primitive.get("material"))
         known = (pbr, ("baseColor", "metallicRoughness")), (entry, ("normal", "occlusion"))
         maps = [holder.get(f"{name}Texture") for holder, names in known for name in names]
-        texture = next(found for found in maps if isinstance(found, dict))
-        moved = self.section(self.section(texture, "extensions"), "KHR_texture_transform")
-        name = f"TEXCOORD_{self.whole(moved, 'texCoord', self.whole(texture, 'texCoord'))}"
+        texture, *others = (found for found in maps if isinstance(found, dict))
+        moved = self._moved(texture)
+        if any(self._moved(other) != moved or self._channel(other) != self._channel(texture) for other in others):
+            self._say("maps of one material lie differently: all as its first")
+        name = f"TEXCOORD_{self._channel(texture)}"
         if name not in attributes:
-            self._say("a texture without uv is left out")
+            self._say(NO_UV)
             return None
         uv = self.array(attributes[name], 2)
         if len(uv) != count:
@@ -165,6 +168,12 @@ class _Scene(Document):
             uv = (uv * scale) @ turn.T + self.numbers(moved, "offset", [0, 0])
         return np.stack([uv[:, 0], 1 - uv[:, 1]], -1).astype(np.float32)
 
+    def _moved(self, texture: dict) -> dict:
+        return self.section(self.section(texture, "extensions"), "KHR_texture_transform")
+
+    def _channel(self, texture: dict) -> int:
+        return self.whole(self._moved(texture), "texCoord", self.whole(texture, "texCoord"))
+
     def _material(self, index: Any) -> Material:
         if index is None:
             return Material()
@@ -173,6 +182,8 @@ class _Scene(Document):
             colour, repeat = self._texture(pbr, "baseColorTexture")
             if entry.get("alphaMode", "OPAQUE") != "OPAQUE":
                 self._say("transparency is left out")
+            if "emissiveTexture" in entry or self.numbers(entry, "emissiveFactor", [0, 0, 0]).any():
+                self._say("emission is left out")
             tint = self.numbers(pbr, "baseColorFactor", [1, 1, 1, 1])[:3].clip(0, 1)
             rough, metal = (float(self.numbers({"v": [pbr.get(key, 1)]}, "v", [1])[0]) for key in ("roughnessFactor", "metallicFactor"))
             self.materials[index] = Material(

@@ -29,6 +29,7 @@ from dream3d.options import Init
 from dream3d.types import Mesh, Points
 
 READERS = {"glTF": read_gltf, "OBJ": read_obj, "PLY": read_ply}
+FAR = 100.0  # half extents: further away float32 rounds by more than a hundred thousandth of the size
 INSIDE, OUTSIDE, SMALLEST = 0.7, 0.75, 0.35  # metres: fitted into, where objects live, the least half extent that counts as meant
 GREY = 0.5
 
@@ -40,6 +41,8 @@ def load(path: str | Path, *, fit: bool | None = None, up: Literal["y", "z"] | N
     path = Path(path)
     sort, said = kind(path), []
     pieces, columns = READERS[sort](path, said)
+    if fit is not False:
+        pieces, columns = _near(pieces, columns, said)
     data, mending = _made(path, pieces, columns, said)
     if (up or ("z" if sort == "PLY" else "y")) == "y":
         data = _upright(data, said)
@@ -75,6 +78,22 @@ def _points(columns: dict[str, ndarray], path: Path) -> Points:
 
 
 # --- where it is -----------------------------------------------------------------------------------------------------------------
+
+
+def _near(pieces: list[Piece], columns: dict[str, ndarray], said: list[str]) -> tuple[list[Piece], dict[str, ndarray]]:
+    """What lies far from the origin, as scans in the coordinates of a country do, moved there before numbers become float32."""
+    axes = [columns[key].astype(np.float64)[None] for key in "xyz" if key in columns]
+    places = [p.vertices for p in pieces if len(p.faces)] or ([np.concatenate(axes).T] if len(axes) == 3 else [])
+    if not sum(map(len, places)):
+        return pieces, columns
+    with np.errstate(over="ignore", invalid="ignore"):
+        ends = np.stack([end(np.stack([end(p, 0) for p in places if len(p)]), 0) for end in (np.min, np.max)]).astype(np.float64)
+        centre, half = ends.mean(0), float((ends[1] - ends[0]).max()) / 2
+    if not np.isfinite([*centre, half]).all() or np.abs(centre).max() <= (FAR * half or OUTSIDE):
+        return pieces, columns
+    said.append(f"moved to the origin: it lay {np.linalg.norm(centre):.6g} away")
+    moved = {key: axis[0] - shift for key, axis, shift in zip("xyz", axes, centre, strict=False)}
+    return [dataclasses.replace(p, vertices=p.vertices - centre) for p in pieces], {**columns, **moved}
 
 
 def _upright(data: Mesh | Points, said: list[str]) -> Mesh | Points:

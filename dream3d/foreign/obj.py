@@ -1,6 +1,7 @@
 """Wavefront OBJ with its MTL: polygons, vertex colours, materials with a colour or a texture. Lines in a file become numbers one at a
 time, and nothing grows faster than the file."""
 
+import math
 from array import array
 from pathlib import Path
 
@@ -17,7 +18,7 @@ class _Obj:
 
     def __init__(self, path: Path, said: list[str]):
         self.path, self.said, self.budget = path, said, Budget(path)
-        self.vertices, self.colours, self.uvs = array("f"), array("f"), array("f")
+        self.vertices, self.colours, self.uvs = array("d"), array("f"), array("f")
         self.corners, self.places, self.lengths = array("q"), array("q"), array("q")  # of polygons; places are of uvs, -1: none
         self.owner = array("q")  # the material of a polygon
         self.names: dict[str, int] = {"": 0}
@@ -91,17 +92,25 @@ def read_obj(path: Path, said: list[str]) -> tuple[list[Piece], dict[str, ndarra
     for words in lines(path):
         found.line(words)
     said += [f"{count} {what} left out" for what, count in found.left.items()]
-    vertices = np.frombuffer(found.vertices, np.float32).reshape(-1, 3)
+    vertices = np.frombuffer(found.vertices).reshape(-1, 3)
     rgb = np.frombuffer(found.colours, np.float32).reshape(-1, 3)
     if len(rgb) and len(rgb) != len(vertices):
         said.append(f"{len(rgb)} of {len(vertices)} vertices have a colour: none is used")
-    rgb = rgb.clip(0, 1) if len(rgb) == len(vertices) and np.isfinite(rgb).all() else None
+    rgb = _unit(rgb, said) if len(rgb) == len(vertices) and np.isfinite(rgb).all() else None
     columns = dict(zip(("x", "y", "z"), vertices.T, strict=True))
     columns |= {} if rgb is None else dict(zip(("red", "green", "blue"), rgb.T, strict=True))
     if not len(found.lengths):
         return [], columns
     materials = _materials(found)
     return [*_pieces(found, vertices, rgb, materials)], columns
+
+
+def _unit(rgb: Float[ndarray, "V 3"], said: list[str]) -> Float[ndarray, "V 3"]:
+    """Colours in [0, 1]; some writers count to 255."""
+    if len(rgb) and rgb.max() > 1.5:
+        said.append("colours of vertices go to 255: divided by that")
+        rgb = rgb / np.float32(255)
+    return rgb.clip(0, 1)
 
 
 def _pieces(found: _Obj, vertices: Float[ndarray, "V 3"], rgb: Float[ndarray, "V 3"] | None, materials: dict[str, Material]):
@@ -116,8 +125,10 @@ def _pieces(found: _Obj, vertices: Float[ndarray, "V 3"], rgb: Float[ndarray, "V
     for mine in np.split(order, np.flatnonzero(np.diff(of[order])) + 1) if len(order) else []:
         name, mine = names[of[mine[0]]], triangles[mine]
         used, faces = np.unique(corners[mine], return_inverse=True)
-        uv = uvs[places[mine]] if bool((places[mine] >= 0).any()) else None
-        material = materials.get(name, Material())
+        without, material = (places[mine] < 0).any(1), materials.get(name, Material())
+        uv = None if without.all() else uvs[places[mine]]
+        if material.maps and without.any() and uv is not None:
+            found.said.append(f"{int(without.sum())} faces with a texture have no uv: they show its lower left corner")
         yield Piece(vertices[used], faces.reshape(-1, 3), uv, None if rgb is None else rgb[used], material)
 
 
@@ -136,6 +147,16 @@ def _materials(found: _Obj) -> dict[str, Material]:
     return materials
 
 
+OPAQUE = {"d": 1.0, "tr": 0.0, "map_d": None}
+
+
+def _number(word: bytes) -> float:
+    try:
+        return float(word)
+    except ValueError:
+        return math.nan
+
+
 def _library(path: Path, found: _Obj) -> dict[str, Material]:
     materials: dict[str, dict] = {}
     now: dict = {}
@@ -146,6 +167,8 @@ def _library(path: Path, found: _Obj) -> dict[str, Material]:
             now = materials.setdefault(text(words[1:]), {})
         elif key == "kd" and words[1:2] not in ([b"spectral"], [b"xyz"]):
             now["rgb"] = tuple(float(np.clip(v, 0, 1)) if v == v else 0.0 for v in found._numbers((words[1:] * 3)[:3], 3, 3))
+        elif key in OPAQUE and words[1:] and _number(words[-1]) != OPAQUE[key]:
+            found.said.append("transparency is left out")
         elif key in MAPS and words[1:]:
             picture = beside(path, mapped(words))
             if picture is None:

@@ -11,6 +11,7 @@ from dream3d.errors import Mistake
 from dream3d.foreign.files import LIMITS, broken
 
 WHITE = (1.0, 1.0, 1.0)
+BESIDE, NO_UV = "colours of vertices beside a texture are left out", "a texture without uv is left out"
 
 
 @dataclass(frozen=True, eq=False)

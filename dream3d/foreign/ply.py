@@ -12,13 +12,14 @@ from jaxtyping import Float, Int
 from numpy import ndarray
 
 from dream3d.foreign.files import LIMITS, beside, broken, read, whole
-from dream3d.foreign.pieces import Budget, Material, Piece, fans, finite, within
+from dream3d.foreign.pieces import BESIDE, NO_UV, Budget, Material, Piece, fans, finite, within
 
 HEADER = 1 << 16
 TYPES = {"char": "i1", "uchar": "u1", "short": "i2", "ushort": "u2", "int": "i4", "uint": "u4",
          "float": "f4", "double": "f8", "int8": "i1", "uint8": "u1", "int16": "i2", "uint16": "u2",
          "int32": "i4", "uint32": "u4", "float32": "f4", "float64": "f8"}  # fmt: skip
 ORDERS = {"binary_little_endian": "<", "binary_big_endian": ">", "ascii": "<"}
+COLOURS = ("red", "green", "blue"), ("r", "g", "b"), ("diffuse_red", "diffuse_green", "diffuse_blue")
 Lists = tuple[ndarray, ndarray]  # all values one after the other, and how many are of each row
 
 
@@ -207,13 +208,17 @@ def _piece(columns: dict, faces: dict, lists: Lists, texture: str | None, path: 
     flat, lengths = lists
     Budget(path).take("faces", int(np.maximum(lengths - 2, 0).sum()))
     corners = fans(lengths)
-    vertices = stacked(columns, ("x", "y", "z"), path)
+    precise = any(columns[key].dtype == np.float64 for key in "xyz" if key in columns)
+    vertices = stacked(columns, ("x", "y", "z"), path, np.float64 if precise else np.float32)
     index = within(flat, len(vertices), path)[corners]
     picture = beside(path, texture) if texture else None
     if texture and picture is None:
         said.append(f"{texture[:60]!r} is not there: no texture")
-    uv = _uv(columns, faces, lengths, corners, index, path) if picture else None
-    rgb = None if uv is not None else colours(columns, path)
+    uv, rgb = _uv(columns, faces, lengths, corners, index, path) if picture else None, colours(columns, path)
+    left = {NO_UV: picture and uv is None, BESIDE: uv is not None and rgb is not None, "colours of faces are left out": "red" in faces,
+            "its other textures are left out": "texnumber" in faces and bool(np.any(faces["texnumber"]))}  # fmt: skip
+    said += [words for words, true in left.items() if true]
+    rgb = None if uv is not None else rgb
     return Piece(vertices, index, uv, rgb, Material(colour=picture if uv is not None else None))
 
 
@@ -228,19 +233,19 @@ def _uv(columns: dict, faces: dict, lengths: ndarray, corners: ndarray, index: n
     return None
 
 
-def stacked(columns: dict[str, ndarray], names: tuple[str, ...], path: Path) -> Float[ndarray, "N K"]:
-    """Some of the columns side by side, float32."""
+def stacked(columns: dict[str, ndarray], names: tuple[str, ...], path: Path, kind: type = np.float32) -> Float[ndarray, "N K"]:
+    """Some of the columns side by side."""
     if missing := [name for name in names if name not in columns]:
         packed = "packed_position" in columns
         raise broken(path, "its Gaussians are compressed" if packed else f"vertices have no {missing[0]!r}",
                      fix="save it as a plain PLY" if packed else "export it again")  # fmt: skip
     with np.errstate(over="ignore", invalid="ignore"):
-        return np.stack([columns[name].astype(np.float32) for name in names], -1)
+        return np.stack([columns[name].astype(kind) for name in names], -1)
 
 
 def colours(columns: dict[str, ndarray], path: Path) -> Float[ndarray, "N 3"] | None:
     """red green blue in [0, 1], or None."""
-    names = next((names for names in (("red", "green", "blue"), ("r", "g", "b")) if set(names) <= set(columns)), None)
+    names = next((names for names in COLOURS if set(names) <= set(columns)), None)
     if names is None:
         return None
     values, kind = finite(stacked(columns, names, path), path, "colours"), columns[names[0]].dtype
