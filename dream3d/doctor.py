@@ -19,7 +19,7 @@ from dream3d.errors import Mistake
 IMPORTS = {"pyyaml": "yaml", "scikit-image": "skimage", "pillow": "PIL"}  # distributions whose module has another name
 OPTIONAL = {  # distribution -> (what for, how to install it)
     "gsplat": ("splats on CUDA", "pip install 'gsplat>=1.5,<1.6'"),
-    "nerfacc": ("radiance fields on CUDA", "pip install nerfacc"),
+    "nerfacc": ("light along rays on CUDA", "pip install 'nerfacc>=0.5.3,<0.6'"),
     "nvdiffrast": ("meshes on CUDA", "pip install git+https://github.com/NVlabs/nvdiffrast --no-build-isolation"),
     "tinycudann": ("hash grids on CUDA", "pip install 'git+https://github.com/NVlabs/tiny-cuda-nn/#subdirectory=bindings/torch'"),
     "diffusers": ("full-size diffusion models", "pip install -e \".[diffusion]\""),

@@ -1,4 +1,4 @@
-"""From whatever an earlier stage hands over to a volume: read as a field, and fitted.
+"""From whatever an earlier stage hands over to a volume: read as a field, and fitted; and from a volume to a field.
 
 Regression on random places, half of them near a surface, in the manner of progressive volume distillation (PVD, Fang et al.,
 arXiv:2211.15977): there is no need to draw anything.
@@ -8,8 +8,8 @@ import dataclasses
 
 import torch
 import torch.nn.functional as F
-from dream3d.renderers import _fields
-from dream3d.renderers._latent import latents
+from dream3d.renderers import _fields, _march
+from dream3d.renderers._latent import latents, shown
 from jaxtyping import Float
 from torch import Tensor
 
@@ -20,6 +20,21 @@ from dream3d.types import Field, Mesh, Points, Step
 STEPS, BATCH = 400, 1 << 14  # of the fit
 UNIT = 0.02  # metres that one step of raw distance is worth
 CUT = 0.1  # metres from the surface beyond which a distance need not be exact
+
+
+@torch.no_grad()
+def gridded(volume) -> Field:
+    """A volume on a grid whose outer nodes lie on the faces of its cube."""
+    x = _march.lattice(volume.grid, volume.bound * (1 + 1 / (volume.grid - 1)), volume.width.device)
+    parts = [volume.told(p) for p in x.split(max(volume.chunk // 4, 1))]
+    geometry, colour = (torch.cat(column) for column in zip(*parts, strict=True))
+    shape = (volume.grid,) * 3
+    values = {"density" if volume.geometry == "density" else "distance": geometry.view(shape)}
+    if volume.channels:
+        decoder = None if volume.decoder is None else volume.decoder.clone()
+        values |= {"features": colour.view(*shape, -1), "decoder": decoder}
+        colour = shown(colour, decoder)
+    return Field(volume.bound, **values, rgb=colour.view(*shape, 3))
 
 
 def taken(volume, data: Points | Mesh | Field) -> Field:

@@ -1,4 +1,4 @@
-"""Arithmetic of rays: where they cross a cube, sections of them, light that is left, sums over packed samples."""
+"""Arithmetic of rays: where they cross a cube, sections of them, sums over packed samples."""
 
 import torch
 from jaxtyping import Float, Int
@@ -55,12 +55,6 @@ def opacity(
 ) -> Float[Tensor, "R S"]:
     """What sections of rays take of the light (Beer and Lambert)."""
     return 1 - torch.exp(-density * delta * way.norm(dim=-1, keepdim=True))
-
-
-def transmittance(alpha: Float[Tensor, "R S"]) -> Float[Tensor, "R S"]:
-    """What is left of the light before each section."""
-    left = torch.cumprod(1 - alpha.clamp(max=1 - 1e-6), 1)
-    return torch.cat([torch.ones_like(left[:, :1]), left[:, :-1]], 1)
 
 
 def gather(

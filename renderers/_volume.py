@@ -11,6 +11,7 @@ from typing import ClassVar, Literal
 import torch
 import torch.nn.functional as F
 from dream3d.renderers import _handing, _light, _march
+from dream3d.renderers._backends import light_nerfacc, light_torch
 from dream3d.renderers._environment import Environment
 from dream3d.renderers._latent import LATENT_RGB, shown
 from dream3d.renderers._shading import Shading
@@ -23,6 +24,7 @@ from dream3d.interfaces import Group, Representation
 from dream3d.schedule import Count, Positive, Ramp, Share, Whole, at
 from dream3d.types import Cameras, Field, Mesh, Points, Render, Step
 
+LIGHT = {"torch": light_torch, "nerfacc": light_nerfacc}
 STEEP = 5.0  # a density is this times what a perceptron says: where it had to say 50, the colours beside it ran into their ends
 LATE = 4  # sections that a proposal goes on behind what looks opaque: its cells are coarse
 FAINT = 1e-4  # of the light: a section that takes less has no normal and stays unlit
@@ -39,7 +41,8 @@ class Volume(Representation):
     them); shading: albedo, lambert (a lamp near the camera, `ambient` of the light from everywhere), textureless (the same on white), or
     several with probabilities; features: channels of a latent render (0: none), shown by a linear `decoder` that learns from progress
     `decode_from` on; environment: a network paints what is behind (background: {type: environment}); grid: cells a side of what is handed
-    over; chunk: samples at a time (more are evaluated again on the way back)."""
+    over; chunk: samples at a time (more are evaluated again on the way back); light "auto": composited by nerfacc for float32 on CUDA
+    where it is installed, else by torch."""
 
     offers: ClassVar[dict[str, str]] = {"normal": "normals != 'none'", "features": "features > 0", "environment": "environment"}
     memory: ClassVar[str] = (
@@ -69,6 +72,7 @@ class Volume(Representation):
         lr_environment: Ramp = Ramp(1e-3),
         grid: Count = 128,
         chunk: Count = 1 << 19,
+        light: Literal["auto", "torch", "nerfacc"] = "auto",
     ):
         super().__init__()
         self.shading = Shading(shading, ambient=ambient)
@@ -76,11 +80,18 @@ class Volume(Representation):
         self.bound, self.samples, self.sampling, self.geometry, self.edge = bound, samples, sampling, geometry, edge
         self.blob, self.blob_strength, self.blob_radius, self.normals = blob, blob_strength, blob_radius, normals
         self.channels, self.decode_from, self.lr_environment = features, decode_from, lr_environment
-        self.grid, self.chunk = grid, chunk
+        self.grid, self.chunk, self.light = grid, chunk, light
         self.register_buffer("width", torch.tensor(edge(0.0)))  # of an edge, as of the last step
         self.register_buffer("density", torch.full((occupancy,) * 3, torch.inf))  # an upper estimate: nothing is known as empty
         self.decoder = nn.Parameter(torch.tensor(LATENT_RGB)) if features == 4 else None
         self.environment = Environment(rng) if environment else None
+
+    @property
+    def about(self) -> str:
+        return "light by {}: {}".format(*self._kernel())
+
+    def _kernel(self) -> tuple[str, str]:
+        return light_nerfacc.kernel(self.width.device.type, self.width.dtype == torch.float32, self.light)
 
     @abstractmethod
     def at(self, x: Float[Tensor, "N 3"], now: Step | None) -> tuple[Float[Tensor, " N"], Float[Tensor, "N K"]]:
@@ -120,11 +131,10 @@ class Volume(Representation):
             extras |= {} if self.geometry == "density" else {"gradient": gradient}
         if self.normals == "samples":
             normal, extras["facing"] = F.normalize(seen[0], dim=-1, eps=FAINT) * alpha, seen[1]
-        normal = None if normal is None else normal.view(shape)
         if self.environment is not None:
             extras["environment"] = self.environment(way).view(shape)
-        features = colour.view(shape) if self.channels else None
-        rgb = self._decode(colour, alpha, now) if self.channels else colour
+        features, rgb = (colour.view(shape), self._decode(colour, alpha, now)) if self.channels else (None, colour)
+        normal = None if normal is None else normal.view(shape)
         return Render(rgb.view(shape), alpha.view(shape), depth.view(shape), normal, features=features, extras=extras)
 
     def _chunk(self, origin, way, jitter, lamp, white: bool, now, again: bool):
@@ -144,7 +154,7 @@ class Volume(Representation):
         geometry = self.shaped(raw, points.view(-1, 3)[index])
         length = (delta * way.norm(dim=-1, keepdim=True)).flatten()
         alpha = self._opacity(geometry, index, length, t.shape)
-        weights = alpha * _march.transmittance(alpha)
+        weights = LIGHT[self._kernel()[0]].weigh(alpha, index)
         t = _march.between(t) if self.geometry == "neus" else t
         colour = colour if self.channels else torch.ones_like(colour) if white else colour.sigmoid()
         seen = ()
@@ -239,7 +249,7 @@ class Volume(Representation):
         points = origin[:, None] + t[..., None] * way[:, None]
         cells = _march.cell(points, self.bound, len(self.density))
         lost, wide = (_march.opacity(grid.view(-1)[cells], delta, way) for grid in (self.density, self._widened()))
-        left = F.pad(_march.transmittance(lost), (LATE, 0), value=1.0)[:, :-LATE]
+        left = F.pad(light_torch.transmittance(lost), (LATE, 0), value=1.0)[:, :-LATE]
         return wide * left
 
     @torch.no_grad()
@@ -267,19 +277,10 @@ class Volume(Representation):
 
     def handover(self) -> Field:
         """The volume on a grid: density or signed distance, colours or features."""
-        with torch.no_grad():
-            x = _march.lattice(self.grid, self.bound * (1 + 1 / (self.grid - 1)), self.width.device)
-            parts = [self._sampled(p) for p in x.split(max(self.chunk // 4, 1))]
-        geometry, colour = (torch.cat(column) for column in zip(*parts, strict=True))
-        shape = (self.grid,) * 3
-        values = {"density" if self.geometry == "density" else "distance": geometry.view(shape),
-                  "features" if self.channels else "rgb": colour.view(*shape, -1)}  # fmt: skip
-        if self.channels:
-            values["rgb"] = self._decode(colour, torch.ones_like(colour[:, :1]), None).view(*shape, 3)
-            values["decoder"] = None if self.decoder is None else self.decoder.detach().clone()
-        return Field(self.bound, **values)
+        return _handing.gridded(self)
 
-    def _sampled(self, x: Float[Tensor, "N 3"]) -> tuple[Float[Tensor, " N"], Float[Tensor, "N K"]]:
+    def told(self, x: Float[Tensor, "N 3"]) -> tuple[Float[Tensor, " N"], Float[Tensor, "N K"]]:
+        """Density or distance, and colours or latents, at world points."""
         raw, colour = self.at(x / self.bound, None)
         return self.shaped(raw, x), colour if self.channels else colour.sigmoid()
 
