@@ -22,16 +22,19 @@ from dream3d.files import write_json
 EXPONENT = 1.1  # the goal for whatever has to grow linearly
 MB = 2**20
 
+CLOCKS = {"wall": time.perf_counter, "processor": time.process_time}
+
 Call = Callable[[], Any]
+clock = "wall"  # `run` may set another
 
 
 def seconds(call: Call, device: str) -> float:
-    """Wall clock of one call, and of all that it left to the device."""
+    """Of one call, and of all that it left to the device."""
     _wait(device)
-    begin = time.perf_counter()
+    begin = CLOCKS[clock]()
     call()
     _wait(device)
-    return time.perf_counter() - begin
+    return CLOCKS[clock]() - begin
 
 
 def _wait(device: str) -> None:
@@ -108,14 +111,14 @@ def told(names: Iterable[str], optional: dict[str, ModuleType], device: str) -> 
     """What a result says of where it was measured, and of what was left out."""
     names = list(names)
     here = present(names, optional)
-    return {"device": torch.cuda.get_device_name() if device == "cuda" else "cpu", "threads": torch.get_num_threads(),
+    return {"device": torch.cuda.get_device_name() if device == "cuda" else "cpu", "threads": torch.get_num_threads(), "clock": clock,
             "backends": here, "left_out": [f"{name} is left out: {optional[name].trouble()}" for name in names if name not in here],
             "version": dream3d.__version__}  # fmt: skip
 
 
 def foot(result: dict) -> list[str]:
     """The last lines of every table."""
-    return [*result["left_out"], f"{result['device']}, {result['threads']} threads"]
+    return [*result["left_out"], f"{result['device']}, {result['threads']} threads, {result['clock']} time"]
 
 
 def parser(name: str, what: str, cuda: str, examples: tuple[str, ...] = ()) -> Parser:
@@ -125,16 +128,20 @@ def parser(name: str, what: str, cuda: str, examples: tuple[str, ...] = ()) -> P
     made.add_argument("--out", type=Path, default=Path(f"{name}.json"))
     made.add_argument("--threads", type=int, default=torch.get_num_threads())
     made.add_argument("--rounds", type=int, default=5)
+    made.add_argument("--clock", choices=tuple(CLOCKS), default="wall",
+                      help="processor: what this process had of the cores, where other work runs, too; with --threads 1")  # fmt: skip
     made.add_argument("--device", choices=("cpu", "cuda"), default="cpu", help=f"cuda: {cuda}")
     return made
 
 
 def run(made: Parser, words: list[str] | None, measure: Callable[..., dict], report: Callable[[dict], str], **more: str) -> int:
     """Measure, print, write. `words` are the arguments (None: of this process); `more` names what else `measure` is given of them."""
+    global clock
     given = made.parse_args(words)
     if given.device == "cuda" and not torch.cuda.is_available():
         raise Mistake("there is no CUDA device to measure on", where="--device", fix="--device cpu")
     torch.set_num_threads(given.threads)
+    clock = given.clock
     result = measure(given.rounds, given.device, **{name: getattr(given, word) for name, word in more.items()})
     print(report(result))
     write_json(given.out, result)

@@ -4,7 +4,7 @@ Each representation as it is by default, a volume after one look at where it is 
 buffer, and back to every parameter. Times are the best of interleaved rounds after one that does not count. A volume's samples are the
 points at which it was asked on the way forward. Memory is what resident memory grows by at its peak in a process of its own, on a device
 the peak of what torch hands out. Exponents are least squares of log cost on log pixels. A frame that does not fit is one that is drawn an
-eighth at a time: its values and gradients beside those of the frame drawn at once.
+eighth at a time: its values and gradients beside those of the frame drawn at once. On a device, beside it, what libraries take (direct.py).
 """
 
 import sys
@@ -15,7 +15,7 @@ from dream3d.renderers._volume import Volume
 from torch import Tensor
 
 from dream3d import build
-from dream3d.bench import _speed
+from dream3d.bench import _speed, direct
 from dream3d.bench._speed import EXPONENT
 from dream3d.cameras import ring
 from dream3d.commands.parser import one_of
@@ -31,7 +31,8 @@ SAME = 1e-5  # how far its values may be from those of the frame drawn at once, 
 def made(name: str, device: str = "cpu", **settings) -> Representation:
     scene = build.make("renderers", {"type": name, **settings}, torch.Generator().manual_seed(0)).to(device)
     if isinstance(scene, Volume):
-        scene.refine(None, None, Step.make(0, 1, 0))
+        with torch.no_grad():
+            scene.refine(scene.render(ring(1, size=8).to(device)), None, Step.make(0, 1, 0))
     return scene
 
 
@@ -107,8 +108,10 @@ def measure(rounds: int, device: str = "cpu", names: list[str] | None = None, si
     names, sizes = names or list(NAMES), sorted(sizes or SIZES[device])
     rows = grid(names, sizes, rounds, device)
     volumes = [name for name in names if isinstance(made(name), Volume)]
+    beside, left_out = direct.measure(rounds, device) if device == "cuda" else ([], [])
     return _speed.told((), {}, device) | {
-        "grid": rows, "exponents": fitted(rows), "parts": {name: parted(name, sizes[0], device) for name in volumes}}  # fmt: skip
+        "grid": rows, "exponents": fitted(rows), "parts": {name: parted(name, sizes[0], device) for name in volumes},
+        "direct": beside, "left_out": left_out}  # fmt: skip
 
 
 def report(result: dict) -> str:
@@ -121,12 +124,14 @@ def report(result: dict) -> str:
     for name, far in result["parts"].items():
         told = f"values off by {far['values']:.1e}, gradients by {far['gradients']:.1e} of the largest"
         lines.append(f"{name}, an eighth of the frame at a time: {told} (goal: {SAME})")
+    for r in result["direct"]:
+        lines.append(f"ours {r['ours']:.2f} ms, {r['name']} {r['direct']:.2f} ms: {r['ours'] / r['direct']:.2f} (goal: {direct.ON_TOP})")
     return "\n".join([*lines, *_speed.foot(result)])
 
 
 def main(words: list[str] | None = None) -> int:
     what = "Speed and memory of drawing each representation, with its way back"
-    parser = _speed.parser("draw", what, "on the device", ("bench draw hashgrid voxels --sizes 32 64",))
+    parser = _speed.parser("draw", what, "there, and libraries called directly", ("bench draw hashgrid voxels --sizes 32 64",))
     parser.add_argument("names", nargs="*", type=one_of(NAMES, "renderer"))
     parser.add_argument("--sizes", type=int, nargs="+", help="pixels a side; 64 128 256, on CUDA 128 256 512")
     return _speed.run(parser, words, measure, report, names="names", sizes="sizes")

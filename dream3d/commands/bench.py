@@ -14,6 +14,7 @@ BENCHES = {
     "splats": ("dream3d.bench.splats", "speed and memory of the splat kernels against their twins"),
     "hash": ("dream3d.bench.hash", "speed and memory of the hash grid's kernels against their twin"),
     "mesh": ("dream3d.bench.mesh", "speed and memory of drawing meshes: z-buffer, ends of surfaces, a whole step"),
+    "draw": ("dream3d.bench.draw", "speed and memory of drawing each representation, with its way back"),
     "toybox": ("dream3d.toybox.bench", "images per second of the toybox renderer"),
 }  # fmt: skip
 
