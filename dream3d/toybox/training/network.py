@@ -89,7 +89,7 @@ def publish(model: Model, folder: Path) -> None:
 
 README = """A text-to-image model of toy objects, trained by `python -m dream3d.toybox.train`; card.json tells how. Apache-2.0.
 
-    pipe = diffusers.PixArtAlphaPipeline.from_pretrained(folder)
+    pipe = diffusers.PixArtAlphaPipeline.from_pretrained(folder, vae=None)
     x = pipe("a red car, front view", height=8 * side, width=8 * side, use_resolution_binning=False, max_sequence_length=24,
              output_type="latent").images  # pixels in [-1, 1], `side` of the transformer's sample_size
 """

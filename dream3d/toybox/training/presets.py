@@ -18,7 +18,7 @@ class Tier:
     width: int = 128
     readers: int = 2
     mix: Mix = field(default_factory=Mix)
-    shown: tuple[str, ...] = ("a red car", "a blue house", "a yellow duck", "a green plane")  # rows of the sample grid
+    shown: tuple[str, ...] = ("a red car", "a blue house", "a yellow duck", "a green bus")  # rows of the sample grid
 
 
 @dataclass(frozen=True)
