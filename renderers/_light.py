@@ -47,7 +47,7 @@ def lamps(cameras: Cameras, now: Step | None) -> Float[Tensor, "B 3"]:
     groups = int(cameras.group.max()) + 1
     turn, stretch = now.normal(groups, 3).to(centre), now.uniform(groups, 1).to(centre)
     away = centre.norm(dim=-1, keepdim=True)
-    return F.normalize(centre / away + turn[cameras.group] / 2, dim=-1) * away * (0.8 + 0.7 * stretch)[cameras.group]
+    return F.normalize(centre / away.clamp(min=1e-6) + turn[cameras.group] / 2, dim=-1) * away * (0.8 + 0.7 * stretch)[cameras.group]
 
 
 def lambert(

@@ -1,5 +1,6 @@
 """Light on surfaces: the lamp, both factors of the split sum against sums over all directions, and white furnaces."""
 
+import dataclasses
 import math
 
 import imageio.v3 as imageio
@@ -166,6 +167,13 @@ def test_a_lamp_is_near_its_camera_and_turns_by_chance():
     cosine = (F.normalize(drawn, dim=-1) * F.normalize(cameras.centre, dim=-1)).sum(-1)
     assert cosine.mean() > 0.7 and cosine.std() > 0.05
     assert torch.equal(lamps(cameras, Step.make(7, 100, 0)), drawn[7])
+
+
+def test_a_camera_in_the_middle_of_the_world_has_a_lamp_too():
+    cameras = ring(2)
+    inside = dataclasses.replace(cameras, to_world=torch.eye(4).repeat(2, 1, 1))
+    for now in (None, Step.make(3, 10, 0)):
+        assert lamps(inside, now).eq(0).all()
 
 
 def test_lambert_is_brightest_towards_the_lamp_and_ambient_behind():
