@@ -24,7 +24,7 @@ BROKEN = (OSError, ValueError, TypeError, SyntaxError, EOFError, NotImplementedE
 
 def load(name: str) -> tuple[Tets, str]:
     """The grid, and what was repaired ("" for nothing): inverted cells are swapped, vertices of no cell dropped. Raises Mistake for
-    what is no grid, is huge, has cells without a volume, or faces between more than two cells."""
+    what is no grid, is huge, has cells without a volume, faces between more than two cells, or cells pushed through their neighbours."""
     points, cells = _arrays(name)
     if points.ndim != 2 or points.shape[1] != 3 or cells.ndim != 2 or cells.shape[1] != 4 or 0 in (len(points), len(cells)):
         shapes = f"vertices {points.shape} and tets {cells.shape}"

@@ -112,7 +112,8 @@ def _across(cube: Int[Tensor, "C 3"], cubes: int, axis: int) -> Iterator[Int[Ten
 
 
 def connect(points: Float[Tensor, "V 3"], cells: Int[Tensor, "T 4"]) -> Tets:
-    """The grid with its edges and its rim. Raises Mistake where more than two cells share a face, or for more than MOST vertices."""
+    """The grid with its edges and its rim. Raises Mistake where more than two cells share a face, or two on one
+    side of it, or for more than MOST vertices."""
     if len(points) > MOST:
         problem = f"a tetrahedral grid has at most {MOST} vertices, but this would have {len(points)}"
         raise Mistake(problem, near="renderer.resolution=100", code=4)
@@ -133,6 +134,11 @@ def _rim(points: Float[Tensor, "V 3"], cells: Int[Tensor, "T 4"]) -> Int[Tensor,
     _, inverse, shared = torch.unique((a * count + b) * count + c, return_inverse=True, return_counts=True)
     if len(shared) and int(shared.max()) > 2:
         raise Mistake(f"{int((shared > 2).sum())} faces of the tetrahedral grid belong to more than two cells")
+    x, y, z = faces.unbind(-1)
+    turn = ((y - x).sign() * (z - y).sign() * (z - x).sign()).float()  # two cells on either side of a face see it turn both ways
+    folded = (torch.zeros_like(shared, dtype=torch.float).index_add(0, inverse, turn).abs() > 1).sum()
+    if folded:
+        raise Mistake(f"the tetrahedral grid is folded: both cells of {int(folded)} faces lie on the same side")
     faces = faces[shared[inverse] == 1].cpu()
     i, j = faces.flatten().numpy(), faces.roll(1, 1).flatten().numpy()
     _, part = connected_components(coo_matrix((np.ones(len(i)), (i, j)), (count, count)), directed=False)

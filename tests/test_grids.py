@@ -41,6 +41,16 @@ def test_inverted_cells_are_turned_and_lone_vertices_dropped(tmp_path, plain):
     assert (volumes(grid.points, grid.cells) > 0).all() and len(grid.points) == len(points)
 
 
+def test_cells_pushed_through_their_neighbours_are_refused(tmp_path, plain):
+    """Turning them would do no good: they overlap, and the surface between them would face both ways."""
+    points, cells = plain
+    folded = points.copy()
+    folded[np.abs(points).max(1).argmin()] += [0.5, 0.3, 0.2]
+    assert (volumes(torch.from_numpy(folded), torch.from_numpy(cells)) < 0).any()
+    with pytest.raises(Mistake, match="is folded: both cells of [0-9]+ faces lie on the same side"):
+        _grids.load(saved(tmp_path / "a.npz", folded, cells))
+
+
 def test_a_shell_has_an_outside_and_a_hollow():
     grid = lattice(0.8, 8)
     keep = grid.points[grid.cells].norm(dim=-1).amax(1) > 0.35
