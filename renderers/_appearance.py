@@ -95,17 +95,23 @@ class Appearance(nn.Module):
             bump = F.normalize(torch.cat([slope, torch.ones_like(slope[..., :1])], -1), dim=-1)
         return dataclasses.replace(mesh, rgb=None, uv=atlas.uv, texture=rgb, orm=orm, bump=bump)
 
-    def _stored(self, mesh: Mesh, face: Int[Tensor, " n"], weights: Float[Tensor, "n 3"]) -> Float[Tensor, "n C"]:
-        """What `values` should say at places of a mesh."""
-        columns = [painted(mesh, face, weights)]
+    def _stored(
+        self, mesh: Mesh, face: Int[Tensor, " n"], weights: Float[Tensor, "n 3"], texel: Int[Tensor, " n"] | None = None
+    ) -> Float[Tensor, "n C"]:
+        """What `values` should say at places of a mesh; where it has maps, at their `texel`s (rows from the bottom) if these are told."""
+
+        def of(image: Float[Tensor, "h w 3"]) -> Float[Tensor, "n 3"]:
+            return sampled(image, uv_at(mesh, face, weights)) if texel is None else image.flip(0).reshape(-1, 3)[texel]
+
+        columns = [painted(mesh, face, weights) if texel is None or mesh.texture is None else of(mesh.texture)]
         if self.features:
             return latents(columns[0], self.features)
         if self.pbr:
             rough = columns[0].new_tensor([ROUGH, METAL]).expand(len(face), 2)
-            columns.append(rough if mesh.orm is None else sampled(mesh.orm, uv_at(mesh, face, weights))[:, 1:])
+            columns.append(rough if mesh.orm is None else of(mesh.orm)[:, 1:])
         if self.pbr and self.bumps:
             flat = torch.full_like(columns[1], 0.5)
-            columns.append(flat if mesh.bump is None else _slope(sampled(mesh.bump, uv_at(mesh, face, weights))))
+            columns.append(flat if mesh.bump is None else _slope(of(mesh.bump)))
         return torch.cat(columns, -1)
 
 
@@ -167,7 +173,7 @@ class Texture(Appearance):
         super().restore(state)
 
     def _offset(self, face, weights, vertices, faces, bump):
-        """Along the directions in which u and v grow. Height is seen from outside: both sides of a face show the same bumps."""
+        """Along the directions in which u and v grow. Height is seen from outside."""
         along, up = tangents(vertices.detach()[faces[face]], self.uv[face])
         slope = 2 * bump - 1
         return slope[:, :1] * along + slope[:, 1:] * up
@@ -178,9 +184,8 @@ class Texture(Appearance):
     def paint(self, mesh: Mesh) -> None:
         atlas = self.lay(unwrap(mesh, self.size).uv if mesh.uv is None else mesh.uv)
         maps = {name: resized(getattr(mesh, name), self.size) for name in ("texture", "orm", "bump")}
-        values = self._stored(dataclasses.replace(mesh, **maps), atlas.face, atlas.weights)
-        if mesh.uv is not None and mesh.texture is not None and not self.features:  # exactly its own texels
-            values[:, :3] = maps["texture"].flip(0).reshape(-1, 3)[atlas.index]
+        own = None if mesh.uv is None else atlas.index  # its own texels exactly
+        values = self._stored(dataclasses.replace(mesh, **maps), atlas.face, atlas.weights, own)
         self.colour = nn.Parameter(values.to(self.colour.device))
 
     def onto(self, mesh: Mesh, texture: int) -> Mesh:

@@ -11,6 +11,7 @@ from dream3d.export.texture import inside
 from dream3d.types import Mesh
 
 GREY = 0.5
+EDGE = 1e-4  # how far beyond the unit square a uv may lie by rounding
 
 
 class Atlas:
@@ -48,7 +49,7 @@ class Atlas:
 
 def beyond(uv: Float[Tensor, "F 3 2"]) -> bool:
     """Whether a texture repeats."""
-    return bool((uv < -1e-4).any() or (uv > 1 + 1e-4).any())
+    return bool((uv < -EDGE).any() or (uv > 1 + EDGE).any())
 
 
 def taps(uv: Float[Tensor, "n 2"], size: int, repeats: bool) -> tuple[Int[Tensor, "n 4"], Float[Tensor, "n 4"]]:
@@ -79,7 +80,7 @@ def painted(mesh: Mesh, face: Int[Tensor, " n"], weights: Float[Tensor, "n 3"]) 
 
 def sampled(image: Float[Tensor, "h w 3"], uv: Float[Tensor, "n 2"]) -> Float[Tensor, "n 3"]:
     """A picture at uvs, top row first; uvs beyond the unit square see it repeat."""
-    uv = torch.where((uv < 0) | (uv > 1), uv - uv.floor(), uv)
+    uv = torch.where((uv < -EDGE) | (uv > 1 + EDGE), uv - uv.floor(), uv)
     at = 2 * torch.stack([uv[:, 0], 1 - uv[:, 1]], -1) - 1
     return F.grid_sample(image.movedim(-1, 0)[None], at[None, None], padding_mode="border", align_corners=False)[0, :, 0].T
 

@@ -70,20 +70,25 @@ class Shading(nn.Module):
         turn = 2 * torch.pi * now.uniform(1).to(vertices) if mode == "pbr" and self.turning and now is not None else None
 
         def shade(hits) -> tuple[Float[Tensor, "n 3"], Float[Tensor, "n K"] | None]:
+            found = look.at(hits.face, hits.weights, vertices, faces) if mode != "textureless" or look.features else None
             if mode == "textureless":
                 white = torch.ones_like(hits.position)
-                return _light.lambert(white, hits.normal, hits.position, lamps[hits.view], self.ambient), None
-            found = look.at(hits.face, hits.weights, vertices, faces)
+                lit = _light.lambert(white, hits.normal, hits.position, lamps[hits.view], self.ambient)
+                return lit, found and found.features
             if mode == "lambert":
                 return _light.lambert(found.rgb, hits.normal, hits.position, lamps[hits.view], self.ambient), found.features
             if mode == "pbr":
-                return self._lit(found, hits, turn), None
+                return self._lit(found, hits, vertices.detach()[faces[hits.face]], turn), None
             return found.rgb, found.features
 
         return shade
 
-    def _lit(self, found: Material, hits, turn: Float[Tensor, "1"] | None) -> Float[Tensor, "n 3"]:
-        normal = hits.normal if found.bump is None else F.normalize(hits.normal + found.bump, dim=-1)
+    def _lit(self, found: Material, hits, corners: Float[Tensor, "n 3 3"], turn: Float[Tensor, "1"] | None) -> Float[Tensor, "n 3"]:
+        normal = hits.normal
+        if found.bump is not None:  # seen from behind the bumped normal is the opposite one, as in glTF: a dent is a bump
+            a, b, c = corners.unbind(1)
+            behind = (torch.linalg.cross(b - a, c - a) * hits.towards).sum(-1, keepdim=True) < 0
+            normal = F.normalize(normal + torch.where(behind, -found.bump, found.bump), dim=-1)
         rough, metal = found.rough.split(1, -1)
         turn = None if turn is None else turn.expand(len(rough), 1)
         return _light.to_display(self.sky(_light.to_linear(found.rgb), rough, metal, normal, hits.towards, turn))

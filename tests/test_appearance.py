@@ -12,7 +12,7 @@ from dream3d.renderers._shading import Shading
 from dream3d.renderers._surface import draw
 from dream3d.renderers.mesh import ball
 
-from dream3d.cameras import ring
+from dream3d.cameras import look_at, ring
 from dream3d.errors import Mistake
 from dream3d.export.texture import unwrap
 from dream3d.optim import Adam
@@ -141,6 +141,28 @@ def test_uvs_beyond_the_picture_repeat_it():
     assert torch.equal(look.onto(tiled, 16).texture, picture)
 
 
+def test_uvs_on_the_rim_of_the_picture_see_that_rim():
+    """A hair beyond by rounding is not a whole picture further."""
+    picture = rand(4, 4, 3)
+    uv = torch.tensor([[-1e-6, 0.125], [1 + 1e-6, 0.125], [0.125, -1e-6], [0.125, 1 + 1e-6]])
+    wanted = torch.stack([picture[3, 0], picture[3, 3], picture[3, 0], picture[0, 0]])
+    torch.testing.assert_close(sampled(picture, uv), wanted, atol=1e-4, rtol=0)
+
+
+def test_materials_that_repeat_keep_every_texel():
+    bump = F.normalize(torch.cat([rand(8, 8, 2, seed=1) - 0.5, torch.ones(8, 8, 1)], -1), dim=-1)
+    orm = torch.cat([torch.ones(8, 8, 1), rand(8, 8, 2, seed=2)], -1)
+    mesh = square(rand(8, 8, 3), bump=bump, orm=orm)
+    tiled, look = dataclasses.replace(mesh, uv=3 * mesh.uv - 1), made("texture", texture=8, pbr=True)
+    look.paint(tiled)
+    handed = look.onto(tiled, 8)
+    torch.testing.assert_close(handed.bump, bump)
+    assert torch.equal(handed.orm, orm) and torch.equal(handed.texture, mesh.texture)
+    latent = made("texture", texture=8, features=4)
+    latent.paint(tiled)
+    torch.testing.assert_close(latent.onto(tiled, 8).texture, mesh.texture, atol=1e-5, rtol=0)
+
+
 def test_a_palette_of_single_points_keeps_its_colours():
     """Faces whose uvs have no area, as in many models that are coloured by a small palette."""
     picture = rand(4, 4, 3)
@@ -195,6 +217,21 @@ def test_a_picture_of_bumps_tilts_normals_where_it_says():
     torch.testing.assert_close(handed.orm, orm)
 
 
+def test_what_is_a_bump_from_the_front_is_a_dent_from_behind():
+    """As glTF's renderers show a surface with two sides: behind it, the bumped normal is the opposite of that in front."""
+    bump = F.normalize(torch.tensor([0.5, 0.3, 1.0]), dim=0).expand(8, 8, 3).contiguous()
+    mesh, look = square(rand(8, 8, 3), bump=bump), made("texture", texture=8, pbr=True)
+    look.paint(mesh)
+    shading, asked = Shading("pbr", ambient=0.1, environment="constant", turning=False), []
+    del shading.sky  # a module
+    shading.sky = lambda albedo, rough, metal, normal, *_: asked.append(normal) or albedo
+    for cameras in (ring(1, size=8), look_at(torch.tensor([math.pi]), torch.zeros(1), size=8)):
+        draw(mesh.vertices, mesh.faces, cameras, shading.shader(look, mesh.vertices, mesh.faces, cameras, None))
+    wanted = F.normalize(torch.tensor([0.5, -1.0, 0.3]), dim=0)
+    for sign, normal in zip((1, -1), asked, strict=True):
+        torch.testing.assert_close(normal, (sign * wanted).expand_as(normal), atol=1e-5, rtol=0)
+
+
 # --- latents --------------------------------------------------------------------------------------------------------
 
 
@@ -220,6 +257,15 @@ def test_a_latent_texture_follows_its_gradient():
         loss.backward()
         optimizer.step(look.groups(0.3 * (1 - index / 80)))
     assert render.features.shape[-1] == 4 and losses[-1] < 2e-3 * losses[0]
+
+
+def test_latents_are_there_whatever_the_light():
+    mesh, look, cameras = globe(80), made("vertex", features=4), ring(2, size=16)
+    look.paint(mesh)
+    for mode in ("albedo", "lambert", "textureless"):
+        shading = Shading(mode, ambient=0.3)
+        render = draw(mesh.vertices, mesh.faces, cameras, shading.shader(look, mesh.vertices, mesh.faces, cameras, Step.make(0, 9, 0)))
+        assert render.features.shape[-1] == 4 and render.features.abs().max() > 0.1
 
 
 # --- shading --------------------------------------------------------------------------------------------------------
