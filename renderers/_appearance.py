@@ -166,7 +166,7 @@ class Texture(Appearance):
     def values(self, face, weights, vertices, faces):
         rows = self.colour if self.features else unit(self.colour)
         index, mix = taps((weights[..., None] * self.uv[face]).sum(1), self.size, self.repeats)
-        return (rows.index_select(0, self.nearest[index].flatten()).view(*index.shape, -1) * mix[..., None]).sum(1)
+        return (rows.index_select(0, self.nearest[index].flatten()).view(*index.shape, rows.shape[1]) * mix[..., None]).sum(1)
 
     def restore(self, state: dict[str, Tensor]) -> None:
         self.lay(state["uv"].cpu())

@@ -65,7 +65,7 @@ def taps(uv: Float[Tensor, "n 2"], size: int, repeats: bool) -> tuple[Int[Tensor
 
 def between(rows: Float[Tensor, "V K"], corners: Int[Tensor, "n 3"], weights: Float[Tensor, "n 3"]) -> Float[Tensor, "n K"]:
     """Rows per vertex at places with these corners."""
-    taken = rows.index_select(0, corners.flatten()).view(*corners.shape, -1)
+    taken = rows.index_select(0, corners.flatten()).view(*corners.shape, rows.shape[1])
     return (weights[..., None] * taken).sum(1)
 
 

@@ -1,6 +1,7 @@
 """Strange files of artists: what comes out is what went in, and what cannot be kept is said."""
 
 import copy
+import dataclasses
 import io
 
 import numpy as np
@@ -13,6 +14,7 @@ from test_load_fuzz import picture
 
 from dream3d.errors import Mistake
 from dream3d.export.asset import export
+from dream3d.export.views import sphere
 from dream3d.foreign.files import digest
 from dream3d.foreign.load import load
 from dream3d.options import Export
@@ -200,3 +202,19 @@ def test_pictures_of_every_mode(tmp_path, mode, colour, wanted, width):
     mesh, _ = load(saved(tmp_path / "a.glb", glb(*document(texture=data.getvalue()))), fit=False)
     assert mesh.texture.shape[1] == min(width, 4096)
     assert float((mesh.texture * 255 - torch.tensor(wanted)).abs().max()) < 1.5  # JPEG
+
+
+# --- where it is ----------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("appearance", ["vertex", "texture", "field"])
+def test_a_mesh_that_no_camera_sees(tmp_path, appearance):
+    """As users may want it: the pictures are empty, nothing breaks, and they are told."""
+    path = saved(tmp_path / "a.obj", obj((5, 0, 0)))
+    mesh, said = load(path, fit=False)
+    assert said[-1].startswith("out of sight") and "out of sight" not in str(load(path)[1])
+    made = TriangleMesh(torch.Generator().manual_seed(0), appearance=appearance, texture=8)
+    made._start(dataclasses.replace(mesh, vertices=mesh.vertices + 1e3))
+    drawn = made.render(sphere(1, radius=0.7, size=16))
+    drawn.rgb.sum().backward()
+    assert float(drawn.alpha.detach().abs().max()) == 0 and bool(drawn.rgb.isfinite().all())

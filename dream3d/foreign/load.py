@@ -121,7 +121,8 @@ def _fitted(data: Mesh | Points, fit: bool | None, said: list[str]) -> tuple[Mes
     if fit is None:
         fit = max(-float(low.min()), float(high.max())) > OUTSIDE or half < SMALLEST
     if not fit or half == 0:
-        return data, said
+        outside = bool((low > OUTSIDE).any() or (high < -OUTSIDE).any())
+        return data, [*said, *["out of sight: init.fit=true moves it to where objects live"] * outside]
     scale, centre = INSIDE / half, (low + high) / 2
     placed = ((position.double() - centre) * scale).float().clamp(-INSIDE, INSIDE)
     said = [*said, f"moved and scaled by {scale:.4g} to fit: it was {2 * half:.4g} across"]
