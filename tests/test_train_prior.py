@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import shutil
 from collections import Counter
 
 import pytest
@@ -25,7 +26,7 @@ HERE = Place(steps=12, batch=8, views=2, chunk=3, rate=5e-3, keep=0.9)
 def offline():
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("DREAM3D_OFFLINE", "1")
-        patch.setattr(train, "SAVE", 5)
+        patch.setattr(train, "SAVE", 0.0)
         patch.setattr(train, "WARM", 3)
         yield
 
@@ -105,21 +106,27 @@ def test_every_word_of_every_caption_is_one_token():
 
 
 def test_a_training_that_was_interrupted_gives_the_same_weights(whole, tmp_path):
-    """Stopped within a chunk and between two checkpoints, twice."""
-    for until in (7, 11, None):
-        last = training(tmp_path, until=until)
+    """Stopped between two chunks, within one, and by force, so that a step is done twice."""
+    training(tmp_path, until=3)
+    assert training(tmp_path, until=8).step == 8
+    shutil.rmtree(tmp_path / "step_000008")
+    last = training(tmp_path)
     for name in ("model", "mean"):
-        pairs = zip(getattr(whole, name).state_dict().items(), getattr(last, name).state_dict().values(), strict=True)
-        assert all(torch.equal(a, b) for (_, a), b in pairs)
+        pairs = zip(getattr(whole, name).state_dict().values(), getattr(last, name).state_dict().values(), strict=True)
+        assert all(torch.equal(a, b) for a, b in pairs)
     assert last.step == 12 and (tmp_path / "samples_000012.png").exists()
+    assert [path.name for path in train.checkpoints(tmp_path)] == ["step_000011", "step_000012"]
 
 
-def test_a_torn_checkpoint_is_not_one(whole, tmp_path):
-    made = training(tmp_path, until=5)
-    made.step = 6
-    made.save()
+def test_it_stops_when_it_is_told_to_and_torn_checkpoints_are_none(tmp_path):
+    made = train.Training(TINY, HERE, tmp_path, seed=3)
+    made.run(minutes=0.0)
+    assert made.step == 1
+    made.step, made.stopped = 6, True
+    made.run()
+    assert made.step == 6
     (tmp_path / "step_000006" / "state.json").unlink()
-    assert train.Training(TINY, HERE, tmp_path, seed=3).step == 5
+    assert train.Training(TINY, HERE, tmp_path, seed=3).step == 1
     with pytest.raises(Mistake, match="began with seed 3"):
         train.Training(TINY, HERE, tmp_path, seed=4)
 

@@ -1,12 +1,13 @@
 """`python -m dream3d.toybox.train toybox-32 [--preset cpu|gpu]`: a trained prior, from nothing but the toybox.
 
-The same command goes on where it was stopped, to the bit on the CPU; a second signal is never needed: the newest checkpoint is at most a
-few minutes old. --evaluate measures the newest weights, --publish puts them with their card where recipes find them.
+The same command goes on where it was stopped, to the bit on the CPU. Ctrl-C, SIGTERM and --minutes stop and save it; after a power cut the
+newest checkpoint is two minutes old. --evaluate measures the newest weights, --publish puts them with their card where recipes find them.
 """
 
 import argparse
 import json
 import shutil
+import signal
 import sys
 import time
 from pathlib import Path
@@ -23,7 +24,7 @@ from dream3d.toybox.training.network import LARGEST, Model, loss, publish
 from dream3d.toybox.training.presets import PLACES, TIERS, Place, Tier
 
 WARM, FALL = 200, 0.25  # steps of warming up; share of all steps over which the learning rate falls to nothing at the end
-SAVE, TELL, GRID = 250, 25, 2000  # steps between checkpoints, progress lines, sample grids
+SAVE, TELL, GRID = 120.0, 25, 1000  # seconds between checkpoints, steps between progress lines, between sample grids
 KEEP = 2  # checkpoints
 DECAY, CLIP, BETAS = 0.01, 1.0, (0.9, 0.99)
 
@@ -33,7 +34,7 @@ class Training:
 
     def __init__(self, tier: Tier, where: Place, out: Path, *, seed: int = 0, steps: int | None = None, device: str = "cpu"):
         self.tier, self.place, self.out, self.seed, self.device = tier, where, out, seed, device
-        self.steps, self.step, self.seconds = steps or where.steps, 0, 0.0
+        self.steps, self.step, self.seconds, self.stopped = steps or where.steps, 0, 0.0, False
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             self.model, self.mean = Model(tier), Model(tier)
@@ -46,20 +47,25 @@ class Training:
         if newest := checkpoints(out):
             self._restore(newest[-1])
 
-    def run(self, until: int | None = None) -> None:
-        """To the last step, or to step `until`."""
+    def run(self, until: int | None = None, minutes: float = float("inf")) -> None:
+        """To the last step, to step `until`, for some minutes, or until `stopped` is set. What was reached is saved."""
         self.out.mkdir(parents=True, exist_ok=True)
-        began, last = time.monotonic() - self.seconds, time.monotonic()
-        while self.step < (until or self.steps):
+        begun = told = saved = time.monotonic()
+        before = self.seconds
+        while self.step < (until or self.steps) and not self.stopped:
             value = self._one()
-            self.step, self.seconds = self.step + 1, time.monotonic() - began
+            now = time.monotonic()
+            self.step, self.seconds = self.step + 1, before + now - begun
             if self.step % TELL == 0:
-                speed, last = TELL * self.place.batch / (time.monotonic() - last), time.monotonic()
-                self._tell(value.item(), speed)
-            if self.step % SAVE == 0 or self.step == self.steps:
+                self._tell(value.item(), TELL * self.place.batch / (now - told))
+                told = now
+            if now - saved > SAVE:
                 self.save()
+                saved = now
             if self.step % GRID == 0 or self.step == self.steps:
                 self.grid()
+            self.stopped |= now - begun > 60 * minutes
+        self.save()
         self.feed.close()
 
     def _one(self) -> Tensor:
@@ -175,7 +181,12 @@ def main(words: list[str] | None = None) -> int:
     work = given.work or Path("train") / given.tier
     training = Training(TIERS[given.tier], PLACES[given.tier, given.preset], work, seed=given.seed, steps=given.steps, device=device)
     if not (given.evaluate or given.publish):
-        training.run()
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, lambda *_: setattr(training, "stopped", True))
+        training.run(minutes=given.minutes)
+        if training.step < training.steps:
+            print(f"stopped and saved at step {training.step} of {training.steps}; the same command goes on", flush=True)
+            return 0
     from dream3d.toybox.training.card import finish
 
     out = None if given.evaluate else given.out or place("assets") / given.tier
@@ -190,6 +201,7 @@ def _parser() -> argparse.ArgumentParser:
     made.add_argument("--steps", type=int, help="of the whole training (the preset's)")
     made.add_argument("--seed", type=int, default=0)
     made.add_argument("--threads", type=int, default=0, help="of torch on the CPU (0: as many as it takes)")
+    made.add_argument("--minutes", type=float, default=float("inf"), help="stop and save after these")
     made.add_argument("--work", type=Path, help="checkpoints, log and samples (train/TIER)")
     made.add_argument("--out", type=Path, help="the pipeline folder (assets/TIER)")
     made.add_argument("--evaluate", action="store_true", help="measure the newest checkpoint, write WORK/metrics.json")

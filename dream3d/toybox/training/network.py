@@ -54,12 +54,12 @@ def scheduler():
 
 def loss(model: Model, x: Float[Tensor, "B 3 h w"], said: list[str], rng: torch.Generator) -> Float[Tensor, ""]:
     """Mean squared error of v, weighted by min(SNR, 5) / (SNR + 1); t stratified over the batch. Noise is drawn where `rng` is."""
-    squared = model.scheduler.alphas_cumprod.double()
+    squared = model.scheduler.alphas_cumprod.to(rng.device)
     places = torch.arange(len(x), device=rng.device)
     level = (places + torch.rand(len(x), generator=rng, device=rng.device)) / len(x)
     index = (level * len(squared)).long().clamp(max=len(squared) - 1)
     noise = torch.randn(x.shape, generator=rng, device=rng.device).to(x)
-    keep = squared[index.cpu()].to(x)[:, None, None, None]
+    keep = squared[index].to(x)[:, None, None, None]
     alpha, sigma = keep.sqrt(), (1 - keep).sqrt()
     out = model(alpha * x + sigma * noise, index.to(x.device), said).float()
     error = (out - (alpha * noise - sigma * x)).square().mean((1, 2, 3))

@@ -44,7 +44,7 @@ TIERS = {
 }  # fmt: skip
 PLACES = {
     ("toybox-32", "cpu"): Place(14000, 64, 4, 16, 1e-3, 0.999),
-    ("toybox-32", "gpu"): Place(12000, 1024, 16, 16, 1e-3, 0.9995, 12, True),
+    ("toybox-32", "gpu"): Place(8000, 1024, 16, 16, 1e-3, 0.9995, 12, True),
     ("toybox", "cpu"): Place(40000, 64, 4, 16, 7e-4, 0.9995),
-    ("toybox", "gpu"): Place(20000, 1024, 16, 8, 8e-4, 0.9997, 12, True),
+    ("toybox", "gpu"): Place(8000, 1024, 16, 8, 8e-4, 0.9995, 12, True),
 }
