@@ -217,8 +217,7 @@ def _flip(net: Net) -> bool:
     first = np.full(len(net.rows), len(wanted))
     for k in range(4):
         np.minimum.at(first, four[:, k], np.arange(len(wanted)))
-    alone = first[four].min(1) == np.arange(len(wanted)) if len(wanted) else np.zeros(0, bool)
-    alone &= (first[four] == np.arange(len(wanted))[:, None]).all(1) if len(wanted) else alone
+    alone = first[four].min(1) == np.arange(len(wanted))
     if not alone.any():
         return False
     one, other = e.face[wanted[alone]].T

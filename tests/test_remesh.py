@@ -5,9 +5,12 @@ import dataclasses
 import numpy as np
 import pytest
 import torch
-from dream3d.renderers._remesh import Net, edges, remesh
+from dream3d.renderers._remesh import Net, _collapse, _flip, edges, remesh
 from dream3d.renderers._stiff import Stiff
 from dream3d.renderers.mesh import ball
+from scipy.spatial import Delaunay
+from trimesh import creation
+from trimesh.remesh import subdivide_to_size
 
 from dream3d.export.decimate import closed
 from dream3d.types import Mesh
@@ -84,6 +87,86 @@ def test_borders_and_labels_stay():
     net = remesh(net, 0.05, 50_000)
     assert area(net).sum() == pytest.approx(1, abs=1e-9) and np.abs(net.place[:, 2]).max() < 1e-12
     assert area(net)[net.label == 1].sum() == pytest.approx(0.5, abs=0.02) and len(net.faces) > 400
+
+
+def tube(around: int, rings: int, radius: float) -> Mesh:
+    """Of unit length, closed by a tip at either end."""
+    angle = 2 * np.pi * np.arange(around) / around
+    x = [(radius * np.cos(a), radius * np.sin(a), z) for z in np.linspace(0, 1, rings) for a in angle]
+    x += [(0, 0, -radius), (0, 0, 1 + radius)]
+    i, j = np.meshgrid(np.arange(rings - 1), np.arange(around), indexing="ij")
+    a, b = (i * around + j).ravel(), (i * around + (j + 1) % around).ravel()
+    low, high, first = len(x) - 2, len(x) - 1, (rings - 1) * around
+    tips = [face for k in range(around) for face in ((low, (k + 1) % around, k), (high, first + k, first + (k + 1) % around))]
+    faces = np.concatenate([np.stack([a, b, b + around], 1), np.stack([a, b + around, a + around], 1), tips])
+    return Mesh(torch.tensor(x).float(), torch.from_numpy(faces))
+
+
+@pytest.mark.parametrize("around", [3, 4])
+def test_a_thin_tube_is_not_pinched(around):
+    """Three edges around it are no face: none of them may shrink to a point, which would leave two parts that touch there."""
+    mesh = tube(around, 21, 0.04)
+    for length in (0.1, 0.3):
+        net = net_of(mesh)
+        for _ in range(4):
+            net = remesh(net, length, 50_000)
+            e = edges(net.faces)
+            assert (e.count == 2).all() and len(net.rows) - len(e.ends) + len(net.faces) == 2
+
+
+def test_a_flip_moves_no_label():
+    """Whatever is flipped in a plane, every label covers what it did."""
+    g = np.random.default_rng(0)
+    x = torch.cartesian_prod(torch.arange(13.0), torch.arange(13.0)) + 0.3 * torch.tensor(g.random((169, 2))).float()
+    corner = torch.arange(169).view(13, 13)
+    a, b, c, d = (v.flatten() for v in (corner[:-1, :-1], corner[1:, :-1], corner[1:, 1:], corner[:-1, 1:]))
+    other = torch.tensor(g.random(144) < 0.5)[:, None]
+    faces = [torch.where(other, torch.stack(one, 1), torch.stack(two, 1)) for one, two in (((a, b, c), (a, b, d)), ((a, c, d), (b, c, d)))]
+    net = net_of(Mesh(torch.cat([x, 0 * x[:, :1]], 1), torch.cat(faces)))
+    net.label = g.integers(0, 3, len(net.faces))
+
+    def covered():
+        a, b, c = net.place[net.faces].transpose(1, 0, 2)
+        return np.bincount(net.label, np.cross(b - a, c - a)[:, 2], minlength=3)
+
+    before, faces = covered(), net.faces.copy()
+    assert _flip(net) and not np.array_equal(net.faces, faces)
+    np.testing.assert_allclose(covered(), before, rtol=1e-12)
+
+
+def plane(seed: int) -> Net:
+    """Triangles between scattered points, all of one turn."""
+    x = np.random.default_rng(seed).random((300, 2))
+    faces = Delaunay(x).simplices.astype(np.int64)
+    a, b, c = x[faces].transpose(1, 0, 2)
+    back = (b - a)[:, 0] * (c - a)[:, 1] < (b - a)[:, 1] * (c - a)[:, 0]
+    faces[back] = faces[back][:, ::-1]
+    return Net(np.pad(x, ((0, 0), (0, 1))), faces, np.arange(300), np.zeros(len(faces), np.int64))
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_no_face_turns_over_and_borders_stay_where_edges_vanish(seed):
+    net = plane(seed)
+
+    def areas():
+        a, b, c = net.place[net.faces].transpose(1, 0, 2)
+        return np.cross(b - a, c - a)[:, 2]
+
+    whole, count = areas().sum(), len(net.faces)
+    while _collapse(net, 0.1, 0.2):
+        assert areas().min() >= 0 and areas().sum() == pytest.approx(whole, rel=1e-12)
+    assert len(net.faces) < 0.8 * count
+
+
+def test_flips_leave_creases_alone():
+    """The volume of a box whose faces are badly cut does not change."""
+    box = creation.box((1.0, 0.7, 0.4))
+    vertices, faces = subdivide_to_size(box.vertices, box.faces, 0.15)
+    net = net_of(Mesh(torch.tensor(vertices).float(), torch.tensor(faces)))
+    before, start = volume(net.place, net.faces), net.faces.copy()
+    while _flip(net):
+        assert volume(net.place, net.faces) == pytest.approx(before, rel=1e-6)
+    assert not np.array_equal(net.faces, start)
 
 
 def test_what_is_no_surface_survives():
