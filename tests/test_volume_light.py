@@ -14,7 +14,7 @@ from dream3d.cameras import ring
 from dream3d.errors import Mistake
 from dream3d.penalties import eikonal, orientation
 from dream3d.schedule import Ramp
-from dream3d.types import Step
+from dream3d.types import Render, Step
 
 KINDS = {"nerf": NeRF, "hashgrid": HashGrid, "voxels": Voxels, "triplane": TriPlane}
 RADIUS, AMBIENT = 0.5, 0.25
@@ -167,6 +167,16 @@ def test_what_turns_its_back_costs_its_light(away):
     wanted = (render.alpha * cosine.square()).sum() if away else torch.tensor(0.0)
     assert torch.allclose(orientation(scene, render), wanted, rtol=0.02, atol=1e-4)
     assert not away or wanted > 10
+
+
+def test_orientation_by_hand_and_its_gradient_leaves_the_light_alone():
+    weights = torch.tensor([[0.5, 0.25], [0.25, 0.0]], requires_grad=True)
+    facing = torch.tensor([[0.6, -0.8], [1.0, 1.0]], requires_grad=True)
+    nothing = torch.zeros(2, 1, 1, 1)
+    cost = orientation(ball(), Render(nothing.expand(2, 1, 1, 3), nothing, nothing, extras={"weights": weights, "facing": facing}))
+    cost.backward()
+    assert cost.item() == pytest.approx((0.5 * 0.36 + 0.25) / 2) and weights.grad is None
+    assert torch.allclose(facing.grad, torch.tensor([[0.3, 0.0], [0.25, 0.0]]))
 
 
 def test_orientation_needs_normals_of_samples():
