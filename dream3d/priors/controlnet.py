@@ -1,6 +1,7 @@
 """Any number of ControlNets (Zhang et al. 2023, arXiv:2302.05543) over Stable Diffusion or SDXL, through diffusers. What controls is drawn
 from the scene itself, in every step: its depth, its normals, its edges, or a pose that the renderer draws (extras["pose"])."""
 
+import dataclasses
 from typing import ClassVar, Literal
 
 import torch
@@ -8,18 +9,18 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from dream3d import build, sees
+from dream3d import sees
 from dream3d.claims import offered
 from dream3d.errors import Mistake, choices
 from dream3d.interfaces import Prior, freeze
 from dream3d.priors import _hub
-from dream3d.priors._lora import Student
-from dream3d.priors._pipeline import dtype, network
-from dream3d.schedule import Count, NonNegative, Precision
+from dream3d.priors._over import Over
+from dream3d.priors._pipeline import network
+from dream3d.schedule import NonNegative
 from dream3d.types import Cameras, Embedding, Render
 
 
-class ControlNet(Prior):
+class ControlNet(Over, Prior):
     """base: what the nets were trained on; nets: what controls -> folder, alias or hub's name, {depth: ..., normal: ...}; strength: by
     the same names, 1 where none is given (stages may change it); model, size, precision and the rest: the base's."""
 
@@ -30,65 +31,28 @@ class ControlNet(Prior):
         *,
         nets: dict[Literal["depth", "normal", "edge", "pose"], str],
         strength: dict[Literal["depth", "normal", "edge", "pose"], NonNegative] | None = None,
-        base: Literal["stable_diffusion", "sdxl"] = "stable_diffusion",
-        model: str | None = None,
-        size: Count | None = None,
-        lora: str | None = None,
-        precision: Precision = "auto",
-        tiny: str | None = None,
-        slicing: bool = False,
+        **base,
     ):
-        super().__init__()
+        super().__init__(**base)
         from diffusers import ControlNetModel
 
-        told = {"size": size, "lora": lora, "precision": precision, "tiny": tiny, "slicing": slicing, "model": model}
-        self.base = build.make("priors", {"type": base, **{k: v for k, v in told.items() if v is not None}})
-        self.nets = nn.ModuleDict({what: network(ControlNetModel, _hub.locate(name, "control", f"prior.nets.{what}").path, dtype(precision))
+        kind = self.source.dtype
+        self.nets = nn.ModuleDict({what: network(ControlNetModel, _hub.locate(name, "control", f"prior.nets.{what}").path, kind)
                                    for what, name in nets.items()})  # fmt: skip
         if unknown := sorted(set(strength or {}) - set(nets)):
             raise Mistake(f"nothing is controlled by {unknown[0]}", where="prior.strength", near=choices("", list(nets)))
         self.strength = {what: (strength or {}).get(what, 1.0) for what in nets}
         for what, net in self.nets.items():
             self._check(what, net)
-        self.spec = type(self.base.spec)(**{**vars(self.base.spec), "capabilities": offered(self.offers, {})})
+        self.spec = dataclasses.replace(self.base.spec, capabilities=offered(self.offers, {}))
         freeze(self)
 
     def _check(self, what: str, net: nn.Module) -> None:
-        ours, theirs = self.base.net.config, net.config
+        ours, theirs = self.net.config, net.config
         for key in ("cross_attention_dim", "block_out_channels", "in_channels"):
             if (a := theirs[key]) != (b := ours[key]) and list(a if isinstance(a, tuple | list) else [a]) != [b]:
                 raise Mistake(f"this ControlNet was trained on another base: its {key} is {a}, the base's {b}",
                               where=f"prior.nets.{what}", fix="one of the same family, or another prior.model", code=3)  # fmt: skip
-
-    @property
-    def about(self) -> str:
-        return self.base.about
-
-    def text(self, prompts: list[str]) -> Embedding:
-        return self.base.text(prompts)
-
-    def alpha_sigma(self, t: Float[Tensor, " B"]) -> tuple[Float[Tensor, " B"], Float[Tensor, " B"]]:
-        return self.base.alpha_sigma(t)
-
-    def encode(self, image: Float[Tensor, "B H W K"]) -> Float[Tensor, "B C h w"]:
-        return self.base.encode(image)
-
-    def decode(self, x: Float[Tensor, "B C h w"]) -> Float[Tensor, "B H W K"]:
-        return self.base.decode(x)
-
-    def student(self, *, rank: int = 4) -> nn.Module:
-        """A student of the base's network, controlled as the prior is."""
-        return Student(self, self.base.net, rank=rank, time=self.base.time)
-
-    def eps(
-        self,
-        x: Float[Tensor, "B C h w"],
-        t: Float[Tensor, " B"],
-        text: Embedding,
-        cameras: Cameras | None = None,
-        render: Render | None = None,
-    ) -> Float[Tensor, "B C h w"]:
-        return self.answer(self.base.net, x, t, text, cameras, render)
 
     def answer(
         self,
@@ -101,8 +65,8 @@ class ControlNet(Prior):
     ) -> Float[Tensor, "B C h w"]:
         """eps with what every ControlNet adds to the network's skip connections; without a render no control, without cameras none by
         normals."""
-        low, index = x.to(next(net.parameters()).dtype), self.base.table.index(t)
-        inputs, more = self.base.inputs(low, text, cameras, render), {}
+        low, index = x.to(next(net.parameters()).dtype), self.table.index(t)
+        inputs, more = self.inputs(low, text, cameras, render), {}
         for what, control in self.nets.items():
             if render is None or (what == "normal" and cameras is None):
                 continue
@@ -112,7 +76,7 @@ class ControlNet(Prior):
             more["down_block_additional_residuals"] = [a + b for a, b in zip(before, skips, strict=True)]
             more["mid_block_additional_residual"] = more.get("mid_block_additional_residual", 0) + middle
         out = net(low, index, **inputs, **more).sample
-        return self.base.table.to_eps(out.float(), x.float(), t)
+        return self.table.to_eps(out.float(), x.float(), t)
 
 
 @torch.no_grad()

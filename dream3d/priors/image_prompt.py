@@ -1,28 +1,28 @@
 """A picture beside the text: IP-Adapters (Ye et al. 2023, arXiv:2308.06721) over Stable Diffusion or SDXL, through diffusers: the plain
 ones (a picture is four tokens) and the plus ones (it is resampled from its patches). Unconditional and negative rows hear no picture."""
 
-from typing import ClassVar, Literal
+import dataclasses
+from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from dream3d import build
 from dream3d.claims import offered
 from dream3d.errors import Mistake
 from dream3d.interfaces import Prior, freeze
 from dream3d.pictures import read_picture
 from dream3d.priors import _hub
 from dream3d.priors._adapt import safetensors, weights
-from dream3d.priors._lora import Student
-from dream3d.priors._pipeline import dtype, network
+from dream3d.priors._over import Over
+from dream3d.priors._pipeline import network
 from dream3d.priors._sight import MEAN, STD
-from dream3d.schedule import Count, NonNegative, Precision
+from dream3d.schedule import NonNegative
 from dream3d.types import Cameras, Embedding, Render
 
 
-class ImagePrompt(Prior):
+class ImagePrompt(Over, Prior):
     """image: a picture (a path, or a name in assets/photos), over white; adapter: its .safetensors file; encoder: the folder of its CLIP
     vision model; strength: how loud the picture is; base, model, size and the rest: of the model it was trained for."""
 
@@ -35,22 +35,14 @@ class ImagePrompt(Prior):
         adapter: str,
         encoder: str,
         strength: NonNegative = 1.0,
-        base: Literal["stable_diffusion", "sdxl"] = "stable_diffusion",
-        model: str | None = None,
-        size: Count | None = None,
-        lora: str | None = None,
-        precision: Precision = "auto",
-        tiny: str | None = None,
-        slicing: bool = False,
+        **base,
     ):
-        super().__init__()
         picture, path = read_picture(image, "prior.image"), safetensors(adapter, "prior.adapter")
-        told = {"size": size, "lora": lora, "precision": precision, "tiny": tiny, "slicing": slicing, "model": model}
-        self.base = build.make("priors", {"type": base, **{k: v for k, v in told.items() if v is not None}})
+        super().__init__(**base)
         self.plus = self._adapt(path, strength)
         pictures = torch.cat([picture[:, :3] + 1 - picture[:, 3:], torch.zeros_like(picture[:, :3])])
-        self.register_buffer("seen", self._looked(pictures, encoder, dtype(precision)), persistent=False)
-        self.spec = type(self.base.spec)(**{**vars(self.base.spec), "capabilities": offered(self.offers, {})})
+        self.register_buffer("seen", self._looked(pictures, encoder, self.source.dtype), persistent=False)
+        self.spec = dataclasses.replace(self.base.spec, capabilities=offered(self.offers, {}))
         freeze(self)
 
     def _adapt(self, path, strength: float) -> bool:
@@ -63,13 +55,13 @@ class ImagePrompt(Prior):
             raise Mistake("this file is no IP-Adapter: it has no image_proj or no ip_adapter weights", where=str(path), code=3,
                           fix="the .safetensors file of an IP-Adapter of the same family")  # fmt: skip
         try:
-            self.base.net._load_ip_adapter_weights([parts], low_cpu_mem_usage=False)
+            self.net._load_ip_adapter_weights([parts], low_cpu_mem_usage=False)
         except (RuntimeError, KeyError, ValueError) as error:
             first = " ".join(str(error).split())[:120]
             problem = f"this IP-Adapter does not fit the model: {first}"
             raise Mistake(problem, where=str(path), fix="one of the same family", code=3) from error
-        self.base.net.to(self.base.source.dtype)
-        for processor in self.base.net.attn_processors.values():
+        self.net.to(self.source.dtype)
+        for processor in self.net.attn_processors.values():
             if hasattr(processor, "scale"):
                 processor.scale = [strength]
         return "proj.weight" not in parts["image_proj"]
@@ -90,37 +82,10 @@ class ImagePrompt(Prior):
         whole = seen.image_embeds[:1, None].float()
         return torch.cat([whole, torch.zeros_like(whole)])
 
-    @property
-    def about(self) -> str:
-        return self.base.about
-
     def text(self, prompts: list[str]) -> Embedding:
         """Every prompt with the picture beside it."""
-        rows = self.base.text(prompts)
+        rows = super().text(prompts)
         return Embedding(rows.tokens, rows.mask, rows.pooled, self.seen[:1].repeat(len(prompts), 1, 1))
-
-    def alpha_sigma(self, t: Float[Tensor, " B"]) -> tuple[Float[Tensor, " B"], Float[Tensor, " B"]]:
-        return self.base.alpha_sigma(t)
-
-    def encode(self, image: Float[Tensor, "B H W K"]) -> Float[Tensor, "B C h w"]:
-        return self.base.encode(image)
-
-    def decode(self, x: Float[Tensor, "B C h w"]) -> Float[Tensor, "B H W K"]:
-        return self.base.decode(x)
-
-    def student(self, *, rank: int = 4) -> nn.Module:
-        """A student of the base's network with its adapter."""
-        return Student(self, self.base.net, rank=rank, time=self.base.time)
-
-    def eps(
-        self,
-        x: Float[Tensor, "B C h w"],
-        t: Float[Tensor, " B"],
-        text: Embedding,
-        cameras: Cameras | None = None,
-        render: Render | None = None,
-    ) -> Float[Tensor, "B C h w"]:
-        return self.answer(self.base.net, x, t, text, cameras, render)
 
     def answer(
         self,
@@ -131,13 +96,13 @@ class ImagePrompt(Prior):
         cameras: Cameras | None = None,
         render: Render | None = None,
     ) -> Float[Tensor, "B C h w"]:
-        low = x.to(self.base.source.dtype)
-        inputs = self.base.inputs(low, text, cameras, render)
+        low = x.to(self.source.dtype)
+        inputs = self.inputs(low, text, cameras, render)
         none = (text.image == 0).flatten(1).all(1)[:, None, None]
         picture = torch.where(none, self.seen[1:], text.image).to(low)
         more = inputs.pop("added_cond_kwargs", {}) | {"image_embeds": [picture[:, None] if self.plus else picture]}
-        out = net(low, self.base.table.index(t), **inputs, added_cond_kwargs=more).sample
-        return self.base.table.to_eps(out.float(), x.float(), t)
+        out = net(low, self.table.index(t), **inputs, added_cond_kwargs=more).sample
+        return self.table.to_eps(out.float(), x.float(), t)
 
 
 def _square(picture: Float[Tensor, "B 3 H W"]) -> Float[Tensor, "B 3 S S"]:

@@ -11,52 +11,31 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from dream3d.claims import offered
 from dream3d.errors import Mistake
-from dream3d.interfaces import Prior, Spec, freeze
+from dream3d.interfaces import Prior
 from dream3d.priors import _sight, _views
-from dream3d.priors._diffusers import Diffusers, clip_tokens, opened
-from dream3d.priors._latent import Autoencoder
-from dream3d.priors._network import Knobs, Table, prepared
-from dream3d.schedule import Count, Precision
+from dream3d.priors._stable import Stable
 from dream3d.types import Cameras, Embedding, Render
 
 
-class ImageDream(Diffusers, Prior):
+class ImageDream(Stable, Prior):
     """image: a picture (a path, or a name in assets/photos) of the object as a camera at azimuth 0 sees it, over white; the rest as
     stable_diffusion."""
 
     offers: ClassVar[dict[str, str]] = {"student": "True", "camera": "True", "views": "True", "image": "True"}
-    time = "time_embed"
+    family, pipelines, own = "imagedream", ("MVDreamPipeline",), _views.OWN
+    views, background, time = _views.VIEWS, (1.0, 1.0, 1.0), "time_embed"
 
-    def __init__(
-        self,
-        *,
-        image: str,
-        model: str = "imagedream",
-        size: Count | None = None,
-        precision: Precision = "auto",
-        tiny: str | None = None,
-        slicing: bool = False,
-        channels_last: bool = False,
-        compile: bool = False,
-    ):
-        super().__init__()
-        self.picture = _sight.on_white(image, "prior.image")
-        self.source = opened(model, "imagedream", ("MVDreamPipeline",), precision, own=_views.OWN)
-        self.table = Table(self.source.get("scheduler"))
-        self.net = prepared(self.source.get("unet"), Knobs(channels_last, compile))
-        if not self.net.config.ip_dim:
-            raise Mistake("this network listens to no picture", where="prior.model", fix="prior.type=mvdream", code=3)
-        self.vae = Autoencoder.read(self.source, size, self.net.config.image_size, tiny, slicing)
+    def __init__(self, *, image: str, model: str = "imagedream", **rest):
+        picture = _sight.on_white(image, "prior.image")
+        super().__init__(model, **rest)
+        self.picture = picture
         with torch.no_grad():
             self.register_buffer("latent", self.vae.encode(self.picture), persistent=False)
-        self.spec = Spec(self.vae.size, self.vae.channels, "latent", views=_views.VIEWS, background=(1.0, 1.0, 1.0),
-                         capabilities=offered(self.offers, {}), factor=self.vae.factor)  # fmt: skip
-        freeze(self)
 
-    def _embed(self, prompts: list[str]) -> Embedding:
-        return clip_tokens(self.source, prompts)
+    def _fits(self) -> None:
+        if not self.net.config.ip_dim:
+            raise Mistake("this network listens to no picture", where="prior.model", fix="prior.type=mvdream", code=3)
 
     def text(self, prompts: list[str]) -> Embedding:
         """Every prompt with the picture's patches beside it."""

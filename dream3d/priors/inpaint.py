@@ -8,46 +8,26 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from dream3d.claims import offered
 from dream3d.errors import Mistake
-from dream3d.interfaces import Prior, Spec, freeze
-from dream3d.priors._diffusers import Diffusers, clip_tokens, opened
-from dream3d.priors._latent import Autoencoder
-from dream3d.priors._network import Knobs, Table, prepared
-from dream3d.schedule import Count, Precision
+from dream3d.interfaces import Prior
+from dream3d.priors._stable import Stable
 from dream3d.types import Cameras, Embedding, Render
 
 
-class Inpaint(Diffusers, Prior):
+class Inpaint(Stable, Prior):
     """As stable_diffusion."""
 
     offers: ClassVar[dict[str, str]] = {"student": "True", "inpaint": "True"}
 
-    def __init__(
-        self,
-        *,
-        model: str = "sd-2-inpainting",
-        config: str | None = None,
-        size: Count | None = None,
-        precision: Precision = "auto",
-        tiny: str | None = None,
-        slicing: bool = False,
-        channels_last: bool = False,
-        compile: bool = False,
-    ):
-        super().__init__()
-        self.source = opened(model, "inpaint", ("StableDiffusionInpaintPipeline",), precision, config)
-        self.table = Table(self.source.get("scheduler"))
-        self.net = prepared(self.source.get("unet"), Knobs(channels_last, compile))
-        self.vae = Autoencoder.read(self.source, size, self.net.config.sample_size, tiny, slicing)
+    family, pipelines = "inpaint", ("StableDiffusionInpaintPipeline",)
+
+    def __init__(self, *, model: str = "sd-2-inpainting", config: str | None = None, **rest):
+        super().__init__(model, config, **rest)
+
+    def _fits(self) -> None:
         if (given := self.net.config.in_channels) != 2 * self.vae.channels + 1:
             problem = f"an inpainting U-Net takes {2 * self.vae.channels + 1} channels, this one {given}"
             raise Mistake(problem, where="prior.model", fix="prior.type=stable_diffusion, or another folder", code=3)
-        self.spec = Spec(self.vae.size, self.vae.channels, "latent", capabilities=offered(self.offers, {}), factor=self.vae.factor)
-        freeze(self)
-
-    def _embed(self, prompts: list[str]) -> Embedding:
-        return clip_tokens(self.source, prompts)
 
     def answer(
         self,

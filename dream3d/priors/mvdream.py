@@ -9,47 +9,26 @@ from typing import ClassVar
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from dream3d.claims import offered
 from dream3d.errors import Mistake
-from dream3d.interfaces import Prior, Spec, freeze
+from dream3d.interfaces import Prior
 from dream3d.priors import _views
-from dream3d.priors._diffusers import Diffusers, clip_tokens, opened
-from dream3d.priors._latent import Autoencoder
-from dream3d.priors._network import Knobs, Table, prepared
-from dream3d.schedule import Count, Precision
+from dream3d.priors._stable import Stable
 from dream3d.types import Cameras, Embedding, Render
 
 
-class MVDream(Diffusers, Prior):
+class MVDream(Stable, Prior):
     """As stable_diffusion."""
 
     offers: ClassVar[dict[str, str]] = {"student": "True", "camera": "True", "views": "True"}
-    time = "time_embed"
+    family, pipelines, own = "mvdream", ("MVDreamPipeline",), _views.OWN
+    views, time = _views.VIEWS, "time_embed"
 
-    def __init__(
-        self,
-        *,
-        model: str = "mvdream",
-        size: Count | None = None,
-        precision: Precision = "auto",
-        tiny: str | None = None,
-        slicing: bool = False,
-        channels_last: bool = False,
-        compile: bool = False,
-    ):
-        super().__init__()
-        self.source = opened(model, "mvdream", ("MVDreamPipeline",), precision, own=_views.OWN)
-        self.table = Table(self.source.get("scheduler"))
-        self.net = prepared(self.source.get("unet"), Knobs(channels_last, compile))
+    def __init__(self, *, model: str = "mvdream", **rest):
+        super().__init__(model, **rest)
+
+    def _fits(self) -> None:
         if self.net.config.ip_dim:
             raise Mistake("this network also listens to a picture", where="prior.model", fix="prior.type=imagedream", code=3)
-        self.vae = Autoencoder.read(self.source, size, self.net.config.image_size, tiny, slicing)
-        self.spec = Spec(self.vae.size, self.vae.channels, "latent", views=_views.VIEWS, capabilities=offered(self.offers, {}),
-                         factor=self.vae.factor)  # fmt: skip
-        freeze(self)
-
-    def _embed(self, prompts: list[str]) -> Embedding:
-        return clip_tokens(self.source, prompts)
 
     def answer(
         self,

@@ -7,17 +7,14 @@ trained: `original` is the same mixture of renders over `instances` objects, of 
 import dataclasses
 from typing import ClassVar
 
-from jaxtyping import Float
-from torch import Tensor, nn
-
 from dream3d.claims import offered
 from dream3d.interfaces import Prior
 from dream3d.priors.exact import Exact
 from dream3d.schedule import Count
-from dream3d.types import Cameras, Embedding, Render
+from dream3d.types import Embedding
 
 
-class Personal(Prior):
+class Personal(Exact, Prior):
     """size, renders, others: as in exact; instances: objects behind a prompt before it was personalised to one."""
 
     vocabulary: ClassVar[str] = "dream3d.toybox.language"
@@ -26,32 +23,11 @@ class Personal(Prior):
     offers: ClassVar[dict[str, str]] = {"student": "True", "original": "True"}
 
     def __init__(self, *, size: Count = 64, instances: Count = 4, renders: Count = 800, others: Count = 2000):
-        super().__init__()
-        self.own = Exact(size=size, instances=1, renders=renders, others=others)
+        super().__init__(size=size, instances=1, renders=renders, others=others)
         self.original = Exact(size=size, instances=instances, renders=renders, others=others)
-        self.spec = dataclasses.replace(self.own.spec, capabilities=offered(self.offers, {}))
+        self.spec = dataclasses.replace(self.spec, capabilities=offered(self.offers, {}))
 
     def text(self, prompts: list[str]) -> Embedding:
         """Rows that mean the same to both: each is asked for the same prompts in the same order."""
         self.original.text(prompts)
-        return self.own.text(prompts)
-
-    def blend(self, one: Embedding, other: Embedding, share: Float[Tensor, " B"]) -> Embedding:
-        return self.own.blend(one, other, share)
-
-    def alpha_sigma(self, t: Float[Tensor, " B"]) -> tuple[Float[Tensor, " B"], Float[Tensor, " B"]]:
-        return self.own.alpha_sigma(t)
-
-    def eps(
-        self,
-        x: Float[Tensor, "B C h w"],
-        t: Float[Tensor, " B"],
-        text: Embedding,
-        cameras: Cameras | None = None,
-        render: Render | None = None,
-    ) -> Float[Tensor, "B C h w"]:
-        """The exact E[eps | z] of the one object, float32; differentiable in x."""
-        return self.own.eps(x, t, text, cameras, render)
-
-    def student(self, *, rank: int = 4) -> nn.Module:
-        return self.own.student(rank=rank)
+        return super().text(prompts)

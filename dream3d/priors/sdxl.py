@@ -7,49 +7,36 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from dream3d.claims import offered
-from dream3d.interfaces import Prior, Spec, freeze
+from dream3d.interfaces import Prior
 from dream3d.priors._adapt import adapted
-from dream3d.priors._diffusers import Diffusers, opened, tokens
-from dream3d.priors._latent import Autoencoder
-from dream3d.priors._network import Knobs, Table, prepared
-from dream3d.schedule import Count, Positive, Precision
+from dream3d.priors._diffusers import tokens
+from dream3d.priors._stable import Stable
+from dream3d.schedule import Count, Positive
 from dream3d.types import Cameras, Embedding, Render
 
 
-class SDXL(Diffusers, Prior):
+class SDXL(Stable, Prior):
     """As stable_diffusion; told: the size in pixels that the network is told the picture has (null: `size`)."""
 
     offers: ClassVar[dict[str, str]] = {"student": "True"}
+    family, pipelines = "sdxl", ("StableDiffusionXLPipeline",)
 
     def __init__(
         self,
         *,
         model: str = "sdxl",
         config: str | None = None,
-        size: Count | None = None,
         told: Count | None = None,
         lora: str | None = None,
         lora_scale: Positive = 1.0,
-        precision: Precision = "auto",
-        tiny: str | None = None,
-        slicing: bool = False,
-        channels_last: bool = False,
-        compile: bool = False,
+        **rest,
     ):
-        super().__init__()
-        self.source = opened(model, "sdxl", ("StableDiffusionXLPipeline",), precision, config)
+        super().__init__(model, config, lambda net: adapted(net, "unet", lora, lora_scale), **rest)
         self.zeros = self.source.options.get("force_zeros_for_empty_prompt", True)
         self.lora, self.adapters, self.learnt = (lora, lora_scale), (lora_scale, self.zeros), (lora,)
-        self.table = Table(self.source.get("scheduler"))
-        unet = adapted(self.source.get("unet"), "unet", *self.lora)
-        self.net = prepared(unet, Knobs(channels_last, compile))
-        self.vae = Autoencoder.read(self.source, size, unet.config.sample_size, tiny, slicing)
         if self.source.dtype == torch.float16 and self.vae.vae.config.force_upcast:
             self.vae.vae.float()
         self.told = told or self.vae.pixels
-        self.spec = Spec(self.vae.size, self.vae.channels, "latent", capabilities=offered(self.offers, {}), factor=self.vae.factor)
-        freeze(self)
 
     def _embed(self, prompts: list[str]) -> Embedding:
         """The hidden states before the last of both encoders side by side, and the second one's pooled text. No text is zeros, as the

@@ -9,51 +9,40 @@ from typing import ClassVar
 
 import torch
 
-from dream3d.claims import offered
 from dream3d.errors import Mistake
-from dream3d.interfaces import Prior, Spec, freeze
+from dream3d.interfaces import Prior
 from dream3d.priors._adapt import adapted, invert
-from dream3d.priors._diffusers import Diffusers, opened, tokens
-from dream3d.priors._latent import Autoencoder
-from dream3d.priors._network import Knobs, Table, prepared
-from dream3d.schedule import Count, Positive, Precision
+from dream3d.priors._diffusers import tokens
+from dream3d.priors._stable import Stable
+from dream3d.schedule import Positive
 from dream3d.types import Embedding
 
 
-class StableDiffusion(Diffusers, Prior):
+class StableDiffusion(Stable, Prior):
     """model: a folder, file, alias or hub's name; config: for one file, a pipeline folder that tells how it is built; size: pixels a
     side (null: the model's own); lora, lora_scale: adapters that are merged into the weights; inversion: a learnt word, with its
     token from the file; precision: of the networks; tiny: a distilled autoencoder for the way of the gradient; slicing: views pass the
     autoencoder one by one; channels_last, compile: faster convolutions, a compiled network (CUDA)."""
 
     offers: ClassVar[dict[str, str]] = {"student": "True"}
+    family, pipelines = "stable_diffusion", ("StableDiffusionPipeline",)
 
     def __init__(
         self,
         *,
         model: str = "sd-2.1-base",
         config: str | None = None,
-        size: Count | None = None,
         lora: str | None = None,
         lora_scale: Positive = 1.0,
         inversion: str | None = None,
-        precision: Precision = "auto",
-        tiny: str | None = None,
-        slicing: bool = False,
-        channels_last: bool = False,
-        compile: bool = False,
+        **rest,
     ):
-        super().__init__()
-        self.source = opened(model, "stable_diffusion", ("StableDiffusionPipeline",), precision, config)
+        super().__init__(model, config, lambda net: adapted(net, "unet", lora, lora_scale), **rest)
         self.lora, self.inversion = (lora, lora_scale), inversion
         self.adapters, self.learnt = (lora is None, lora_scale, inversion is None), (lora, inversion)
-        self.table = Table(self.source.get("scheduler"))
-        unet = adapted(self.source.get("unet"), "unet", *self.lora)
-        self.net = prepared(unet, Knobs(channels_last, compile))
-        self.vae = Autoencoder.read(self.source, size, unet.config.sample_size, tiny, slicing)
-        same(unet.config.in_channels, self.vae.channels, model)
-        self.spec = Spec(self.vae.size, self.vae.channels, "latent", capabilities=offered(self.offers, {}), factor=self.vae.factor)
-        freeze(self)
+
+    def _fits(self) -> None:
+        same(self.net.config.in_channels, self.vae.channels, self.source.name)
 
     def _embed(self, prompts: list[str]) -> Embedding:
         encoder, tokenizer = self.source.get("text_encoder"), self.source.get("tokenizer")

@@ -13,26 +13,24 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from dream3d.claims import offered
 from dream3d.errors import Mistake
-from dream3d.interfaces import Prior, Spec, freeze
+from dream3d.interfaces import Prior, freeze
 from dream3d.priors import _sight
-from dream3d.priors._diffusers import Diffusers, opened
-from dream3d.priors._latent import Autoencoder
-from dream3d.priors._network import Knobs, Table, prepared
-from dream3d.schedule import Angle, Count, Elevation, Positive, Precision
+from dream3d.priors._stable import Stable
+from dream3d.schedule import Angle, Count, Elevation, Positive
 from dream3d.types import Cameras, Embedding, Render
 
 OWN = {kind: f"dream3d.priors._posed.{kind}" for kind in ("CCProjection", "CLIPCameraProjection")}  # what folders bring code for
 
 
-class Zero123(Diffusers, Prior):
+class Zero123(Stable, Prior):
     """image: a picture (a path, or a name in assets/photos), over white; azimuth, elevation: degrees from where it was taken; distance:
     metres (null: from as far as each view); stable: whether this is Stable Zero123 (null: if the model's name says so); the rest as
     stable_diffusion."""
 
     offers: ClassVar[dict[str, str]] = {"student": "True", "camera": "True", "image": "True"}
-    readers = ("image_encoder",)
+    family, pipelines, own = "zero123", ("Zero1to3StableDiffusionPipeline", "Zero123Pipeline"), OWN
+    background, readers = (1.0, 1.0, 1.0), ("image_encoder",)
 
     def __init__(
         self,
@@ -44,32 +42,24 @@ class Zero123(Diffusers, Prior):
         stable: bool | None = None,
         model: str = "zero123-xl",
         size: Count = 256,
-        precision: Precision = "auto",
-        tiny: str | None = None,
-        slicing: bool = False,
-        channels_last: bool = False,
-        compile: bool = False,
+        **rest,
     ):
-        super().__init__()
-        self.picture, self.distance = _sight.on_white(image, "prior.image"), distance
+        picture = _sight.on_white(image, "prior.image")
+        super().__init__(model, size=size, **rest)
+        self.picture, self.distance = picture, distance
         self.stable = "stable" in Path(model).name.lower() if stable is None else stable
         self.adapters = _sight.digest(self.picture)
         self.azimuth, self.elevation = math.radians(azimuth), math.radians(elevation)
-        pipelines = ("Zero1to3StableDiffusionPipeline", "Zero123Pipeline")
-        self.source = opened(model, "zero123", pipelines, precision, own=OWN)
-        self.table = Table(self.source.get("scheduler"))
-        self.net = prepared(self.source.get("unet"), Knobs(channels_last, compile))
         self.posed = self.source.get("cc_projection" if "cc_projection" in self.source.listed else "clip_camera_projection")
-        self.vae = Autoencoder.read(self.source, size, self.net.config.sample_size, tiny, slicing)
-        if (given := self.net.config.in_channels) != 2 * self.vae.channels:
-            problem = f"a U-Net that sees a picture beside x takes {2 * self.vae.channels} channels, this one {given}"
-            raise Mistake(problem, where="prior.model", fix="prior.type=stable_diffusion, or another folder", code=3)
+        freeze(self.posed)
         with torch.no_grad():
             latent = self.vae.from_x(self.vae.encode(self.picture))
         self.register_buffer("latent", latent, persistent=False)
-        self.spec = Spec(self.vae.size, self.vae.channels, "latent", background=(1.0, 1.0, 1.0),
-                         capabilities=offered(self.offers, {}), factor=self.vae.factor)  # fmt: skip
-        freeze(self)
+
+    def _fits(self) -> None:
+        if (given := self.net.config.in_channels) != 2 * self.vae.channels:
+            problem = f"a U-Net that sees a picture beside x takes {2 * self.vae.channels} channels, this one {given}"
+            raise Mistake(problem, where="prior.model", fix="prior.type=stable_diffusion, or another folder", code=3)
 
     def _embed(self, prompts: list[str]) -> Embedding:
         """The picture, whatever is said."""
