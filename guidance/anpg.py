@@ -12,7 +12,7 @@ for v but read as eps, which a prior has to convert. s = 7.5 needs no conversion
 from dataclasses import KW_ONLY, dataclass
 from typing import ClassVar, Literal
 
-from dream3d.guidance._rows import answers
+from dream3d.guidance._rows import noise_free
 from jaxtyping import Float
 from torch import Tensor
 
@@ -38,12 +38,7 @@ class ANPG(Guidance):
     def gradient(self, view: View, now: Step) -> Float[Tensor, "B C h w"]:
         t = draw_t(self.t, view.cameras, now)
         z = add_noise(self.prior, view.x, t, now.normal(*view.x.shape, device=view.x.device))
-        noisy = t >= self.switch
-        rows = ("negative",) if noisy.any() else ()  # what no view needs is not evaluated
-        cond, domain, *negative = answers(self.prior, z, t, view, "text", "empty", *rows)
-        g = domain + at(self.scale, now) * (cond - domain)
-        for eps in negative:
-            g = g - per_view(noisy.to(z.dtype), z) * eps
+        g = noise_free(self.prior, z, t, view, at(self.scale, now), self.switch)
         g = per_view(weight(self.prior, t, self.w), z) * g
         colours = 3 if self.prior.spec.space == "pixel" else g.shape[1] // 2
         g[:, colours:] *= at(self.depth, now)

@@ -9,7 +9,7 @@ with w = sigma^2 as those have it. The switch is made for every view by its own 
 from dataclasses import KW_ONLY, dataclass
 from typing import Literal
 
-from dream3d.guidance._rows import answers
+from dream3d.guidance._rows import noise_free
 from jaxtyping import Float
 from torch import Tensor
 
@@ -32,10 +32,5 @@ class NFSD(Guidance):
     def gradient(self, view: View, now: Step) -> Float[Tensor, "B C h w"]:
         t = draw_t(self.t, view.cameras, now)
         z = add_noise(self.prior, view.x, t, now.normal(*view.x.shape, device=view.x.device))
-        noisy = t >= self.switch
-        rows = ("negative",) if noisy.any() else ()  # what no view needs is not evaluated
-        cond, domain, *negative = answers(self.prior, z, t, view, "text", "empty", *rows)
-        g = domain + at(self.scale, now) * (cond - domain)
-        for eps in negative:
-            g = g - per_view(noisy.to(z.dtype), z) * eps
+        g = noise_free(self.prior, z, t, view, at(self.scale, now), self.switch)
         return per_view(weight(self.prior, t, self.w), z) * g
