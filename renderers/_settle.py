@@ -13,7 +13,7 @@ from dream3d.renderers import _fields
 from jaxtyping import Float
 from torch import Tensor
 
-from dream3d.cameras import DISTANCE
+from dream3d.cameras import DISTANCE, FOVY
 from dream3d.export.views import sphere
 from dream3d.interfaces import Representation, device_of
 from dream3d.optim import Adam
@@ -21,8 +21,6 @@ from dream3d.types import Cameras, Field, Mesh, Points, Step
 
 VIEWS, SIZE, BATCH = 24, 64, 4
 FINEST, TEXTURE = 128, 512  # nodes and texels a side with which fields and textures are drawn
-THIN = 0.01  # of the largest density, or as opacity: less is air
-MARGIN, FARTHEST = 1.1, 0.9 * DISTANCE  # of the object's radius is what a camera frames, but not itself
 
 
 def settle(scene: Representation, data: Points | Mesh | Field, steps: int) -> None:
@@ -30,7 +28,8 @@ def settle(scene: Representation, data: Points | Mesh | Field, steps: int) -> No
     outside of optimisation, without chance; what it does not learn stays. Nothing is split, pruned or remeshed."""
     if steps == 0:
         return
-    cameras, optimizer = _around(data).to(device_of(scene)), Adam()
+    radius = DISTANCE * math.sin(math.radians(FOVY) / 2)  # as the cameras of the house see it
+    cameras, optimizer = sphere(VIEWS, radius=radius, size=SIZE).to(device_of(scene)), Adam()
     with torch.no_grad():
         rgb, alpha = _pictures(data, cameras)
     for index in range(steps):
@@ -44,18 +43,6 @@ def settle(scene: Representation, data: Points | Mesh | Field, steps: int) -> No
             (loss / len(pick)).backward()
         optimizer.step(scene.groups(now))
     scene.zero_grad()  # of what is not trained
-
-
-def _around(data: Points | Mesh | Field) -> Cameras:
-    """Cameras all around what can be seen."""
-    if isinstance(data, Field):
-        density = _fields.density(data).detach().cpu()
-        axes = torch.meshgrid(*(torch.linspace(-data.bound, data.bound, side) for side in density.shape), indexing="ij")
-        places = torch.stack(axes, -1)[density > THIN * density.max()]
-    else:
-        places = data.vertices if isinstance(data, Mesh) else data.position[data.opacity > THIN]
-    radius = MARGIN * float(places.detach().norm(dim=-1).max())
-    return sphere(VIEWS, radius=min(radius, FARTHEST), size=SIZE)
 
 
 def _pictures(data: Points | Mesh | Field, cameras: Cameras) -> tuple[Float[Tensor, "B H W 3"], Float[Tensor, "B H W 1"]]:

@@ -13,6 +13,7 @@ import torch
 from dream3d.renderers import _grids
 from dream3d.renderers._appearance import METAL, ROUGH, Appearance, Vertex, appearance, latents
 from dream3d.renderers._backends.seeds import colours
+from dream3d.renderers._settle import settle
 from dream3d.renderers._shading import Shading
 from dream3d.renderers._signed import signed
 from dream3d.renderers._solid import as_mesh
@@ -36,7 +37,7 @@ class DMTet(Representation):
     """A lattice of `resolution` cubes a side over [-bound, bound]^3, or the `grid` of a file (.npz with vertices, in metres, and tets; its
     hollows count as inside, for shells around a body). It starts as a grey ellipsoid with these `radii` in metres, or from what
     an earlier stage hands over: densities become solid at `threshold` (1/metre;
-    "auto": from the mean of the positive ones, as Magic3D, Lin et al., arXiv:2211.10440).
+    "auto": from the mean of the positive ones, as Magic3D, Lin et al., arXiv:2211.10440), fitted to pictures of it for `settle` steps.
 
     train: what is optimised. appearance: colours at the vertices of the grid, or in a field (`texture` texels a side where that has to
     be handed over). shading: albedo, lambert (a lamp near the camera, `ambient` of the light from everywhere), textureless (the same
@@ -61,6 +62,7 @@ class DMTet(Representation):
         grid: str | None = None,
         radii: tuple[Positive, Positive, Positive] = (0.5, 0.5, 0.5),
         threshold: Positive | Literal["auto"] = "auto",
+        settle: Whole = 60,
         train: Literal["all", "geometry", "colour"] = "all",
         appearance: Literal["vertex", "field"] = "vertex",
         texture: Count = 512,
@@ -79,7 +81,8 @@ class DMTet(Representation):
         backend: Literal["auto", "numba", "torch", "nvdiffrast"] = "auto",
     ):
         super().__init__()
-        self.bound, self.threshold, self.train_what, self.smooth, self.backend = bound, threshold, train, smooth, backend
+        self.bound, self.threshold, self.settle, self.train_what = bound, threshold, settle, train
+        self.smooth, self.backend = smooth, backend
         self.rates = {"distance": lr_distance, "offset": lr_offset, "colour": lr_colour}
         self.subdivisions, self.max_cells, self.texture, self.features, self.kept = subdivide, max_cells, texture, features, None
         self.shading = Shading(shading, ambient=ambient, environment=environment, turning=turning)
@@ -239,7 +242,8 @@ class DMTet(Representation):
 
     @torch.no_grad()
     def init_from(self, data: Points | Mesh | Field) -> None:
-        """Shape and colours of an earlier stage, which have to be inside the grid; colours go on beyond the surface."""
+        """Shape and colours of an earlier stage, which have to be inside the grid; colours go on beyond the surface. Where a scene is shown
+        as its colours, both are then fitted to pictures of what was given."""
         mesh, points = as_mesh(data, threshold=self.threshold, bound=self.bound), self.points.cpu()
         size, room = mesh.vertices[mesh.faces].abs().flatten(), points.abs().amax().item()
         if len(size) and (size := size.max().item()) > 1.001 * room:
@@ -250,6 +254,8 @@ class DMTet(Representation):
         if self.look is not None:
             self.look.paint(mesh)
         self._begin(distance.to(device), colours(mesh, face, weights[..., None]).float().to(device))
+        if self.shading.mode(None) == "albedo":
+            settle(self, data, self.settle)
 
     def restore(self, state: dict[str, Tensor]) -> None:
         device, points, cells = self.points.device, state["points"], state["cells"].long()

@@ -13,7 +13,8 @@ BALL = 4 / 3 * math.pi * 0.5**3
 
 
 def scene(**settings) -> DMTet:
-    return DMTet(torch.Generator().manual_seed(0), **{"resolution": 12, **settings})
+    """What takes something over is as converted, not settled."""
+    return DMTet(torch.Generator().manual_seed(0), **{"resolution": 12, "settle": 0, **settings})
 
 
 def step(index: int = 0, total: int = 100) -> Step:
