@@ -3,6 +3,8 @@
 Without view dependence: what a diffusion model paints is a surface's colour, and lights that move with the camera are not in it.
 """
 
+from typing import ClassVar
+
 import torch
 from dream3d.renderers._environment import waves
 from dream3d.renderers._mlp import MLP
@@ -17,6 +19,11 @@ from dream3d.types import Step
 
 class NeRF(Volume, Representation):
     """degree: octaves of the encoding, from one wave across the cube on; width, layers: of the perceptron; lr: per Adam step."""
+
+    memory: ClassVar[str] = (
+        "(400 + 4 * width * (layers + 1)) * (1 + 4 * (normals == 'samples' or shading != 'albedo')) * min(chunk, views * side**2 * samples)"
+        " + 60 * views * side**2 * samples + 40 * grid**3"
+    )
 
     def __init__(
         self,
