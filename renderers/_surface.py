@@ -19,6 +19,7 @@ from dream3d.errors import Mistake
 from dream3d.types import Cameras, Render
 
 LOST = 0.01  # how far weights in single precision may be from the rasteriser's
+CANCEL = 1e-4  # of the area around a vertex: a smaller sum of normals is rounding
 BACKENDS = {
     "numba": (raster_numba.rasterize, contours_numba.find),
     "torch": (raster_torch.rasterize, contours_torch.find),
@@ -144,6 +145,8 @@ def _normals(vertices, faces, face, rows, weights, smooth: bool) -> Float[Tensor
     flat = gather(F.normalize(area, dim=-1, eps=1e-30), face)
     if not smooth:
         return flat
-    sums = torch.zeros_like(vertices).index_add(0, faces.flatten(), area.repeat_interleave(3, 0))
+    each = torch.cat([area, area.detach().norm(dim=-1, keepdim=True)], 1).repeat_interleave(3, 0)
+    sums, size = area.new_zeros(len(vertices), 4).index_add(0, faces.flatten(), each).split([3, 1], 1)
+    sums = torch.where(sums.detach().norm(dim=-1, keepdim=True) > CANCEL * size, sums, 0)
     normal = (weights[..., None] * gather(F.normalize(sums, dim=-1, eps=1e-30), rows)).sum(1)
     return F.normalize(torch.where(normal.detach().norm(dim=-1, keepdim=True) > 1e-3, normal, flat), dim=-1, eps=1e-30)
