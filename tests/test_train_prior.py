@@ -9,7 +9,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from dream3d import build, models
+from dream3d import assemble, build, config, models, vocabulary
 from dream3d.errors import Mistake
 from dream3d.toybox import train
 from dream3d.toybox.language import COLOURS, OBJECTS, Wish, captions, parse
@@ -202,6 +202,14 @@ def test_a_student_learns_over_it(prior):
         value.backward()
         optimizer.step()
     assert value < (before - z).square().mean() and torch.equal(prior.eps(z, t, text), before)
+
+
+def test_an_ordinary_recipe_runs_with_it(whole):
+    told = ["prior=toybox", f"prior.model={whole.out / 'pipeline'}", "prompt=a red car", "steps=4", "renderer.count=20"]
+    system = assemble.stage(config.load("sds-gaussian", told).stages[0], 0, "cpu", 0, 0, {})
+    assert system.step(0).scalars["gradient/rgb"] > 0
+    with pytest.raises(Mistake, match="'wolf'"):
+        vocabulary.check_vocabulary(config.load("sds-gaussian", [*told, "prompt=a wolf"]))
 
 
 def test_models_that_ship_are_found_by_name(whole, tmp_path, monkeypatch):
