@@ -5,6 +5,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from dream3d.renderers._surface import draw
+from dream3d.renderers._tets import lattice, march
 from dream3d.renderers.dmtet import DMTet
 from torch import Tensor
 
@@ -55,3 +56,14 @@ def test_a_surface_through_vertices_of_the_grid_has_faces_with_an_area():
     assert torch.linalg.cross(b - a, c - a).norm(dim=-1).min() > 0
     made.surface().vertices.sum().backward()
     assert made.distance.grad.isfinite().all()
+
+
+def test_a_distance_of_nothing_is_outside():
+    grid = lattice(0.8, 3)
+    distance = torch.where(torch.arange(len(grid.points)) % 3 == 0, 0.0, 1.0)
+    assert len(march(grid, grid.points, distance).faces) == 0
+    distance[int(grid.points.norm(dim=-1).argmin())] = -1.0
+    cut = march(grid, grid.points, distance)
+    edges = cut.faces[:, [0, 1, 1, 2, 2, 0]].view(-1, 2)
+    assert torch.equal(edges.unique(dim=0), edges.flip(1).unique(dim=0)) and len(edges.unique(dim=0)) == len(edges)
+    assert len(cut.vertices) - len(edges) // 2 + len(cut.faces) == 2 and cut.vertices.isfinite().all()

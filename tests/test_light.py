@@ -86,6 +86,13 @@ def test_coloured_surfaces_in_a_furnace_never_return_more_than_came():
     assert (sky(0.9 * albedo, rough, metal, normal, towards) < out).all()
 
 
+def test_a_black_dielectric_reflects_four_per_cent_head_on():
+    sky, up = Sky(environment("constant")), torch.tensor([[0.0, 0.0, 1.0]])
+    for rough, near in ((0.05, 0.001), (0.5, 0.01)):
+        lit = sky(torch.zeros(1, 3), torch.tensor([[rough]]), torch.zeros(1, 1), up, up)
+        torch.testing.assert_close(lit, torch.full((1, 3), 0.04), atol=near, rtol=0)
+
+
 def test_diffuse_light_is_that_of_the_whole_hemisphere():
     """Against the sum over all directions, in the studio: harmonics of degree 2 keep all but a few per cent."""
     image = environment("studio")

@@ -181,7 +181,7 @@ def test_what_is_no_surface_survives():
 
 
 def test_stiff_vertices_solve_their_equation_and_have_its_derivative():
-    mesh = ball(20, (0.5, 0.5, 0.5))
+    mesh = ball(80, (0.5, 0.5, 0.5))
     stiff, count = Stiff(mesh.faces, len(mesh.vertices), 7.0), len(mesh.vertices)
     x = mesh.vertices.double()
     torch.testing.assert_close(stiff.vertices(stiff.inverse(x)), x)

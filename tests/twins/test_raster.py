@@ -81,14 +81,19 @@ def skewed():
     return points, faces, torch.tensor([[[28.0, 3.0, 15.2], [0.0, 33.0, 11.1], [0.0, 0.0, 1.0]]]), height, width
 
 
-def car():
+def car(turns=(0.4, 2.0), heights=(0.2, 0.7), size: int = 40):
     """Joined parts that go into one another."""
     mesh = truth(build(parse("a red car"), instance_seed("test", 0)), fine=2)
-    cameras = look_at(torch.tensor([0.4, 2.0]), torch.tensor([0.2, 0.7]), size=40)
-    return (mesh.vertices - cameras.centre[:, None]) @ cameras.to_world[:, :3, :3], mesh.faces, cameras.intrinsics, 40, 40
+    cameras = look_at(torch.tensor(turns), torch.tensor(heights), size=size)
+    return (mesh.vertices - cameras.centre[:, None]) @ cameras.to_world[:, :3, :3], mesh.faces, cameras.intrinsics, size, size
 
 
-CASES = [many, around, none, behind, fills, degenerate, twice, broken, on_centres, skewed, car]
+def small():
+    """Many parts within a few pixels: between those of two there may be the end of a third."""
+    return car(tuple(0.8 * k for k in range(8)), tuple(0.15 * k - 0.2 for k in range(8)), 12)
+
+
+CASES = [many, around, none, behind, fills, degenerate, twice, broken, on_centres, skewed, small, car]
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.__name__)
