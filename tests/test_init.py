@@ -6,6 +6,8 @@ import sys
 
 import pytest
 import torch
+from dream3d.renderers._backends.project import matrix
+from dream3d.renderers._backends.seeds import INSET
 from foreign_files import document, glb, png
 from test_run import ROOT, handlers, kill_at, quick, run_killed  # noqa: F401
 
@@ -16,6 +18,7 @@ from dream3d.export.splat import read_ply
 from dream3d.run import Interrupted, Run
 
 SMALL = ["export={mesh: false, frames: 2, size: 32}"]
+CONVERTED = "renderer.settle=0"  # discs where the conversion puts them
 ONCE = "keep={preview: 0, steps: 0, seconds: 0, checkpoints: 9}"  # at the start of each stage, and at the end
 
 
@@ -38,21 +41,22 @@ def begun(run):
     return checkpoint.newest(run / "checkpoints")
 
 
-def off_surface(position: torch.Tensor, scale: float = 1.0, shift=0.0) -> float:
-    """How far points are from the faces of the tetrahedron (0 0 0, 1 0 0, 0 0 1, 0 -1 0 once z is up), at most."""
-    p = position / scale - shift
+def off_surface(scene: dict, scale: float = 1.0, shift=0.0) -> float:
+    """How far what discs lie below is from the faces of the tetrahedron (0 0 0, 1 0 0, 0 0 1, 0 -1 0 once z is up), at most."""
+    above = INSET * scene["log_scale"][:, :1].exp() * matrix(scene["rotation"])[:, :, 2]
+    p = (scene["position"] + above) / scale - shift
     x, y, z = p[:, 0], -p[:, 1], p[:, 2]
     assert float(torch.stack([x, y, z, 1 - x - y - z]).amin()) > -1e-5
     return float(torch.stack([x, y, z, 1 - x - y - z]).abs().amin(0).max())
 
 
 def test_a_run_starts_on_the_surface_of_a_mesh(tmp_path, mesh):
-    done = execute(quick(tmp_path / "run", f"init={mesh}", "init.fit=false", ONCE, *SMALL, steps=2), quiet=True)
-    assert off_surface(first(done.path)) < 1e-5
+    done = execute(quick(tmp_path / "run", f"init={mesh}", "init.fit=false", ONCE, CONVERTED, *SMALL, steps=2), quiet=True)
+    assert off_surface(begun(done.path)[1]["scene"]) < 1e-5
     kept = config.load(str(done.path / "config.yaml")).values["init"]
     assert kept["file"] == str(mesh) and kept["fit"] is False and len(kept["sha256"]) == 64
-    fitted = execute(quick(tmp_path / "fit", f"init={mesh}", ONCE, *SMALL, steps=2), quiet=True)
-    assert off_surface(first(fitted.path), 1.4, torch.tensor([-0.5, 0.5, -0.5])) < 1e-5
+    fitted = execute(quick(tmp_path / "fit", f"init={mesh}", ONCE, CONVERTED, *SMALL, steps=2), quiet=True)
+    assert off_surface(begun(fitted.path)[1]["scene"], 1.4, torch.tensor([-0.5, 0.5, -0.5])) < 1e-5
     assert f"{mesh}: moved and scaled by 1.4 to fit" in (fitted.path / "log.txt").read_text()
 
 
@@ -121,11 +125,11 @@ def test_a_stage_of_its_own(tmp_path, mesh, monkeypatch):
     assert [stage["init"]["file"] for stage in top.stages] == [str(mesh), None]
     with monkeypatch.context() as patch:
         kill_at(patch, 5)
-        run_killed(quick(tmp_path / "run", stages, ONCE, *SMALL))
+        run_killed(quick(tmp_path / "run", stages, ONCE, CONVERTED, *SMALL))
     about, state = checkpoint.newest(tmp_path / "run" / "checkpoints")
-    assert about["stage"] == 1 and about["index"] == 0 and off_surface(state["scene"]["position"]) < 1e-5
-    again = execute(quick(tmp_path / "run", stages, ONCE, *SMALL), quiet=True)
-    assert splats(again.path) == splats(execute(quick(tmp_path / "whole", stages, ONCE, *SMALL), quiet=True).path)
+    assert about["stage"] == 1 and about["index"] == 0 and off_surface(state["scene"]) < 1e-5
+    again = execute(quick(tmp_path / "run", stages, ONCE, CONVERTED, *SMALL), quiet=True)
+    assert splats(again.path) == splats(execute(quick(tmp_path / "whole", stages, ONCE, CONVERTED, *SMALL), quiet=True).path)
 
 
 def test_the_settings(tmp_path, mesh, monkeypatch):

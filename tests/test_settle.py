@@ -94,3 +94,16 @@ def test_only_what_is_trained_settles(train, moved, painted):
     before, after = (made("mesh", field(), train=train, settle=n) for n in (0, 3))
     assert torch.equal(before.u, after.u) != moved and torch.equal(before.look.colour, after.look.colour) != painted
     assert after.look.colour.grad is None and after.u.grad is None
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@pytest.mark.parametrize("kind, data", [("gaussians", field()), ("mesh", points()), ("dmtet", mesh())])
+def test_a_gpu_settles_to_the_same_pictures(kind, data):
+    family, own = KINDS[kind]
+    scene = family(torch.Generator().manual_seed(0), **own).to("cuda")
+    scene.init_from(data)
+    cameras = ring(3, size=32)
+    with torch.no_grad():
+        there, here = scene.render(cameras.to("cuda")).rgb.cpu(), made(kind, data).render(cameras).rgb
+    assert (there - here).abs().mean() < 0.01
