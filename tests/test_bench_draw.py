@@ -13,7 +13,7 @@ from dream3d.cameras import ring
 
 
 def test_every_representation_is_walked_back_and_told(monkeypatch):
-    monkeypatch.setattr(_speed, "alone", lambda function, name, size: float(size**2))
+    monkeypatch.setattr(_speed, "alone", lambda function, name, sizes: [float(size**2) for size in sizes])
     monkeypatch.setattr(bench, "once", lambda scene, cameras: 1e-6 * cameras.width**3)
     result = bench.measure(1, names=["mesh", "voxels"], sizes=[16, 8])
     assert [(r["name"], r["size"]) for r in result["grid"]] == [("mesh", 8), ("mesh", 16), ("voxels", 8), ("voxels", 16)]

@@ -18,6 +18,7 @@ import dream3d
 from dream3d.commands.parser import Parser
 from dream3d.errors import Mistake
 from dream3d.files import write_json
+from dream3d.run import one_team_of_threads
 
 EXPONENT = 1.1  # the goal for whatever has to grow linearly
 MB = 2**20
@@ -69,8 +70,8 @@ def on_card(call: Call) -> float:
     return (torch.cuda.max_memory_allocated() - before) / MB
 
 
-def alone(function: Callable[..., float], *given) -> float:
-    """What `function(*given)` answers in a process of its own: memory that was freed before would hide growth."""
+def alone(function: Callable[..., Any], *given) -> Any:
+    """What `function(*given)` answers in a process of its own, whose memory is all there is to see."""
     with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
         return pool.submit(function, *given).result()
 
@@ -141,6 +142,7 @@ def run(made: Parser, words: list[str] | None, measure: Callable[..., dict], rep
     if given.device == "cuda" and not torch.cuda.is_available():
         raise Mistake("there is no CUDA device to measure on", where="--device", fix="--device cpu")
     torch.set_num_threads(given.threads)
+    one_team_of_threads()
     clock = given.clock
     result = measure(given.rounds, given.device, **{name: getattr(given, word) for name, word in more.items()})
     print(report(result))

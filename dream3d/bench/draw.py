@@ -1,4 +1,4 @@
-"""Speed and memory of drawing, with its way back: python launch.py bench draw [NAME ...] [--sizes 64 128 256] [--device cuda]
+"""Speed and memory of drawing, with its way back: python launch.py bench draw [NAME ...] [--sizes 128 192 256] [--device cuda]
 
 Each representation as it is by default, a volume after one look at where it is empty, is drawn by one camera at several sizes: every
 buffer, and back to every parameter. Times are the best of interleaved rounds after one that does not count. A volume's samples are the
@@ -23,7 +23,7 @@ from dream3d.interfaces import Representation
 from dream3d.types import Cameras, Step
 
 NAMES = ("gaussians", "nerf", "hashgrid", "voxels", "triplane", "dmtet", "mesh")
-SIZES = {"cpu": (64, 128, 256), "cuda": (128, 256, 512)}
+SIZES = {"cpu": (128, 192, 256), "cuda": (128, 256, 512)}  # volumes are drawn in parts at all of them, and so twice on the way back
 PARTS = 8  # of a frame that does not fit
 SAME = 1e-5  # how far its values may be from those of the frame drawn at once, relative to the largest
 
@@ -64,11 +64,11 @@ def samples(scene: Representation, cameras: Cameras) -> int:
     return sum(asked)
 
 
-def resident(name: str, size: int) -> float:
+def resident(name: str, sizes: list[int]) -> list[float]:
     """Growth of peak resident memory in megabytes, for a process of its own."""
     scene = made(name)
     drawn(scene, ring(1, size=8))
-    return _speed.growth(lambda: drawn(scene, ring(1, size=size)))
+    return [_speed.growth(partial(drawn, scene, ring(1, size=size))) for size in sizes]
 
 
 def grid(names: list[str], sizes: list[int], rounds: int, device: str) -> list[dict]:
@@ -77,9 +77,12 @@ def grid(names: list[str], sizes: list[int], rounds: int, device: str) -> list[d
         scene = made(name, device)
         views = {size: ring(1, size=size).to(device) for size in sizes}
         times = _speed.best({str(size): partial(once, scene, view) for size, view in views.items()}, rounds)
-        for size, view in views.items():
-            memory = _speed.alone(resident, name, size) if device == "cpu" else _speed.on_card(partial(drawn, scene, view))
-            rows.append({"name": name, "size": size, "ms": times[str(size)], "samples": samples(scene, view), "memory": memory})
+        if device == "cpu":
+            memory = _speed.alone(resident, name, sizes)
+        else:
+            memory = [_speed.on_card(partial(drawn, scene, view)) for view in views.values()]
+        for (size, view), peak in zip(views.items(), memory, strict=True):
+            rows.append({"name": name, "size": size, "ms": times[str(size)], "samples": samples(scene, view), "memory": peak})
     return rows
 
 
@@ -133,7 +136,7 @@ def main(words: list[str] | None = None) -> int:
     what = "Speed and memory of drawing each representation, with its way back"
     parser = _speed.parser("draw", what, "there, and libraries called directly", ("bench draw hashgrid voxels --sizes 32 64",))
     parser.add_argument("names", nargs="*", type=one_of(NAMES, "renderer"))
-    parser.add_argument("--sizes", type=int, nargs="+", help="pixels a side; 64 128 256, on CUDA 128 256 512")
+    parser.add_argument("--sizes", type=int, nargs="+", help="pixels a side; 128 192 256, on CUDA 128 256 512")
     return _speed.run(parser, words, measure, report, names="names", sizes="sizes")
 
 
