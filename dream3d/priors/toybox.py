@@ -1,4 +1,4 @@
-"""Priors trained on the toybox, which ship with the project: small transformers in pixel space (PixArt-alpha's, Chen et al. 2023,
+"""Priors trained on the toybox: small transformers in pixel space (PixArt-alpha's, Chen et al. 2023,
 arXiv:2310.00426), read from pipeline folders of diffusers. `python -m dream3d.toybox.train` makes them; docs/trained-priors.md has their
 numbers."""
 
@@ -22,12 +22,12 @@ class Toybox(Diffusers, Prior):
     network; compile: a compiled network (CUDA). Prompts are heard as the world understands them, in its plainest words."""
 
     vocabulary: ClassVar[str] = "dream3d.toybox.language"
-    weights: ClassVar[str] = "toybox-32"
+    weights: ClassVar[str] = "a folder that python -m dream3d.toybox.train writes"
     offers: ClassVar[dict[str, str]] = {"student": "True"}
     time = "adaln_single.emb.timestep_embedder"
 
     def __init__(
-        self, *, model: str = "toybox-32", unknown: Literal["stop", "ignore"] = "stop", precision: Precision = "auto", compile: bool = False
+        self, *, model: str, unknown: Literal["stop", "ignore"] = "stop", precision: Precision = "auto", compile: bool = False
     ):
         super().__init__()
         self.source, self.unknown, self.vae = opened(model, "toybox", ("PixArtAlphaPipeline",), precision), unknown, None
