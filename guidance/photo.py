@@ -24,8 +24,8 @@ from dream3d.types import Step, View
 
 @dataclass(eq=False)
 class Photo(Guidance):
-    """image: a PNG, JPEG or WebP file, or a picture of assets/photos; transparent where there is no object. l2, ssim, mask: weights;
-    mask needs sees: rgb+alpha."""
+    """image: a PNG, JPEG or WebP file, or a picture of assets/photos; transparent where there is no object, and around what is no
+    square. l2, ssim, mask: weights; mask needs sees: rgb+alpha."""
 
     space: ClassVar[str] = "pixel"
     perp_neg: ClassVar[bool] = False
@@ -36,7 +36,9 @@ class Photo(Guidance):
     mask: Ramp = Ramp(1.0)
 
     def __post_init__(self):
-        self.picture = read_picture(self.image, "guidance.image")  # at start-up, before any work
+        picture = read_picture(self.image, "guidance.image")  # at start-up, before any work
+        more = [max(picture.shape[-2:]) - side for side in picture.shape[-2:]]
+        self.picture = F.pad(picture, [more[1] // 2, more[1] - more[1] // 2, more[0] // 2, more[0] - more[0] // 2])
 
     def gradient(self, view: View, now: Step) -> Float[Tensor, "B C h w"]:
         with torch.enable_grad():

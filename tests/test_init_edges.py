@@ -7,6 +7,7 @@ import io
 import numpy as np
 import pytest
 import torch
+from dream3d.guidance.photo import Photo
 from dream3d.renderers.mesh import TriangleMesh
 from foreign_files import document, glb, pixels, png
 from PIL import Image
@@ -18,6 +19,8 @@ from dream3d.export.views import sphere
 from dream3d.foreign.files import digest
 from dream3d.foreign.load import load
 from dream3d.options import Export
+from dream3d.pictures import read_picture
+from dream3d.priors.mixture import Mixture
 
 SMALL = Export(frames=1, size=16)
 
@@ -218,3 +221,31 @@ def test_a_mesh_that_no_camera_sees(tmp_path, appearance):
     drawn = made.render(sphere(1, radius=0.7, size=16))
     drawn.rgb.sum().backward()
     assert float(drawn.alpha.detach().abs().max()) == 0 and bool(drawn.rgb.isfinite().all())
+
+
+# --- photos ---------------------------------------------------------------------------------------------------------------------
+
+
+def test_a_photo_is_seen_as_it_is_meant(tmp_path):
+    """Turned as its camera says; 16 bits of grey are no white; the colour of what is transparent does not show."""
+    turned = Image.new("RGB", (8, 4))
+    turned.paste((255, 0, 0), (0, 0, 4, 4))
+    exif = turned.getexif()
+    exif[0x0112] = 6  # a quarter turn clockwise
+    turned.save(tmp_path / "a.jpg", exif=exif, quality=95)
+    seen = read_picture(str(tmp_path / "a.jpg"), "")
+    assert seen.shape == (1, 4, 8, 4) and float(seen[0, 0, 1].min()) > 0.9 and float(seen[0, 0, 6].max()) < 0.1
+    Image.new("I;16", (3, 3), 51 << 8).save(tmp_path / "b.png")
+    torch.testing.assert_close(read_picture(str(tmp_path / "b.png"), "")[0, :, 0, 0], torch.tensor([0.2, 0.2, 0.2, 1]))
+    Image.new("LA", (3, 3), (255, 0)).save(tmp_path / "c.png")
+    assert float(read_picture(str(tmp_path / "c.png"), "").abs().max()) == 0
+
+
+@pytest.mark.parametrize("size", [(9, 4), (4, 9)])
+def test_a_photo_that_is_no_square_is_not_squeezed(tmp_path, size):
+    Image.new("RGB", size, (255, 255, 255)).save(tmp_path / "a.png")
+    picture = Photo(Mixture(), image=str(tmp_path / "a.png")).picture
+    assert picture.shape == (1, 4, 9, 9)
+    rows, columns = picture[0, 3].amax(1), picture[0, 3].amax(0)
+    assert [float(rows.sum()), float(columns.sum())] == [size[1], size[0]]
+    assert [float(side[4]) for side in (rows, columns)] == [1, 1]

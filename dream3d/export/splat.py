@@ -127,4 +127,4 @@ def gaussians(columns: dict[str, Tensor], path: Path) -> Points:
 
 
 def _broken(path: Path, why: str) -> Mistake:
-    return Mistake(f"cannot read {path.name}: {why}", where=str(path))
+    return Mistake(f"cannot read {path.name}: {why}", where=str(path), fix="export it again, from the program that made it")
