@@ -249,3 +249,61 @@ def test_a_photo_that_is_no_square_is_not_squeezed(tmp_path, size):
     rows, columns = picture[0, 3].amax(1), picture[0, 3].amax(0)
     assert [float(rows.sum()), float(columns.sum())] == [size[1], size[0]]
     assert [float(side[4]) for side in (rows, columns)] == [1, 1]
+
+
+# --- polygons -------------------------------------------------------------------------------------------------------------------
+
+ARROW = [(0, 0), (1, 0.2), (2, 0), (1, 2)]  # not convex at its second corner
+CROWN = [(0, 0), (3, 0), (3, 3), (1.5, 0.4), (0, 3)]
+COMB = [(0, 0), (5, 0), (5, 3), (4, 0.1), (3, 3), (2, 0.1), (1, 3)]  # no corner sees all others
+
+
+def area(mesh) -> tuple[float, float]:
+    """Of all faces, and of what they cover if none overlap."""
+    a, b, c = mesh.vertices[mesh.faces].unbind(1)
+    normal = torch.linalg.cross(b - a, c - a) / 2
+    return float(normal.norm(dim=1).sum()), float(normal.sum(0).norm())
+
+
+@pytest.mark.parametrize("polygon", [ARROW, CROWN])
+@pytest.mark.parametrize("kind", ["obj", "ply"])
+def test_polygons_that_are_not_convex(tmp_path, polygon, kind):
+    for start in range(len(polygon)):
+        corners = polygon[start:] + polygon[:start]
+        if kind == "obj":
+            text = "".join(f"v {x} {y} 0\n" for x, y in corners) + "f " + " ".join(str(k + 1) for k in range(len(corners)))
+        else:
+            head = f"ply\nformat ascii 1.0\nelement vertex {len(corners)}\nproperty float x\nproperty float y\nproperty float z\n"
+            head += "element face 1\nproperty list uchar int vertex_indices\nend_header\n"
+            text = head + "".join(f"{x} {y} 0\n" for x, y in corners) + " ".join(map(str, [len(corners), *range(len(corners))]))
+        mesh, said = load(saved(tmp_path / f"a.{kind}", text), fit=False)
+        whole, covered = area(mesh)
+        assert whole == pytest.approx(covered) and len(mesh.faces) == len(polygon) - 2 and "convex" not in str(said)
+
+
+def test_a_polygon_that_no_fan_covers_is_said(tmp_path):
+    text = "".join(f"v {x} {y} 0\n" for x, y in COMB) + "f 1 2 3 4 5 6 7\nv 9 0 0\nv 9 9 0\nv 0 9 0\nf 1 8 9 10\n"
+    mesh, said = load(saved(tmp_path / "a.obj", text), fit=False)
+    assert "1 polygons are not convex: their triangles overlap" in said and mesh.faces[:2].tolist() == [[0, 1, 2], [0, 2, 3]]
+
+
+# --- what small writers write ---------------------------------------------------------------------------------------------------
+
+
+def test_uv_as_whole_numbers_that_stand_for_fractions(tmp_path):
+    """KHR_mesh_quantization, as gltf-transform writes it; without `normalized` they are what they are."""
+    made, blob = document(texture=png(8, 8))
+    made["accessors"].append({"bufferView": 4, "componentType": 5123, "normalized": True, "count": 4, "type": "VEC2"})
+    made["bufferViews"].append({"buffer": 0, "byteOffset": len(blob), "byteLength": 16})
+    blob += np.array([[0, 0], [65535, 0], [0, 65535], [13107, 52428]], "<u2").tobytes()
+    made["buffers"] = [{"byteLength": len(blob)}]
+    made["meshes"][0]["primitives"][0]["attributes"]["TEXCOORD_0"] = 3
+    mesh, _ = load(saved(tmp_path / "a.glb", glb(made, blob)), fit=False)
+    torch.testing.assert_close(mesh.uv[1], torch.tensor([[0, 1], [1, 1], [0.2, 0.2]]))
+
+
+def test_colours_of_one_piece_beside_the_texture_of_another(tmp_path):
+    saved(tmp_path / "m.mtl", "newmtl a\nmap_Kd t.png")
+    saved(tmp_path / "t.png", png(4, 4))
+    text = obj(head="mtllib m.mtl\nusemtl a", corner=MAPPED, colour="1 0 0") + "usemtl b\nf 1 2 4\n"
+    assert "colours of vertices beside a texture are left out" in load(saved(tmp_path / "a.obj", text), fit=False)[1]

@@ -10,7 +10,7 @@ from jaxtyping import Float
 from numpy import ndarray
 
 from dream3d.foreign.files import MAPS, beside, broken, libraries, lines, mapped, text
-from dream3d.foreign.pieces import Budget, Material, Piece, fans, within
+from dream3d.foreign.pieces import Budget, Material, Piece, cut, within
 
 
 class _Obj:
@@ -120,7 +120,7 @@ def _pieces(found: _Obj, vertices: Float[ndarray, "V 3"], rgb: Float[ndarray, "V
     uvs = np.frombuffer(found.uvs, np.float32).reshape(-1, 2)
     within(places[places >= 0], len(uvs), found.path, "texture coordinate")
     uvs = np.concatenate([uvs, np.zeros((1, 2), np.float32)])  # -1
-    triangles, of = fans(lengths), np.repeat(owner, np.maximum(lengths - 2, 0))
+    triangles, of = cut(lengths, vertices[corners], found.said), np.repeat(owner, np.maximum(lengths - 2, 0))
     names, order = list(found.names), np.argsort(of, kind="stable")
     for mine in np.split(order, np.flatnonzero(np.diff(of[order])) + 1) if len(order) else []:
         name, mine = names[of[mine[0]]], triangles[mine]

@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from numpy import ndarray
 
 from dream3d.errors import Mistake
@@ -64,6 +64,39 @@ def fans(lengths: Int[ndarray, " P"]) -> Int[ndarray, "T 3"]:
     start = np.repeat(first, count)
     rank = np.arange(len(start)) - np.repeat(np.cumsum(count) - count, count)
     return np.stack([start, start + rank + 1, start + rank + 2], -1)
+
+
+STARTS = 16  # corners of a polygon that are tried
+
+
+def cut(lengths: Int[ndarray, " P"], place: Float[ndarray, "C 3"], said: list[str]) -> Int[ndarray, "T 3"]:
+    """As `fans`, from the first corner of each polygon from which no triangle is folded back over others, as not all of one that is not
+    convex are; from its first where there is none."""
+    out, owner = fans(lengths), np.repeat(np.arange(len(lengths)), np.maximum(lengths - 2, 0))
+    rows = np.flatnonzero(lengths[owner] > 3)
+    rows = rows[_folded(place[out[rows]], owner[rows])]
+    whole, first = out[rows], (np.cumsum(lengths) - lengths)[owner[rows], None]
+    left = np.arange(len(rows))
+    for turn in range(1, STARTS):
+        mine = rows[left]
+        out[mine] = first[left] + (whole[left] - first[left] + turn) % lengths[owner[mine], None]
+        left = left[_folded(place[out[mine]], owner[mine])]
+    out[rows[left]] = whole[left]
+    if len(left):
+        said.append(f"{len(np.unique(owner[rows[left]]))} polygons are not convex: their triangles overlap")
+    return out
+
+
+def _folded(corners: Float[ndarray, "T 3 3"], owner: Int[ndarray, " T"]) -> Bool[ndarray, " T"]:
+    """All triangles of every polygon of which one looks to the other side than the whole."""
+    if not len(owner):
+        return np.zeros(0, bool)
+    _, start, number = np.unique(owner, return_index=True, return_inverse=True)
+    with np.errstate(over="ignore", invalid="ignore"):
+        a, b, c = corners.astype(np.float64).swapaxes(0, 1)
+        normal = np.cross(b - a, c - a)
+        total = np.add.reduceat(normal, start)[number]
+        return np.logical_or.reduceat((normal * total).sum(1) < -1e-6 * (total * total).sum(1), start)[number]
 
 
 def within(index: ndarray, count: int, path: Path, what: str = "vertex") -> Int[ndarray, " ..."]:

@@ -12,7 +12,7 @@ from jaxtyping import Float, Int
 from numpy import ndarray
 
 from dream3d.foreign.files import LIMITS, beside, broken, read, whole
-from dream3d.foreign.pieces import BESIDE, NO_UV, Budget, Material, Piece, fans, finite, within
+from dream3d.foreign.pieces import BESIDE, NO_UV, Budget, Material, Piece, cut, finite, within
 
 HEADER = 1 << 16
 TYPES = {"char": "i1", "uchar": "u1", "short": "i2", "ushort": "u2", "int": "i4", "uint": "u4",
@@ -207,10 +207,11 @@ def _gathered(data: memoryview, starts: Int[ndarray, " n"], lengths: Int[ndarray
 def _piece(columns: dict, faces: dict, lists: Lists, texture: str | None, path: Path, said: list[str]) -> Piece:
     flat, lengths = lists
     Budget(path).take("faces", int(np.maximum(lengths - 2, 0).sum()))
-    corners = fans(lengths)
     precise = any(columns[key].dtype == np.float64 for key in "xyz" if key in columns)
     vertices = stacked(columns, ("x", "y", "z"), path, np.float64 if precise else np.float32)
-    index = within(flat, len(vertices), path)[corners]
+    index = within(flat, len(vertices), path)
+    corners = cut(lengths, vertices[index], said)
+    index = index[corners]
     picture = beside(path, texture) if texture else None
     if texture and picture is None:
         said.append(f"{texture[:60]!r} is not there: no texture")
