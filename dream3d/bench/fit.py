@@ -27,7 +27,7 @@ from dream3d.toybox.world import build as made
 from dream3d.types import Cameras, Render, Step
 
 VIEWS, HELD, RADIUS = 24, 12, 0.95
-BUDGET = {"gaussians": 600, "nerf": 1800, "hashgrid": 600, "voxels": 600, "triplane": 600, "dmtet": 600, "mesh": 600}  # steps
+BUDGET = {"gaussians": 600, "nerf": 2400, "hashgrid": 600, "voxels": 600, "triplane": 600, "dmtet": 600, "mesh": 600}  # steps
 PENALTIES = {"voxels": {"variation": 5e-5}}
 GOAL = {"dmtet": 27.0, "mesh": 27.0}  # dB; others 30
 
