@@ -1,13 +1,15 @@
 """Tetrahedral grids: the lattice, its subdivision, marching tetrahedra."""
 
 import math
+from itertools import permutations
 
 import numpy as np
 import pytest
 import torch
 from dream3d.renderers._signed import nearest, winding
-from dream3d.renderers._tets import PAIRS, Cut, Tets, lattice, march, oriented, subdivide, volumes, widths
+from dream3d.renderers._tets import PAIRS, Cut, Tets, connect, lattice, march, oriented, subdivide, volumes, widths
 
+from dream3d.errors import Mistake
 from dream3d.types import Mesh
 
 
@@ -181,6 +183,30 @@ def test_subdivision_keeps_space_and_surface_and_cells_meet_face_to_face(share):
     assert closed(after.faces) and volume(after) == pytest.approx(volume(before), rel=1e-5)
     away, _, _ = nearest(before.vertices.double()[before.faces], after.vertices.double(), 0.05)
     assert away.max() < 1e-6
+
+
+def shape(grid: Tets) -> float:
+    """The least width of a cell over its longest edge."""
+    longest = grid.points[grid.edges].diff(dim=1).norm(dim=-1)[:, 0][grid.sides].amax(1)
+    return (widths(grid.points, grid.cells) / longest).min().item()
+
+
+@pytest.mark.parametrize("seed", range(2))
+def test_cells_stay_well_shaped_in_whatever_order_their_corners_are_named(seed):
+    """All of them divided, they keep their shape; some of them, and some of these again, a quarter of it."""
+    g, plain = torch.Generator().manual_seed(seed), lattice(0.8, 3)
+    even = torch.tensor([p for p in permutations(range(4)) if np.linalg.det(np.eye(4)[list(p)]) > 0])
+    start = connect(plain.points, plain.cells.gather(1, even[torch.randint(12, (len(plain.cells),), generator=g)]))
+    whole = some = start
+    for _ in range(2):
+        whole = subdivide(whole, torch.ones(len(whole.cells), dtype=torch.bool))[0]
+        some = subdivide(some, torch.rand(len(some.cells), generator=g) < 0.1)[0]
+    assert shape(whole) == pytest.approx(shape(start), rel=1e-4) and shape(some) > 0.249 * shape(start)
+
+
+def test_a_grid_may_be_too_large_to_number_its_faces():
+    with pytest.raises(Mistake, match="at most 2097151 vertices"):
+        connect(torch.zeros(2_097_152, 3), torch.arange(4)[None])
 
 
 def test_subdivision_around_a_surface_stays_there():
