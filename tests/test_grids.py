@@ -121,6 +121,26 @@ def test_headers_that_promise_what_is_not_there(tmp_path, plain):
             _grids.load(name)
 
 
+def test_limits_of_grids(tmp_path, plain, monkeypatch):
+    """Tiny is not flat, flat is not thin, the last vertex is not beyond the last, and what is too large is not read."""
+    points, cells = plain
+    assert _grids.load(saved(tmp_path / "a.npz", 1e-7 * points, cells))[1] == ""
+    for height, flat in ((1e-5, False), (1e-7, True)):
+        name = saved(tmp_path / "b.npz", np.array([[0, 0, 0], [1, 0, 0], [0, 1, 0], [0.3, 0.3, height]]), np.arange(4)[None])
+        if flat:
+            with pytest.raises(Mistake, match="have no volume"):
+                _grids.load(name)
+        else:
+            assert len(_grids.load(name)[0].cells) == 1
+    beyond = cells.copy()
+    beyond[0, 0] = len(points)
+    with pytest.raises(Mistake, match=f"tets name vertices 0 to {len(points)}, but there are {len(points)}"):
+        _grids.load(saved(tmp_path / "c.npz", points, beyond))
+    monkeypatch.setattr(_grids, "LARGEST", 1 << 10)
+    with pytest.raises(Mistake, match="vertices: at most 0 MiB"):
+        _grids.load(saved(tmp_path / "d.npz", points, cells))
+
+
 def test_mutated_files_give_a_mistake_or_a_grid(tmp_path, plain):
     """Three hundred files with flipped, missing or repeated bytes."""
     points, cells = plain

@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 import trimesh
-from dream3d.renderers._signed import signed, winding
+from dream3d.renderers._signed import _closest, signed, winding
 from dream3d.renderers._tets import lattice
 
 from dream3d.errors import Mistake
@@ -75,3 +75,16 @@ def test_thousands_of_huge_faces_stay_bounded():
     slope = 5 / math.sqrt(26)  # the cones x + |z| / 5 = 1; the last place is nearest to their rim
     exact = torch.tensor([-slope, -0.3 * slope, 0.3 * slope, 1.0])
     torch.testing.assert_close(distance, exact, atol=2e-3, rtol=0)
+
+
+def test_the_nearest_of_uneven_faces_is_found():
+    """Against the distance to every face, where small ones lie beside large ones."""
+    ball, plate = trimesh.creation.icosphere(subdivisions=3, radius=0.2), trimesh.creation.box((1.0, 1.0, 0.1))
+    ball.apply_translation((0.0, 0.0, 0.3))
+    uneven = mesh(trimesh.util.concatenate([ball, plate]))
+    x = 1.2 * torch.rand(300, 3, generator=torch.Generator().manual_seed(0)) - 0.6
+    found, _, _ = signed(uneven, x, 0.1)
+    every = _closest(uneven.vertices[uneven.faces].double()[None].expand(300, -1, -1, -1), x.double()[:, None])
+    exact = ((every[..., None] * uneven.vertices[uneven.faces].double()).sum(-2) - x.double()[:, None]).norm(dim=-1).amin(1)
+    off = found.abs() - exact
+    assert off.min() > -1e-5 and off.max() < 0.02 and (off > 1e-5).float().mean() < 0.05

@@ -133,6 +133,22 @@ def test_the_nearest_hit_of_every_ray(case):
         assert (weights[view].view(-1, 3)[met] >= 0).all() and weights[view].view(-1, 3)[~met].eq(0).all()
 
 
+@pytest.mark.parametrize("module", [raster_numba, raster_torch], ids=["numba", "torch"])
+def test_nothing_is_seen_before_the_near_plane(module):
+    """A sheet parallel to the picture a hair beyond 1 cm and before it; and one that goes through it aslant."""
+    sheet, faces = torch.tensor([[[-1.0, -1.0, 1.0], [3.0, -1.0, 1.0], [-1.0, 3.0, 1.0]]]), torch.tensor([[0, 1, 2]])
+    for depth, there in ((0.0101, True), (0.0099, False)):
+        seen, _ = module.rasterize(sheet * torch.tensor([1.0, 1.0, depth]), faces, LENS[None], 24, 32)
+        assert seen.eq(0 if there else -1).all()
+    tilted = sheet.clone()
+    tilted[..., 2] = 0.01 - 0.05 * sheet[..., 0] - 0.03 * sheet[..., 1]
+    seen, weights = module.rasterize(tilted, faces, LENS[None], 24, 32)
+    y, x = torch.meshgrid(torch.arange(24) - 11.5, torch.arange(32) - 15.5, indexing="ij")
+    depth = 0.01 / (1 + 0.05 * x / 30 + 0.03 * y / 30)
+    assert torch.equal(seen[0] >= 0, depth >= 0.01) and 0 < (seen[0] >= 0).sum() < 24 * 32
+    assert ((weights * tilted[0, :, 2]).sum(-1) - depth)[seen >= 0].abs().max() < 1e-6
+
+
 def test_cases_are_what_they_are_for():
     assert (raster_numba.rasterize(*fills())[0] == 0).all() and (raster_numba.rasterize(*behind())[0] == -1).all()
     assert set(raster_numba.rasterize(*degenerate())[0].unique().tolist()) == {-1, 3}
