@@ -11,10 +11,12 @@ from dream3d.guidance.photo import Photo
 from dream3d.renderers.mesh import TriangleMesh
 from foreign_files import document, glb, pixels, png
 from PIL import Image
+from test_export_files import gaussians
 from test_load_fuzz import picture
 
 from dream3d.errors import Mistake
 from dream3d.export.asset import export
+from dream3d.export.splat import write_ply
 from dream3d.export.views import sphere
 from dream3d.foreign.files import digest
 from dream3d.foreign.load import load
@@ -307,3 +309,54 @@ def test_colours_of_one_piece_beside_the_texture_of_another(tmp_path):
     saved(tmp_path / "t.png", png(4, 4))
     text = obj(head="mtllib m.mtl\nusemtl a", corner=MAPPED, colour="1 0 0") + "usemtl b\nf 1 2 4\n"
     assert "colours of vertices beside a texture are left out" in load(saved(tmp_path / "a.obj", text), fit=False)[1]
+
+
+def test_a_texture_with_a_colour_in_front_of_it(tmp_path):
+    """Factors are linear, textures display sRGB (IEC 61966-2-1)."""
+    made, blob = document(texture=png(8, 8))
+    made["materials"][0]["pbrMetallicRoughness"]["baseColorFactor"] = [0.5, 1, 0, 1]
+    mesh, _ = load(saved(tmp_path / "a.glb", glb(made, blob)), fit=False)
+    display = pixels(8, 8) / 255
+    linear = np.where(display <= 0.04045, display / 12.92, ((display + 0.055) / 1.055) ** 2.4) * [0.5, 1, 0]
+    wanted = np.where(linear <= 0.0031308, 12.92 * linear, 1.055 * linear ** (1 / 2.4) - 0.055)
+    np.testing.assert_allclose(mesh.texture.numpy(), wanted, atol=0.51 / 255)
+
+
+def test_colours_that_are_no_numbers(tmp_path):
+    mesh, said = load(saved(tmp_path / "a.obj", obj(colour="1 0 0").replace("1 0 0\n", "1 0 nan\n", 1)), fit=False)
+    assert mesh.rgb is None and said == ["colours of vertices are not all finite: none is used"]
+
+
+def test_one_of_two_textures_without_uv(tmp_path):
+    saved(tmp_path / "m.mtl", "newmtl a\nmap_Kd t.png\nnewmtl b\nmap_Kd t.png")
+    saved(tmp_path / "t.png", png(4, 4))
+    text = obj(head="mtllib m.mtl\nusemtl a", corner=MAPPED) + "usemtl b\nf 1 2 4\n"
+    assert "a texture without uv is left out" in load(saved(tmp_path / "a.obj", text), fit=False)[1]
+
+
+def test_an_accessor_whose_last_entry_is_half_there(tmp_path):
+    made, blob = document()
+    for offset, count, refused in ((0, 4, False), (4, 4, True), (12, 3, False), (16, 3, True)):
+        made["accessors"][0] |= {"byteOffset": offset, "count": count}
+        made["accessors"][1]["count"] = 3
+        path = saved(tmp_path / "a.glb", glb(made, blob))
+        if refused:
+            with pytest.raises(Mistake, match="which are not there"):
+                load(path)
+        elif count == 4:
+            assert len(load(path)[0].faces) == 1
+
+
+@pytest.mark.parametrize("index", ["1.5", "nan", "-1", "3"])
+def test_a_corner_that_is_no_whole_number(tmp_path, index):
+    head = "ply\nformat ascii 1.0\nelement vertex 3\nproperty float x\nproperty float y\nproperty float z\nelement face 1\n"
+    text = head + f"property list uchar float vertex_indices\nend_header\n0 0 0\n1 0 0\n0 1 0\n3 0 {index} 2\n"
+    with pytest.raises(Mistake, match="a vertex that is not there"):
+        load(saved(tmp_path / "a.ply", text))
+
+
+def test_gaussians_with_y_up_are_turned_whole(tmp_path):
+    write_ply(gaussians(20), tmp_path / "a.ply")
+    was, now = load(tmp_path / "a.ply", fit=False)[0], load(tmp_path / "a.ply", fit=False, up="y")[0]
+    torch.testing.assert_close(now.rotation.norm(dim=-1), torch.ones(20))
+    torch.testing.assert_close(now.position, torch.stack([was.position[:, 0], -was.position[:, 2], was.position[:, 1]], -1))

@@ -96,7 +96,9 @@ def read_obj(path: Path, said: list[str]) -> tuple[list[Piece], dict[str, ndarra
     rgb = np.frombuffer(found.colours, np.float32).reshape(-1, 3)
     if len(rgb) and len(rgb) != len(vertices):
         said.append(f"{len(rgb)} of {len(vertices)} vertices have a colour: none is used")
-    rgb = _unit(rgb, said) if len(rgb) == len(vertices) and np.isfinite(rgb).all() else None
+    sound = bool(np.isfinite(rgb).all())
+    said += ["colours of vertices are not all finite: none is used"] * (not sound)
+    rgb = _unit(rgb, said) if len(rgb) == len(vertices) and sound else None
     columns = dict(zip(("x", "y", "z"), vertices.T, strict=True))
     columns |= {} if rgb is None else dict(zip(("red", "green", "blue"), rgb.T, strict=True))
     if not len(found.lengths):
