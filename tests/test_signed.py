@@ -87,4 +87,4 @@ def test_the_nearest_of_uneven_faces_is_found():
     every = _closest(uneven.vertices[uneven.faces].double()[None].expand(300, -1, -1, -1), x.double()[:, None])
     exact = ((every[..., None] * uneven.vertices[uneven.faces].double()).sum(-2) - x.double()[:, None]).norm(dim=-1).amin(1)
     off = found.abs() - exact
-    assert off.min() > -1e-5 and off.max() < 0.02 and (off > 1e-5).float().mean() < 0.05
+    assert off.abs().max() < 1e-5
