@@ -7,13 +7,16 @@ import pytest
 import torch
 from dream3d.renderers._remesh import Net, _collapse, _flip, edges, remesh
 from dream3d.renderers._stiff import Stiff
-from dream3d.renderers.mesh import ball
+from dream3d.renderers.mesh import TriangleMesh, ball
 from scipy.spatial import Delaunay
 from trimesh import creation
 from trimesh.remesh import subdivide_to_size
 
+from dream3d.cameras import ring
 from dream3d.export.decimate import closed
-from dream3d.types import Mesh
+from dream3d.optim import Adam
+from dream3d.schedule import Ramp
+from dream3d.types import Mesh, Step
 
 
 def net_of(mesh: Mesh) -> Net:
@@ -193,3 +196,23 @@ def test_stiff_vertices_solve_their_equation_and_have_its_derivative():
     torch.testing.assert_close(stiff.vertices(x), torch.linalg.solve(dense, x))
     assert torch.autograd.gradcheck(stiff.vertices, (x.clone().requires_grad_(),))
     assert Stiff(mesh.faces, count, 0.0).vertices(x) is x
+
+
+# --- when, and how many ---------------------------------------------------------------------------------------------
+
+
+def test_triangles_follow_only_between_two_times():
+    window = {"remesh_every": 0.1, "remesh_from": 0.3, "remesh_until": 0.6, "edge": Ramp(0.3, 0.05)}
+    made, changed = TriangleMesh(torch.Generator().manual_seed(0), **window), []
+    seen = made.render(ring(1, size=8))
+    for index in range(21):
+        before = made.faces
+        made.refine(seen, Adam(), Step.make(index, 21, 0))
+        if made.faces is not before:
+            changed.append(index)
+    assert changed == [6, 8, 10, 12]
+
+
+@pytest.mark.parametrize("faces, wanted", [(20, 20), (79, 20), (80, 80), (1279, 320), (1280, 1280)])
+def test_a_ball_has_as_many_faces_as_it_may(faces, wanted):
+    assert len(ball(faces, (0.5, 0.5, 0.5)).faces) == wanted
