@@ -11,6 +11,7 @@ from safetensors.torch import save_file
 
 from dream3d import api, files
 from dream3d.bench import controls, judge
+from dream3d.bench.compare_grid import folder_name
 from dream3d.bench.measures import measure
 from dream3d.bench.rings import of_scene, of_soup, shoot
 from dream3d.bench.truth import Truth, variance
@@ -29,10 +30,10 @@ class Scores:
 
     def of(self, job, make: Callable[[], None]) -> dict:
         """The record of one job: made by `make` where its run is not finished, scored where it is not scored."""
-        key = {"version": self.version, "config": job.config.hash}
+        key = self.key(job)
         if (stored := self._read(job.score, key)) and stored["state"] == "done":
             return stored
-        record = {"key": key, "name": job.name, "prompt": job.prompt, "seed": job.seed}
+        record = {"key": key, "name": job.name, "method": job.method, "prompt": job.prompt, "seed": job.seed}
         try:
             make()
             record |= {"state": "done", "scale": self.scale(job.prompt), **self._score(job)}
@@ -43,6 +44,14 @@ class Scores:
         files.write_json(job.score, record)
         return record
 
+    def key(self, job) -> dict:
+        """What a record stands for: another one is stale."""
+        return {"version": self.version, "config": job.config.hash}
+
+    def stored(self, job) -> dict | None:
+        """The record of a job that has ended, well or not."""
+        return self._read(job.score, self.key(job))
+
     def _score(self, job) -> dict:
         run, truth = api.load(job.run), self.truth(job.prompt)
         seen = shoot(of_scene(run.scene))
@@ -51,8 +60,6 @@ class Scores:
 
     def scale(self, prompt: str) -> dict:
         """What the best ellipsoid, splats fitted to a true object, and true objects of another stream score."""
-        from dream3d.bench.quality import folder_name
-
         path, key = self.out / "scale" / f"{folder_name(prompt)}.json", {"version": self.version, "prompt": prompt}
         if stored := self._read(path, key):
             return stored
@@ -79,11 +86,16 @@ class Scores:
 
     def diversity(self, jobs: list) -> float | None:
         """Variance between the finished seeds of a prompt over the variance of true objects; None for fewer than two."""
-        done = [job for job in jobs if self._read(job.score, {"version": self.version, "config": job.config.hash})["state"] == "done"]
+        done = [job for job in jobs if (self.stored(job) or {}).get("state") == "done"]
         if len(done) < 2:
             return None
+        path, key = done[0].score.with_name(f"{done[0].name}.diversity.json"), {"runs": [self.key(job) for job in done]}
+        if stored := self._read(path, key):
+            return stored["diversity"]
         rings = [shoot(of_scene(api.load(job.run).scene)).pictures for job in done]
-        return round(variance(rings) / self.truth(done[0].prompt).variance, 4)
+        found = round(variance(rings) / self.truth(done[0].prompt).variance, 4)
+        files.write_json(path, {"key": key, "diversity": found})
+        return found
 
     @staticmethod
     def _read(path: Path, key: dict) -> dict | None:

@@ -1,7 +1,6 @@
 """Scores of many runs as a few numbers, with intervals, and as a table of text."""
 
 import statistics
-from itertools import groupby
 
 from scipy.stats import binomtest
 
@@ -95,4 +94,18 @@ def _share(value: dict | None) -> str:
 
 def by_prompt(jobs: list) -> list[tuple[str, list]]:
     """Jobs of one prompt together, in the order given."""
-    return [(prompt, list(group)) for prompt, group in groupby(jobs, key=lambda job: job.prompt)]
+    found: dict[str, list] = {}
+    for job in jobs:
+        found.setdefault(job.prompt, []).append(job)
+    return list(found.items())
+
+
+def line(record: dict) -> str:
+    """One run in one line."""
+    who = "".join(f"{record[key]}: " for key in ("method",) if record.get(key)) + f"{record['prompt']}, seed {record['seed']}"
+    if record["state"] != "done":
+        return f"{who}: failed, {record['reason']}"
+    score, scale = record["score"], record["scale"]
+    fronts = "" if score["janus"] is None else f", fronts {score['janus']}"
+    ends = f"{scale['floor']['iou']:.2f} to {scale['ceiling']['iou']:.2f}"
+    return f"{who}: recognised {score['recognised']:.0%}, IoU {score['iou']:.2f} ({ends}){fronts}"

@@ -1,0 +1,185 @@
+"""Grids of runs: methods x prompts x seeds in one folder, made only where they are missing, so the same command goes on where it was
+stopped. `bench quality` is the grid of one method. Nothing here imports torch."""
+
+import argparse
+import hashlib
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import dream3d
+from dream3d import config, needs, vocabulary
+from dream3d.build import place
+from dream3d.errors import Mistake, one_line
+from dream3d.folder import slug
+from dream3d.toybox.language import parse
+
+OWN = ("prompt", "seed", "out")  # set for every run by the grid
+LIMIT = 1 << 20  # bytes of a file of prompts
+SHOWN = 20  # problems that are listed
+
+
+@dataclass(frozen=True)
+class Method:
+    """A row of a grid: a recipe and what is changed in it. Its name begins the names of its runs; the only one needs none."""
+
+    name: str
+    recipe: str
+    overrides: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Job:
+    """One prompt with one seed under one method, and its configuration."""
+
+    prompt: str
+    seed: int
+    config: config.Config
+    out: Path
+    method: str = ""
+
+    @property
+    def name(self) -> str:
+        return run_name(self.method, self.prompt, self.seed)
+
+    @property
+    def run(self) -> Path:
+        return self.out / "runs" / self.name
+
+    @property
+    def score(self) -> Path:
+        return self.out / "scores" / f"{self.name}.json"
+
+
+class Problems(Mistake):
+    """Several at once, one a line, each with those that have it."""
+
+    def __init__(self, found: list[tuple[str, Mistake]]):
+        super().__init__(f"{len(found)} problems, and nothing was made")
+        self.found = found
+
+    @property
+    def lines(self) -> list[str]:
+        rows = [f"  - {one_line(f'{who}{m.problem}' + (f' ({m.fix or m.near})' if m.fix or m.near else ''), 240)}"
+                for who, m in self.found[:SHOWN]]  # fmt: skip
+        return [self.problem, *rows, *([f"  ... and {len(self.found) - SHOWN} more"] if len(self.found) > SHOWN else [])]
+
+
+def folder_name(prompt: str) -> str:
+    """A prompt as a folder's name; long ones keep apart by a hash."""
+    short = slug(prompt)
+    return short if len(short) < 48 else f"{short}-{hashlib.sha256(prompt.encode()).hexdigest()[:6]}"
+
+
+def run_name(method: str, prompt: str, seed: int) -> str:
+    return f"{method}{'-' if method else ''}{folder_name(prompt)}-s{seed}"
+
+
+def options(made, out: str) -> None:
+    """What every grid is told."""
+    made.add_argument("--prompts", required=True, type=Path, metavar="FILE", help="one prompt a line; # begins a comment")
+    made.add_argument("--seeds", type=int, default=1, metavar="N", help="seeds 0 to N - 1 of each prompt")
+    made.add_argument("--config", default="sds-gaussian", metavar="NAME", help="the recipe (sds-gaussian)")
+    made.add_argument("--out", type=Path, default=Path(out), help=f"the folder it lies in, and goes on in ({out})")
+    made.add_argument("--background", action="store_true", help="go on in another process that outlives the terminal")
+    made.add_argument("overrides", nargs="*", metavar="key=value", help="of the recipe: steps=400 guidance.scale=20")
+
+
+def check(given: argparse.Namespace, who: str) -> None:
+    """What is wrong whatever the methods are. Raises Mistake."""
+    if given.seeds < 1:
+        raise Mistake("there is nothing to do for no seeds", where="--seeds", fix="--seeds 2")
+    for text in given.overrides:
+        if text.partition("=")[0] in OWN:
+            raise Mistake(f"{text.partition('=')[0]!r} is set by the {who}", where=f"command line: {text}",
+                          fix="use --prompts, --seeds and --out")  # fmt: skip
+    if not (place("assets") / "judge" / "model.safetensors").is_file():
+        raise Mistake("the judge's weights are missing", where=str(place("assets")), fix="python -m dream3d.bench.train_judge")
+
+
+def read_prompts(path: Path) -> list[tuple[int, str]]:
+    """(line number, prompt), without blank lines, comments and repetitions."""
+    try:
+        if path.stat().st_size > LIMIT:
+            raise Mistake("this file of prompts is larger than 1 MiB", where=str(path))
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise Mistake(f"the prompts cannot be read: {error}", where=str(path), fix="one prompt a line, UTF-8") from None
+    found = {text: number for number, line in reversed(list(enumerate(lines, 1)))
+             if (text := line.strip()) and not text.startswith("#")}  # fmt: skip
+    if not found:
+        raise Mistake("there is no prompt in this file", where=str(path), fix="one prompt a line")
+    return sorted((number, text) for text, number in found.items())
+
+
+def plan(methods: list[Method], prompts: Path, seeds: int, out: Path, known: list[tuple[str, Mistake]] = ()) -> list[Job]:
+    """Every job: seed by seed, prompt by prompt, all methods of a prompt together, so that an unfinished grid is balanced. Raises the
+    problem, or with those `known` all Problems at once, before anything is made."""
+    jobs, wrong = [], {}
+    lines = read_prompts(prompts)
+    for seed in range(seeds):
+        for number, prompt in lines:
+            for method in methods:
+                try:
+                    jobs.append(_job(method, f"{prompts}:{number}", prompt, seed, out))
+                except Mistake as mistake:
+                    wrong.setdefault((mistake.problem, mistake.where), (mistake, {}))[1][method.name] = None
+        if wrong or known:
+            break
+    problems = [*known, *(("" if len(whose) == len(methods) else f"{', '.join(whose)}: ", mistake) for mistake, whose in wrong.values())]
+    if len(problems) == 1:
+        who, mistake = problems[0]
+        raise mistake.completed(within=who)
+    if problems:
+        raise Problems(problems)
+    return jobs
+
+
+def _job(method: Method, where: str, prompt: str, seed: int, out: Path) -> Job:
+    own = [f"prompt={prompt}", f"seed={seed}", f"out={out / 'runs' / run_name(method.name, prompt, seed)}"]
+    found = config.load(method.recipe, [*method.overrides, *own])
+    if seed == 0:
+        try:
+            vocabulary.check_vocabulary(found)
+            parse(prompt)  # whatever the prior knows, the judge knows only this
+        except Mistake as mistake:
+            raise Mistake(mistake.problem, where=where, near=mistake.near, fix=mistake.fix) from None
+        needs.check_needs(found)
+    return Job(prompt, seed, found, out, method.name)
+
+
+def fill(jobs: list[Job], scores, make: Callable[[Job], None], tell: Callable[[dict], str], between: Callable[[Job], None] | None = None):
+    """Make and score what is missing, a line each; `between` hears of every job that ended. Returns None, or the signal that stopped it."""
+    from dream3d.run import Interrupted
+
+    try:
+        for number, job in enumerate(jobs, 1):
+            began = time.monotonic()
+            record = scores.of(job, lambda job=job: make(job))
+            print(f"[{number}/{len(jobs)}] {tell(record)} ({time.monotonic() - began:.0f} s)", flush=True)
+            if between is not None:
+                between(job)
+    except Interrupted as stop:
+        print("stopped and saved; the same command goes on", file=sys.stderr)
+        return stop.number
+    return None
+
+
+def python(code: str, *words: str) -> list[str]:
+    """The command of a process of its own that finds this package wherever it is called from."""
+    root = str(Path(dream3d.__file__).parent.parent)
+    return [sys.executable, "-c", f"import sys; sys.path.append({root!r}); {code}", *words]
+
+
+def background(command: list[str], words: list[str], out: Path) -> int:
+    """The same command in a session of its own, its output in log.txt."""
+    rest = [word for word in words if word != "--background"]
+    out.mkdir(parents=True, exist_ok=True)
+    with open(out / "log.txt", "ab") as log:
+        process = subprocess.Popen(python("from dream3d.cli import main; sys.exit(main())", *command, *rest), stdin=subprocess.DEVNULL,
+                                   stdout=log, stderr=log, start_new_session=True)  # fmt: skip
+    print(f"process {process.pid} goes on; see {out / 'log.txt'}; stop it with: kill {process.pid}")
+    return 0
