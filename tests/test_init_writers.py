@@ -9,6 +9,7 @@ from test_init_edges import MAPPED, obj, saved
 
 from dream3d.errors import Mistake
 from dream3d.export.splat import write_ply
+from dream3d.foreign.atlas import LARGEST, _side
 from dream3d.foreign.load import load
 
 # --- polygons -------------------------------------------------------------------------------------------------------------------
@@ -118,3 +119,16 @@ def test_gaussians_with_y_up_are_turned_whole(tmp_path):
     was, now = load(tmp_path / "a.ply", fit=False)[0], load(tmp_path / "a.ply", fit=False, up="y")[0]
     torch.testing.assert_close(now.rotation.norm(dim=-1), torch.ones(20))
     torch.testing.assert_close(now.position, torch.stack([was.position[:, 0], -was.position[:, 2], was.position[:, 1]], -1))
+
+
+def test_many_textures_are_small_before_they_are_together():
+    """However many there are, together they take at most four times what fits."""
+    assert _side(1) == _side(2) == LARGEST and _side(16) == LARGEST // 2
+    assert all(count * _side(count) ** 2 <= 4 * LARGEST**2 for count in (2, 3, 4, 9, 100, 300, 10_000))
+
+
+def test_uv_of_one_number(tmp_path):
+    saved(tmp_path / "m.mtl", "newmtl a\nmap_Kd t.png")
+    saved(tmp_path / "t.png", png(4, 4))
+    text = obj(head="mtllib m.mtl\nusemtl a", corner=MAPPED).replace("vt 1 0", "vt 1")
+    assert load(saved(tmp_path / "a.obj", text), fit=False)[0].uv[0, 1].tolist() == [1, 0]

@@ -124,7 +124,7 @@ def _solid(material: Material, rgb: Float[ndarray, " 3"], names: set[str]) -> Ma
 
 def _side(count: int) -> int:
     """The largest side of one of so many tiles: all of them are at most four times what fits."""
-    return LARGEST if count == 1 else min(LARGEST, max(16, 2 * LARGEST // math.isqrt(count)))
+    return LARGEST if count == 1 else min(LARGEST, max(16, 2 * LARGEST // (math.isqrt(count - 1) + 1)))
 
 
 def _tile(material: Material, names: set[str], repeats: tuple[int, int], pictures: Pictures, side: int) -> Maps:
