@@ -147,9 +147,8 @@ def test_uvs_on_the_rim_of_the_picture_see_that_rim():
     uv = torch.tensor([[-1e-6, 0.125], [1 + 1e-6, 0.125], [0.125, -1e-6], [0.125, 1 + 1e-6]])
     wanted = torch.stack([picture[3, 0], picture[3, 3], picture[3, 0], picture[0, 0]])
     torch.testing.assert_close(sampled(picture, uv), wanted, atol=1e-4, rtol=0)
-    within = rand(20, 2, seed=1)
-    for whole in ([-1.0, 2.0], [3.0, -2.0]):
-        torch.testing.assert_close(sampled(picture, within + torch.tensor(whole)), sampled(picture, within), atol=1e-4, rtol=0)
+    away = sampled(picture, rand(20, 2) + torch.tensor([-1.0, 2.0]))
+    torch.testing.assert_close(away, sampled(picture, rand(20, 2)), atol=1e-4, rtol=0)
 
 
 def test_materials_that_repeat_keep_every_texel():
@@ -226,15 +225,14 @@ def test_what_is_a_bump_from_the_front_is_a_dent_from_behind():
     orm = torch.tensor([1.0, 0.3, 0.7]).expand(8, 8, 3).contiguous()
     mesh, look = square(rand(8, 8, 3), bump=bump, orm=orm), made("texture", texture=8, pbr=True)
     look.paint(mesh)
-    shading, asked = Shading("pbr", ambient=0.1, environment="constant", turning=False), []
-    del shading.sky  # a module
+    shading, asked = Shading("albedo", ambient=0.1), []
+    shading.mode = lambda now: "pbr"
     shading.sky = lambda albedo, rough, metal, normal, *_: asked.append((normal, rough, metal)) or albedo
     for cameras in (ring(1, size=8), look_at(torch.tensor([math.pi]), torch.zeros(1), size=8)):
         draw(mesh.vertices, mesh.faces, cameras, shading.shader(look, mesh.vertices, mesh.faces, cameras, None))
     wanted = F.normalize(torch.tensor([0.5, -1.0, 0.3]), dim=0)
     for sign, (normal, rough, metal) in zip((1, -1), asked, strict=True):
-        torch.testing.assert_close(normal, (sign * wanted).expand_as(normal), atol=1e-5, rtol=0)
-        assert (rough - 0.3).abs().max() < 1e-5 and (metal - 0.7).abs().max() < 1e-5
+        assert (normal - sign * wanted).abs().max() < 1e-5 and (rough - 0.3).abs().max() < 1e-5 and (metal - 0.7).abs().max() < 1e-5
 
 
 # --- latents --------------------------------------------------------------------------------------------------------
