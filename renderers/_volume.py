@@ -71,7 +71,7 @@ class Volume(Representation):
         environment: bool = False,
         lr_environment: Ramp = Ramp(1e-3),
         grid: Count = 128,
-        chunk: Count = 1 << 19,
+        chunk: Count = 1 << 17,
         light: Literal["auto", "torch", "nerfacc"] = "auto",
     ):
         super().__init__()
