@@ -122,7 +122,7 @@ class Run:
             return None
         from dream3d.foreign.load import given
 
-        data, said = given(init)
+        data, said = given(init, self.stages[self.stage]["renderer"])
         for line in said:
             self._tell(f"{init.file}: {line}")
         return data

@@ -17,8 +17,8 @@ from dream3d.errors import Mistake
 from dream3d.export.asset import export
 from dream3d.export.views import sphere
 from dream3d.foreign.files import digest
-from dream3d.foreign.load import load
-from dream3d.options import Export
+from dream3d.foreign.load import given, load
+from dream3d.options import Export, Init
 from dream3d.pictures import read_picture
 from dream3d.priors.mixture import Mixture
 
@@ -53,6 +53,16 @@ def test_an_open_mesh_with_a_texture_comes_out_with_its_triangles_and_uv(tmp_pat
     seen = (back.texture - mesh.texture).abs().amax(-1) == 0
     assert float(seen.float().mean()) > 0.3  # others lie under no face, and repeat their neighbours
     assert torch.equal((mesh.texture * 255).round().byte(), torch.from_numpy(pixels(8, 8)))
+
+
+def test_a_texture_that_does_not_stay_is_told(tmp_path):
+    path = saved(tmp_path / "a.glb", glb(*document(texture=png(8, 8))))
+    told = {word: " ".join(given(Init(str(path)), settings)[1]) for word, settings in {
+        "small": {"type": "mesh", "appearance": "texture", "texture": 4}, "kept": {"type": "mesh", "appearance": "texture", "texture": 8},
+        "vertex": {"type": "mesh", "appearance": "vertex", "texture": 8}, "splats": {"type": "gaussians"}}.items()}  # fmt: skip
+    assert "8 texels a side is drawn in 4; renderer.texture=8 keeps it" in told["small"]
+    assert "its texture" not in told["kept"]
+    assert "becomes the colours of mesh" in told["vertex"] and "becomes the colours of gaussians" in told["splats"]
 
 
 # --- what goes in ---------------------------------------------------------------------------------------------------------------

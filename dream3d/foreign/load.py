@@ -6,7 +6,7 @@ Nothing in a file is trusted; what was mended or left out is said.
 
 import dataclasses
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -49,11 +49,22 @@ def load(path: str | Path, *, fit: bool | None = None, up: Literal["y", "z"] | N
     return _fitted(data, fit, [*dict.fromkeys(said), *mending])
 
 
-def given(init: Init) -> tuple[Mesh | Points, list[str]]:
-    """What the `init` section names."""
+def given(init: Init, renderer: dict[str, Any]) -> tuple[Mesh | Points, list[str]]:
+    """What the `init` section names, and what was done to it, the last of it by the renderer with these settings."""
     path = place(init.file)
     unchanged(path, init.sha256)
-    return load(path, fit=init.fit, up=init.up)
+    data, said = load(path, fit=init.fit, up=init.up)
+    return data, [*said, *_repainted(data, renderer)]
+
+
+def _repainted(data: Mesh | Points, renderer: dict[str, Any]) -> list[str]:
+    """How a texture changes before the first step."""
+    if not isinstance(data, Mesh) or data.texture is None:
+        return []
+    side, most = max(data.texture.shape[:2]), renderer.get("texture", 0)
+    if renderer["type"] != "mesh" or renderer.get("appearance") != "texture":
+        return [f"its texture becomes the colours of {renderer['type']}; a mesh with appearance: texture keeps it, and its uvs"]
+    return [f"its texture of {side} texels a side is drawn in {most}; renderer.texture={side} keeps it"] if side > most else []
 
 
 def _made(path: Path, pieces: list[Piece], columns: dict[str, ndarray], said: list[str]) -> tuple[Mesh | Points, list[str]]:
