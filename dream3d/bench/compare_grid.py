@@ -63,7 +63,7 @@ class Problems(Mistake):
 
     @property
     def lines(self) -> list[str]:
-        rows = [f"  - {one_line(f'{who}{m.problem}' + (f' ({m.fix or m.near})' if m.fix or m.near else ''), 240)}"
+        rows = [f"  - {one_line(f'{who}{m.problem}' + (f' ({m.near or m.fix})' if m.near or m.fix else ''), 240)}"
                 for who, m in self.found[:SHOWN]]  # fmt: skip
         return [self.problem, *rows, *([f"  ... and {len(self.found) - SHOWN} more"] if len(self.found) > SHOWN else [])]
 
@@ -149,6 +149,14 @@ def _job(method: Method, where: str, prompt: str, seed: int, out: Path) -> Job:
             raise Mistake(mistake.problem, where=where, near=mistake.near, fix=mistake.fix) from None
         needs.check_needs(found)
     return Job(prompt, seed, found, out, method.name)
+
+
+def groups(jobs: list[Job]) -> list[list[Job]]:
+    """Jobs of one prompt and seed together: all methods of it."""
+    found: dict[tuple, list[Job]] = {}
+    for job in jobs:
+        found.setdefault((job.seed, job.prompt), []).append(job)
+    return list(found.values())
 
 
 def fill(jobs: list[Job], scores, make: Callable[[Job], None], tell: Callable[[dict], str], between: Callable[[Job], None] | None = None):

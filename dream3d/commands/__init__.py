@@ -15,6 +15,7 @@ COMMANDS = {
     "doctor": "what is installed, what each part will run on and why, what to install",
     "cite": "BibTeX of exactly what a run, a recipe or a part uses",
     "new": "a formula of your own that works, to be changed: its file, a proof, a recipe",
+    "compare": "formulas or recipes over prompts and seeds, scored against the truth, on one page",
     "bench": "measure: quality, speed, memory",
     "completion": "a script that lets a shell complete all of this",
     "help": "this list, or the help of one command",
