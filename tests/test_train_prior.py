@@ -64,9 +64,7 @@ def test_held_out_pairs_are_of_the_world_and_no_objects_own_colour():
 
 def test_pictures_and_captions_are_those_of_the_chunk_and_mean_what_they_show():
     order = data.Order(count=48, views=4, size=16, seed=5, mix=data.Mix(silent=0.2, pairs=0.3))
-    x, said = data.Feed(order).chunk(2)
-    again, same = data.Feed(order).chunk(2)
-    other, _ = data.Feed(order).chunk(3)
+    (x, said), (again, same), (other, _) = (data.Feed(order).chunk(i).values() for i in (2, 2, 3))
     assert x.shape == (48, 3, 16, 16) and x.min() >= -1 and x.max() <= 1
     assert torch.equal(x, again) and said == same and not torch.equal(x, other)
     wishes = [parse(text) for text in said]  # every caption is of the world's language
@@ -79,11 +77,11 @@ def test_a_pool_of_builders_changes_nothing():
     order = data.Order(count=8, views=4, size=16, seed=5)
     pooled = data.Feed(order, workers=1)
     try:
-        x, said = pooled.chunk(1)
+        x, said = pooled.chunk(1).values()
     finally:
         pooled.close()
     alone = data.Feed(order).chunk(1)
-    assert torch.equal(x, alone[0]) and said == alone[1]
+    assert torch.equal(x, alone["x"]) and said == alone["said"]
 
 
 # --- words ----------------------------------------------------------------------------------------------------------------------
@@ -133,9 +131,9 @@ def test_it_stops_when_it_is_told_to_and_torn_checkpoints_are_none(tmp_path):
 
 def test_it_learns(whole):
     """On pictures of another seed, the moving average is far better than the answer zero it began with."""
-    x, said = data.Feed(data.Order(64, 4, 16, seed=99)).chunk(0)
-    first = network.Model(TINY)
-    losses = [network.loss(m, x, said, torch.Generator().manual_seed(0)).item() for m in (first, whole.model)]
+    rows = data.Feed(data.Order(64, 4, 16, seed=99)).chunk(0)
+    first = network.Pixels(TINY)
+    losses = [network.loss(m, rows, torch.Generator().manual_seed(0)).item() for m in (first, whole.model)]
     assert losses[1] < 0.95 * losses[0]
 
 
@@ -145,7 +143,7 @@ def test_files_are_small_enough(whole):
     assert [len(part) for part in parts] == [2, 2, 2, 2, 2] and [k for part in parts for k in part] == list(tensors)
     for tier in TIERS.values():
         with torch.device("meta"):
-            model = network.Model(tier)
+            model = network.Pixels(tier)
         halves = [2 * sum(p.numel() for p in part.parameters()) for part in (model.net, model.reader)]
         assert max(halves) < network.LARGEST
     assert sum(p.numel() for p in model.net.parameters()) <= 6e6 and set(PLACES) == {(t, p) for t in TIERS for p in ("cpu", "gpu")}
@@ -171,7 +169,7 @@ def test_the_folder_answers_as_the_training_does(whole, prior):
     said = ["a red car, side view", "", "a striped blue cat, back view"]
     alpha, sigma = (v[:, None, None, None] for v in prior.alpha_sigma(t))
     with torch.no_grad():
-        v = whole.mean(z, (t * 1000).long(), said)
+        v = whole.mean(z, (t * 1000).long(), {"said": said})
     torch.testing.assert_close(prior.eps(z, t, prior.text(said)), alpha * v + sigma * z, rtol=0, atol=3e-3)
     one, other = prior.text(["a photo of a blue, stripy kitten seen from behind"]), prior.text(said[2:])
     assert torch.equal(one.tokens, other.tokens)

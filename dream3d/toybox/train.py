@@ -19,8 +19,9 @@ from torch import Tensor
 from dream3d import files
 from dream3d.build import place
 from dream3d.errors import Mistake
-from dream3d.toybox.training.data import Feed, Order
-from dream3d.toybox.training.network import LARGEST, Model, loss, publish
+from dream3d.toybox.training import kinds
+from dream3d.toybox.training.data import Feed, Order, Rows
+from dream3d.toybox.training.network import LARGEST
 from dream3d.toybox.training.presets import PLACES, TIERS, Place, Tier
 
 WARM, FALL = 200, 0.25  # steps of warming up; share of all steps over which the learning rate falls to nothing at the end
@@ -32,18 +33,21 @@ DECAY, CLIP, BETAS = 0.01, 1.0, (0.9, 0.99)
 class Training:
     """Weights, their moving average, Adam's moments and the step: all there is, in files of at most 16 MB."""
 
-    def __init__(self, tier: Tier, where: Place, out: Path, *, seed: int = 0, steps: int | None = None, device: str = "cpu"):
+    def __init__(
+        self, tier: Tier, where: Place, out: Path, *, seed: int = 0, steps: int | None = None, device: str = "cpu", base: Path | None = None
+    ):
         self.tier, self.place, self.out, self.seed, self.device = tier, where, out, seed, device
         self.steps, self.step, self.seconds, self.stopped = steps or where.steps, 0, 0.0, False
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
-            self.model, self.mean = Model(tier), Model(tier)
+            self.model, self.mean, self.base = kinds.made(tier, where, base, device)
         self.mean.load_state_dict(self.model.state_dict())
         self.model.to(device).train()
         self.mean.to(device).requires_grad_(False).eval()
         self.optimizer = torch.optim.AdamW(self.model.parameters(), where.rate, BETAS, weight_decay=DECAY, fused=True)
-        self.feed = Feed(Order(where.batch * where.chunk, where.views, tier.size, seed, tier.mix), device, where.workers)
-        self._chunk: tuple[int, Tensor, list[str]] | None = None
+        order = Order(where.batch * where.chunk, where.views, tier.size, seed, tier.mix, where.early // where.chunk)
+        self.feed = Feed(order, device, where.workers, self.model.draw)
+        self._chunk: tuple[int, Rows] | None = None
         if newest := checkpoints(out):
             self._restore(newest[-1])
 
@@ -69,12 +73,13 @@ class Training:
         self.feed.close()
 
     def _one(self) -> Tensor:
-        x, said = self._batch()
+        rows = self._batch()
+        self.model.begin(self.step, self.mean, rows)
         rng = torch.Generator(self.device).manual_seed((self.seed << 32) + self.step)
         for group in self.optimizer.param_groups:
-            group["lr"] = self.place.rate * rate(self.step, self.steps)
+            group["lr"] = self.place.rate * rate(self.step, self.steps, self.place.early)
         with torch.autocast(self.device, torch.bfloat16, enabled=self.place.bf16):
-            value = loss(self.model, x, said, rng)
+            value = self.model.loss(rows, rng)
         self.optimizer.zero_grad()
         value.backward()
         torch.nn.utils.clip_grad_norm_(self.model.parameters(), CLIP)
@@ -83,12 +88,12 @@ class Training:
         torch._foreach_lerp_(list(self.mean.parameters()), [p.detach() for p in self.model.parameters()], 1 - keep)
         return value.detach()
 
-    def _batch(self) -> tuple[Tensor, list[str]]:
+    def _batch(self) -> Rows:
         index, row = divmod(self.step, self.place.chunk)
         if self._chunk is None or self._chunk[0] != index:
-            self._chunk = (index, *self.feed.chunk(index))
-        rows = slice(row * self.place.batch, (row + 1) * self.place.batch)
-        return self._chunk[1][rows], self._chunk[2][rows]
+            self._chunk = (index, self.feed.chunk(index))
+        chosen = slice(row * self.place.batch, (row + 1) * self.place.batch)
+        return {name: value[chosen] for name, value in self._chunk[1].items()}
 
     def _tell(self, value: float, speed: float) -> None:
         left = (self.steps - self.step) * self.place.batch / speed / 60
@@ -99,10 +104,8 @@ class Training:
 
     def grid(self) -> None:
         """The moving average as a pipeline, and a picture of what it makes."""
-        from dream3d.toybox.training.measure import grid, opened
-
-        publish(self.mean, self.out / "pipeline")
-        grid(opened(self.out / "pipeline", self.device), self.tier.shown, self.out / f"samples_{self.step:06d}.png")
+        self.mean.publish(self.out / "pipeline")
+        kinds.grid(self, self.out / f"samples_{self.step:06d}.png")
 
     def _tensors(self) -> dict[str, Tensor]:
         moments = self.optimizer.state_dict()["state"]
@@ -118,7 +121,7 @@ class Training:
         part.mkdir(parents=True)
         for i, tensors in enumerate(shards(self._tensors())):
             save_file(tensors, part / f"{i:02d}.safetensors")
-        about = {"step": self.step, "seconds": self.seconds, "seed": self.seed, "batch": self.place.batch}
+        about = {"step": self.step, "seconds": self.seconds, "seed": self.seed, "batch": self.place.batch, "base": self.base}
         files.write_json(part / "state.json", about)
         for path in part.iterdir():
             files.flush(path)
@@ -132,6 +135,8 @@ class Training:
         if (about["seed"], about["batch"]) != (self.seed, self.place.batch):
             raise Mistake(f"this training began with seed {about['seed']} and {about['batch']} pictures a step", where=str(folder),
                           fix="the same --seed and --preset, or another --work")  # fmt: skip
+        if about.get("base") != self.base:
+            raise Mistake("this training began over another base", where=str(folder), fix="the same --base, or another --work")
         tensors: dict[str, Tensor] = {}
         for path in sorted(folder.glob("*.safetensors")):
             tensors |= load_file(path)
@@ -147,9 +152,11 @@ class Training:
         self.step, self.seconds = about["step"], about["seconds"]
 
 
-def rate(step: int, steps: int) -> float:
-    """Warm up, stay, fall in a straight line: until it falls the number of steps may be changed."""
-    return min(1.0, (step + 1) / WARM, (steps - step) / (FALL * steps))
+def rate(step: int, steps: int, early: int = 0) -> float:
+    """Warm up, stay, fall in a straight line: until it falls the number of steps may be changed. After `early` steps, when something else
+    begins to learn, it warms up again."""
+    since = step - early if step >= early else step
+    return min(1.0, (since + 1) / WARM, (steps - step) / (FALL * steps))
 
 
 def checkpoints(out: Path) -> list[Path]:
@@ -179,7 +186,9 @@ def main(words: list[str] | None = None) -> int:
     if device == "cuda" and not torch.cuda.is_available():
         raise Mistake("there is no CUDA device", where="--preset gpu", fix="--preset cpu")
     work = given.work or Path("train") / given.tier
-    training = Training(TIERS[given.tier], PLACES[given.tier, given.preset], work, seed=given.seed, steps=given.steps, device=device)
+    tier, how = TIERS[given.tier], PLACES[given.tier, given.preset]
+    base = kinds.base_of(tier, given.base)
+    training = Training(tier, how, work, seed=given.seed, steps=given.steps, device=device, base=base)
     if not (given.evaluate or given.publish):
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, lambda *_: setattr(training, "stopped", True))
@@ -187,10 +196,8 @@ def main(words: list[str] | None = None) -> int:
         if training.step < training.steps:
             print(f"stopped and saved at step {training.step} of {training.steps}; the same command goes on", flush=True)
             return 0
-    from dream3d.toybox.training.card import finish
-
     out = None if given.evaluate else given.out or place("assets") / given.tier
-    finish(training, given.tier, given.preset, out)
+    kinds.finish(training, given.tier, given.preset, out)
     return 0
 
 
@@ -203,6 +210,7 @@ def _parser() -> argparse.ArgumentParser:
     made.add_argument("--threads", type=int, default=0, help="of torch on the CPU (0: as many as it takes)")
     made.add_argument("--minutes", type=float, default=float("inf"), help="stop and save after these")
     made.add_argument("--work", type=Path, help="checkpoints, log and samples (train/TIER)")
+    made.add_argument("--base", type=Path, help="the folder of the prior that a tier stands over (assets/BASE, else train/BASE/pipeline)")
     made.add_argument("--out", type=Path, help="the pipeline folder (assets/TIER)")
     made.add_argument("--evaluate", action="store_true", help="measure the newest checkpoint, write WORK/metrics.json")
     made.add_argument("--publish", action="store_true", help="measure it, and write the pipeline folder with its card")

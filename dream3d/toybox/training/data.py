@@ -4,10 +4,11 @@ Chunk `i` of a training is a function of seed and `i` alone, so a training goes 
 """
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
 from dataclasses import dataclass
 from multiprocessing import get_context
+from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -15,11 +16,11 @@ from torch import Tensor
 
 from dream3d.cameras import VIEW_WORDS, look_at, view_index
 from dream3d.priors._renders import HIGH, LOW
-from dream3d.toybox.language import COLOURS, OBJECTS, PATTERNS, RELATIONS, Thing, Wish, captions
+from dream3d.toybox.language import COLOURS, MOTIONS, OBJECTS, PATTERNS, RELATIONS, Thing, Wish, captions
 from dream3d.toybox.render import render
 from dream3d.toybox.shapes import Dice
 from dream3d.toybox.world import Soup, build, instance_seed
-from dream3d.types import Cameras
+from dream3d.types import Cameras, Render
 
 CORE_OBJECTS = ("car", "house", "duck", "robot", "rabbit", "bus", "fish", "mug")
 CORE_COLOURS = ("red", "orange", "yellow", "green", "blue", "purple", "pink", "white")
@@ -28,13 +29,14 @@ HELD_OUT = frozenset({  # object and colour that no caption or picture of a trai
     ("boat", "yellow"), ("cat", "blue"), ("bear", "green"), ("teapot", "pink"), ("castle", "purple"), ("lamp", "pink"),
     ("snowman", "green"), ("penguin", "red"), ("chair", "blue"), ("rocket", "purple"),
 })  # fmt: skip
+Rows = dict[str, Any]  # name -> tensors or lists with a row per picture, or per group of pictures; "said": what they are called
 SEEDS = 40  # bits of an instance's number; the exact prior's own are the first few of the same stream
 
 
 @dataclass(frozen=True)
 class Mix:
     """Shares of what is drawn: core objects and colours first, two objects, no colour, a pattern, and captions that say nothing, no
-    view, only the view, or it all in other words."""
+    view, only the view, or it all in other words; moving: things that move, at any moment."""
 
     core: float = 0.5
     pairs: float = 0.05
@@ -44,17 +46,20 @@ class Mix:
     viewless: float = 0.2
     only_view: float = 0.02
     varied: float = 0.5
+    moving: float = 0.0
 
 
 @dataclass(frozen=True)
 class Order:
-    """A chunk of pictures: `count` of them, `views` of every instance, `size` pixels a side."""
+    """A chunk of pictures, or groups of pictures: `count` of them, `views` of every instance, `size` pixels a side; early: so many
+    chunks come first from which an autoencoder learns."""
 
     count: int
     views: int
     size: int
     seed: int
     mix: Mix = Mix()
+    early: int = 0
 
     @property
     def scenes(self) -> int:
@@ -63,10 +68,18 @@ class Order:
     def dice(self, chunk: int) -> Dice:
         return Dice((self.seed << 40) + chunk)
 
+    def chances(self, chunk: int) -> tuple[Dice, torch.Generator]:
+        """What else a chunk leaves to chance, once its instances are drawn."""
+        dice = self.dice(chunk)
+        dice.seed(dice.getrandbits(60) ^ 1)
+        return dice, torch.Generator().manual_seed(dice.getrandbits(60))
+
 
 def random_wish(dice: Dice, mix: Mix) -> Wish:
-    """One object, seldom two different ones; never a held-out pair."""
+    """One object, seldom two different ones or one that moves; never a held-out pair."""
     first = _thing(dice, mix)
+    if mix.moving and dice.chance(mix.moving):
+        return Wish((first,), motion=dice.pick(tuple(MOTIONS)))
     if not dice.chance(mix.pairs):
         return Wish((first,))
     second = first
@@ -99,27 +112,35 @@ def scenes(order: Order, chunk: int) -> list[Soup]:
     return [build(random_wish(dice, order.mix), instance_seed("prior", dice.getrandbits(SEEDS))) for _ in range(order.scenes)]
 
 
-def pictures(order: Order, chunk: int, soups: list[Soup], device: str = "cpu") -> tuple[Float[Tensor, "B 3 h w"], list[str]]:
-    """x in [-1, 1] and a caption for each, in random order."""
-    dice = order.dice(chunk)
-    dice.seed(dice.getrandbits(60) ^ 1)
-    rng = torch.Generator().manual_seed(dice.getrandbits(60))
-    cameras = _orbit(order, rng)
+def pictures(order: Order, chunk: int, soups: list[Soup], device: str = "cpu") -> Rows:
+    """x (B 3 h w) in [-1, 1] and a caption for each, in random order."""
+    dice, rng = order.chances(chunk)
+    cameras = orbit(order, rng)
     words = [VIEW_WORDS[i] for i in view_index(cameras).tolist()]
     said = [caption(soups[i].wish, word, dice, order.mix) for i, word in zip(cameras.subject.tolist(), words, strict=True)]
     seen = render(soups, cameras.to(torch.device(device)), buffers=("rgb",))
-    colour = backgrounds(order.count, rng).to(seen.rgb)
-    x = 2 * (seen.rgb + (1 - seen.alpha) * colour[:, None, None]) - 1
-    shuffled = torch.randperm(order.count, generator=rng)
-    return x.movedim(-1, 1)[shuffled.to(x.device)].contiguous(), [said[i] for i in shuffled.tolist()]
+    return shuffled({"x": over(seen, backgrounds(order.count, rng)), "said": said}, rng)
 
 
-def _orbit(order: Order, rng: torch.Generator) -> Cameras:
+def orbit(order: Order, rng: torch.Generator) -> Cameras:
     """Cameras as dream3d.cameras.Orbit draws them, azimuth stratified over the views of an instance."""
     u, v = torch.rand(2, order.count, generator=rng)
     turn = (torch.arange(order.count) % order.views + u) / order.views
     elevation = torch.asin(LOW + (HIGH - LOW) * v)
-    return look_at((2 * turn - 1) * math.pi, elevation, size=order.size, subject=torch.arange(order.count) // order.views)
+    time = {"time": torch.rand(order.count, generator=rng)} if order.mix.moving else {}
+    return look_at((2 * turn - 1) * math.pi, elevation, size=order.size, subject=torch.arange(order.count) // order.views, **time)
+
+
+def over(seen: Render, colour: Float[Tensor, "B 3"]) -> Float[Tensor, "B 3 h w"]:
+    """What is seen, over one colour each, in [-1, 1]."""
+    return (2 * (seen.rgb + (1 - seen.alpha) * colour.to(seen.rgb)[:, None, None]) - 1).movedim(-1, 1)
+
+
+def shuffled(rows: Rows, rng: torch.Generator) -> Rows:
+    """The rows in random order: a step sees many instances."""
+    order = torch.randperm(len(rows["said"]), generator=rng)
+    return {name: value[order.to(value.device)].contiguous() if isinstance(value, Tensor) else [value[i] for i in order.tolist()]
+            for name, value in rows.items()}  # fmt: skip
 
 
 def backgrounds(count: int, rng: torch.Generator) -> Float[Tensor, "B 3"]:
@@ -129,21 +150,24 @@ def backgrounds(count: int, rng: torch.Generator) -> Float[Tensor, "B 3"]:
     return torch.where(kind < 0.5, colour, torch.where(kind < 0.75, grey, torch.ones(count, 3)))
 
 
+Draw = Callable[[Order, int, list[Soup], str], Rows]
+
+
 class Feed:
     """Chunk after chunk. With `workers`, instances of the next chunk are built by other processes meanwhile; the pictures are the same."""
 
-    def __init__(self, order: Order, device: str = "cpu", workers: int = 0):
-        self.order, self.device = order, device
+    def __init__(self, order: Order, device: str = "cpu", workers: int = 0, draw: Draw = pictures):
+        self.order, self.device, self.draw = order, device, draw
         self.pool = ProcessPoolExecutor(workers, mp_context=get_context("spawn")) if workers else None
         self.ahead: dict[int, Future] = {}
 
-    def chunk(self, index: int) -> tuple[Float[Tensor, "B 3 h w"], list[str]]:
+    def chunk(self, index: int) -> Rows:
         if self.pool is None:
-            return pictures(self.order, index, scenes(self.order, index), self.device)
+            return self.draw(self.order, index, scenes(self.order, index), self.device)
         for i in (index, index + 1, index + 2):
             if i not in self.ahead:
                 self.ahead[i] = self.pool.submit(scenes, self.order, i)
-        return pictures(self.order, index, self.ahead.pop(index).result(), self.device)
+        return self.draw(self.order, index, self.ahead.pop(index).result(), self.device)
 
     def close(self) -> None:
         if self.pool is not None:

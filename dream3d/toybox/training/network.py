@@ -1,7 +1,9 @@
-"""The networks of a tier, how they are asked, and the diffusers pipeline folder that they become."""
+"""What learns: the network of a tier in pixel space, what every tier's has in common, and the diffusers pipeline folders they become."""
 
 import copy
+from abc import abstractmethod
 from pathlib import Path
+from typing import Any
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -9,13 +11,52 @@ from torch import Tensor, nn
 
 from dream3d import files
 from dream3d.toybox.training import words
+from dream3d.toybox.training.data import Draw, Rows, pictures
 from dream3d.toybox.training.presets import Tier
 
 GAMMA = 5.0  # min-SNR (Hang et al. 2023, arXiv:2303.09556)
 LARGEST = 16 << 20  # bytes of a file
 
 
-class Model(nn.Module):
+class Learner(nn.Module):
+    """A network that learns to take noise away, and what it needs for that. Its parameters are what checkpoints hold, in this order.
+
+    `draw` makes its data; `group` rows of x are answered together and share a noise level; `told` names what a row of data tells of x."""
+
+    draw: Draw = staticmethod(pictures)
+    group: int = 1
+    told: tuple[str, ...] = ("said",)
+    tokenizer: Any
+    scheduler: Any
+    reader: nn.Module
+    net: nn.Module
+
+    def begin(self, step: int, mean: "Learner", rows: Rows) -> None:
+        """What happens before a step, once or not: the same whether a training was interrupted or not."""
+
+    @abstractmethod
+    def target(self, rows: Rows) -> Float[Tensor, "B C h w"]:
+        """What noise is laid over."""
+
+    @abstractmethod
+    def forward(self, z: Float[Tensor, "B C h w"], index: Int[Tensor, " B"], rows: Rows) -> Float[Tensor, "B C h w"]:
+        """v at a noisy x."""
+
+    def loss(self, rows: Rows, rng: torch.Generator) -> Float[Tensor, ""]:
+        return loss(self, rows, rng)
+
+    @abstractmethod
+    def publish(self, folder: Path) -> None:
+        """Write what the project's families read, in half precision."""
+
+    def read(self, said: list[str]) -> tuple[Int[Tensor, "B L"], Bool[Tensor, "B L"]]:
+        """Tokens and which of them count, as long as the longest."""
+        told = self.tokenizer(said, padding=True, truncation=True)
+        device = self.net.device
+        return torch.tensor(told.input_ids, device=device), torch.tensor(told.attention_mask, device=device).bool()
+
+
+class Pixels(Learner):
     """`reader` and `net` learn; tokenizer and scheduler are the folder's other halves."""
 
     def __init__(self, tier: Tier):
@@ -30,18 +71,17 @@ class Model(nn.Module):
             use_additional_conditions=False)  # fmt: skip
         _silent(self.net)
 
-    def read(self, said: list[str]) -> tuple[Int[Tensor, "B L"], Bool[Tensor, "B L"]]:
-        """Tokens and which of them count, as long as the longest."""
-        told = self.tokenizer(said, padding=True, truncation=True)
-        device = self.net.device
-        return torch.tensor(told.input_ids, device=device), torch.tensor(told.attention_mask, device=device).bool()
+    def target(self, rows: Rows) -> Float[Tensor, "B 3 h w"]:
+        return rows["x"]
 
-    def forward(self, z: Float[Tensor, "B 3 h w"], index: Int[Tensor, " B"], said: list[str]) -> Float[Tensor, "B 3 h w"]:
-        """v at a noisy picture."""
-        ids, mask = self.read(said)
+    def forward(self, z: Float[Tensor, "B 3 h w"], index: Int[Tensor, " B"], rows: Rows) -> Float[Tensor, "B 3 h w"]:
+        ids, mask = self.read(rows["said"])
         tokens = self.reader(ids).last_hidden_state
         none = {"resolution": None, "aspect_ratio": None}
         return self.net(z, encoder_hidden_states=tokens, timestep=index, encoder_attention_mask=mask, added_cond_kwargs=none).sample
+
+    def publish(self, folder: Path) -> None:
+        publish(self, folder)
 
 
 def scheduler():
@@ -52,16 +92,18 @@ def scheduler():
                          prediction_type="v_prediction", rescale_betas_zero_snr=True, timestep_spacing="trailing")  # fmt: skip
 
 
-def loss(model: Model, x: Float[Tensor, "B 3 h w"], said: list[str], rng: torch.Generator) -> Float[Tensor, ""]:
+def loss(model: Learner, rows: Rows, rng: torch.Generator) -> Float[Tensor, ""]:
     """Mean squared error of v, weighted by min(SNR, 5) / (SNR + 1); t stratified over the batch. Noise is drawn where `rng` is."""
+    x = model.target(rows)
     squared = model.scheduler.alphas_cumprod.to(rng.device)
-    places = torch.arange(len(x), device=rng.device)
-    level = (places + torch.rand(len(x), generator=rng, device=rng.device)) / len(x)
-    index = (level * len(squared)).long().clamp(max=len(squared) - 1)
+    count = len(x) // model.group
+    places = torch.arange(count, device=rng.device)
+    level = (places + torch.rand(count, generator=rng, device=rng.device)) / count
+    index = (level * len(squared)).long().clamp(max=len(squared) - 1).repeat_interleave(model.group)
     noise = torch.randn(x.shape, generator=rng, device=rng.device).to(x)
     keep = squared[index].to(x)[:, None, None, None]
     alpha, sigma = keep.sqrt(), (1 - keep).sqrt()
-    out = model(alpha * x + sigma * noise, index.to(x.device), said).float()
+    out = model(alpha * x + sigma * noise, index.to(x.device), rows).float()
     error = (out - (alpha * noise - sigma * x)).square().mean((1, 2, 3))
     snr = (keep / (1 - keep)).flatten()
     return (snr.clamp(max=GAMMA) / (snr + 1) * error).mean()
@@ -74,17 +116,26 @@ def _silent(net: nn.Module) -> None:
             nn.init.zeros_(value)
 
 
-def publish(model: Model, folder: Path) -> None:
+def publish(model: Pixels, folder: Path) -> None:
     """A pipeline folder of diffusers in half precision. Without an autoencoder: its latents are the pixels, in [-1, 1]."""
     from diffusers import PixArtAlphaPipeline
 
-    halves = {"text_encoder": copy.deepcopy(model.reader).half(), "transformer": copy.deepcopy(model.net).half()}
+    halves = {"text_encoder": half(model.reader), "transformer": half(model.net)}
     PixArtAlphaPipeline(tokenizer=model.tokenizer, vae=None, scheduler=model.scheduler, **halves).save_pretrained(folder)
+    sealed(folder, README)
+
+
+def half(net: nn.Module) -> nn.Module:
+    return copy.deepcopy(net).half()
+
+
+def sealed(folder: Path, told: str) -> None:
+    """A folder that was written, with its README.md, once its files are small enough."""
     for path in folder.rglob("*.safetensors"):
         path.chmod(0o644)
         if path.stat().st_size > LARGEST:
             raise ValueError(f"{path} has {path.stat().st_size} bytes, more than {LARGEST}")
-    files.write_text(folder / "README.md", README)
+    files.write_text(folder / "README.md", told)
 
 
 README = """A text-to-image model of toy objects, trained by `python -m dream3d.toybox.train`; card.json tells how. Apache-2.0.

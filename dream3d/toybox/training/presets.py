@@ -8,23 +8,29 @@ from dream3d.toybox.training.data import Mix
 @dataclass(frozen=True)
 class Tier:
     """A prior: `size` pixels a side, a transformer over patches of `patch` pixels (`heads` of 32, `layers`), texts of `width` numbers a
-    token by `readers` layers, what it is shown."""
+    token by `readers` layers, what it is shown. kind: its row in kinds.py; of those that have one, `coder` is the autoencoder's channels,
+    `levels` the U-Net's, `base` the tier over which it stands."""
 
     what: str
     size: int
-    patch: int
-    heads: int
-    layers: int
+    patch: int = 4
+    heads: int = 1
+    layers: int = 1
     width: int = 128
     readers: int = 2
     mix: Mix = field(default_factory=Mix)
     shown: tuple[str, ...] = ("a red car", "a blue house", "a yellow duck", "a green bus")  # rows of the sample grid
+    kind: str = "pixels"
+    coder: tuple[int, ...] = ()
+    levels: tuple[int, ...] = ()
+    base: str | None = None
 
 
 @dataclass(frozen=True)
 class Place:
     """How a tier is trained on a machine: steps of `batch` pictures, `views` of every instance, rendered `chunk` steps ahead; peak
-    learning rate; share of EMA kept per step; `workers` that build instances; bf16: mixed precision."""
+    learning rate; share of EMA kept per step; `workers` that build instances; bf16: mixed precision; early: steps (whole chunks) in which
+    an autoencoder learns first."""
 
     steps: int
     batch: int
@@ -34,6 +40,7 @@ class Place:
     keep: float
     workers: int = 0
     bf16: bool = False
+    early: int = 0
 
 
 TIERS = {
