@@ -9,7 +9,7 @@ from typing import Any
 
 import yaml
 
-from dream3d.bench.compare_summary import Measure, best, shown, texts
+from dream3d.bench.compare_summary import ENOUGH, Measure, best, differs, shown, texts
 from dream3d.bench.compare_summary import value as measured
 from dream3d.export import page as web
 from dream3d.export.page import Markup, join, section, tag
@@ -53,18 +53,20 @@ def _many(count: int, what: str) -> str:
 def _head(summary: dict) -> Markup:
     planned, done, failed = (sum(method[key] for method in summary["methods"]) for key in ("planned", "done", "failed"))
     words = [f"prior {' or '.join(summary['priors'])}", *([f"base {summary['base']}"] if summary["base"] else []),
-             f"{' or '.join(map(str, summary['steps']))} steps", _many(len(summary["prompts"]), "prompt"), _many(len(summary["seeds"]), "seed")]  # fmt: skip
+             f"{' or '.join(map(str, summary['steps']))} steps",
+             *(_many(len(summary[f"{what}s"]), what) for what in ("prompt", "seed"))]  # fmt: skip
     state = f"{done} of {planned} runs" if done + failed < planned else _many(done, "run")
-    chips = [*(tag("span", text, class_="chip") for text in words), tag("span", state, class_=f"chip {'done' if done == planned else 'running'}"),
+    chips = [*(tag("span", text, class_="chip") for text in words),
+             tag("span", state, class_=f"chip {'done' if done == planned else 'running'}"),
              *([tag("span", f"{failed} failed", class_="chip failed")] if failed else [])]  # fmt: skip
-    return tag("header", tag("p", f"dream3d {summary['version']}: a comparison", class_="brow"),
-               tag("h1", _title(summary), class_="long" if len(_title(summary)) > 60 else None), tag("p", *chips, class_="chips"))  # fmt: skip
+    title = tag("h1", _title(summary), class_="long" if len(_title(summary)) > 60 else None)
+    return tag("header", tag("p", f"dream3d {summary['version']}: a comparison", class_="brow"), title, tag("p", *chips, class_="chips"))
 
 
 def _bar(seeds: list[int]) -> Markup:
     turn = tag("button", "Stop", type="button", id="turn")
     angle = tag("input", type="range", id="angle", min=0, max=11, step=1, value=1, aria_label="Where all are seen from")
-    chosen = [tag("button", str(seed), type="button", data_seed=seed, aria_pressed="true" if seed == seeds[0] else "false") for seed in seeds]
+    chosen = [tag("button", seed, type="button", data_seed=seed, aria_pressed=str(seed == seeds[0]).lower()) for seed in seeds]
     several = [tag("span", "seed ", *chosen, class_="seeds", role="group", aria_label="Seed")] if len(seeds) > 1 else []
     return tag("div", turn, tag("label", angle), tag("output", "30\u00b0", id="degrees"), *several, class_="bar")
 
@@ -92,23 +94,26 @@ def _cell(record: dict | None, seed: int, hidden: bool, out: Path) -> Markup:
     short = f"{measured(record, 'score.recognised'):.0%} \u00b7 IoU {measured(record, 'score.iou'):.2f}"
     fronts = measured(record, "score.janus")
     short += f" \u00b7 {fronts} fronts" if fronts is not None and fronts != 1 else ""
-    return tag("a" if link else "div", tag("i", role="img", aria_label=words, data_run=record["name"]), tag("small", short), **more, **where)
+    picture = tag("i", role="img", aria_label=words, data_run=record["name"])
+    return tag("a" if link else "div", picture, tag("small", short), **more, **where)
 
 
 def _scores(summary: dict) -> Markup:
     columns = shown(summary)
     tops = {m.key: best(summary, m) for m in columns}
-    head = tag("tr", tag("th", tag("button", "method", type="button"), scope="col"), tag("th", tag("button", "runs", type="button"), scope="col"),
-               *(tag("th", tag("button", m.title, _arrow(m), type="button"), scope="col", title=m.what) for m in columns))  # fmt: skip
+    heads = [("method", None, None), ("runs", None, "finished, of those there shall be"), *((m.title, _arrow(m), m.what) for m in columns)]
+    head = tag("tr", *(tag("th", tag("button", text, arrow, type="button"), scope="col", title=what) for text, arrow, what in heads))
     rows = [tag("tr", tag("th", method["name"], scope="row", data_value=method["name"]),
                 tag("td", f"{method['done']}/{method['planned']}", data_value=method["done"]),
                 *(_score(m, method["measures"][m.key], tops[m.key]) for m in columns))
             for method in summary["methods"]]  # fmt: skip
-    first = summary["methods"][0]["name"]
-    note = (f"Means over prompts of means over seeds; below, 95 % intervals (cluster bootstrap: prompts, then seeds within). Bold is best. "
-            f"\u25b2 and \u25bc: the paired difference from {first} has an interval without 0. A heading sorts.")  # fmt: skip
+    sure = f"\u25b2 and \u25bc: the paired difference from {summary['methods'][0]['name']} has an interval without 0."
+    unsure = f"With fewer than {ENOUGH} prompts intervals are too narrow, and differences are not marked."
+    note = ("Means over prompts of means over seeds; below, 95 % intervals (cluster bootstrap: prompts, then seeds within). Bold is best. "
+            f"{unsure if len(summary['prompts']) < ENOUGH else sure} A heading sorts.")  # fmt: skip
     table = tag("table", tag("thead", head), tag("tbody", *rows), class_="scores")
-    return section("Scores", tag("p", note, class_="quiet"), tag("div", table, class_="wide", tabindex=0, role="region", aria_label="Scores"))
+    wide = tag("div", table, class_="wide", tabindex=0, role="region", aria_label="Scores")
+    return section("Scores", tag("p", note, class_="quiet"), wide)
 
 
 def _arrow(measure: Measure) -> Markup | None:
@@ -120,14 +125,15 @@ def _score(measure: Measure, found: dict | None, top: float | None) -> Markup:
     mean, ends = texts(measure, found)
     if found is None:
         return tag("td", mean)
-    shown_mean = tag("b", mean) if found["mean"] == top else mean
-    return tag("td", shown_mean, _mark(measure, found.get("against")), tag("small", ends) if ends else None, data_value=f"{found['mean']:.9g}")
+    bold = tag("b", mean) if found["mean"] == top else mean
+    return tag("td", bold, _mark(measure, found), tag("small", ends) if ends else None, data_value=f"{found['mean']:.9g}")
 
 
-def _mark(measure: Measure, against: dict | None) -> Markup | None:
-    """Whether the first method is surely better or worse, in this measure."""
-    if against is None or against["low"] is None or against["low"] <= 0 <= against["high"]:
+def _mark(measure: Measure, found: dict) -> Markup | None:
+    """More or less than the first method, where that is sure."""
+    if not differs(found):
         return None
+    against = found["against"]
     more, good = against["mean"] > 0, {"high": True, "low": False}.get(measure.good if isinstance(measure.good, str) else "")
     kind = "mark-none" if good is None else "mark-good" if more == good else "mark-bad"
     plus = "+" if more else ""
@@ -145,7 +151,8 @@ def _methods(summary: dict) -> Markup:
 
 
 def _columns(summary: dict) -> Markup:
-    return section("What the columns mean", tag("dl", *(join(tag("dt", m.title), tag("dd", m.what)) for m in shown(summary)), class_="means"))
+    rows = (join(tag("dt", m.title), tag("dd", m.what)) for m in shown(summary))
+    return section("What the columns mean", tag("dl", *rows, class_="means"))
 
 
 def _again(summary: dict) -> Markup:

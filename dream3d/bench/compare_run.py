@@ -42,7 +42,7 @@ def alone(job: Job, plugins: list[str] = ()) -> None:
 
 
 @contextmanager
-def _relayed(process: subprocess.Popen):
+def _relayed(process):
     """The numbers of signals that asked this process to stop; the run is asked to in its place."""
     heard = []
 

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 DRAWS, SURE = 2000, 0.95  # of the bootstrap
+ENOUGH = 6  # prompts from which on a difference is marked: fewer all fall on one side by chance too often, 2 ** (1 - prompts)
 
 
 @dataclass(frozen=True)
@@ -37,7 +38,7 @@ MEASURES = (
 )
 
 
-def value(record: dict, key: str) -> float | None:
+def value(record: dict, key: str) -> float | int | None:
     """A measure of a finished run."""
     section, _, name = key.partition(".")
     found = record.get(section)
@@ -74,7 +75,7 @@ def _measure(key: str, name: str, first: str, prompts: list[str], seeds: list[in
     return {**interval(known), "prompts": sum(map(bool, known)), "runs": sum(map(len, known)), "against": against}
 
 
-def interval(groups: list[list[float]], *, draws: int = DRAWS, seed: int = 0) -> dict[str, float | None]:
+def interval(groups: list[list[float | int]], *, draws: int = DRAWS, seed: int = 0) -> dict[str, float | None]:
     """Mean of the groups' means, and its 95 % cluster bootstrap interval: groups (prompts) drawn with replacement, then in each as many
     values (seeds) as it has. Low and high are None for a single value."""
     groups = [group for group in groups if group]
@@ -95,6 +96,12 @@ def interval(groups: list[list[float]], *, draws: int = DRAWS, seed: int = 0) ->
     return {"mean": mean, "low": float(low), "high": float(high)}
 
 
+def differs(found: dict | None) -> bool:
+    """Whether a method surely differs from the first one."""
+    against = found and found["against"]
+    return bool(against and found["prompts"] >= ENOUGH and against["low"] is not None and not against["low"] <= 0 <= against["high"])
+
+
 def shown(summary: dict) -> list[Measure]:
     """The columns that some method has something in."""
     return [m for m in MEASURES if any(method["measures"][m.key] for method in summary["methods"])]
@@ -103,7 +110,7 @@ def shown(summary: dict) -> list[Measure]:
 def best(summary: dict, measure: Measure) -> float | None:
     """The mean nearest to what is good; None where nothing is, or there is nothing to choose from."""
     means = [m["measures"][measure.key]["mean"] for m in summary["methods"] if m["measures"][measure.key]]
-    if measure.good is None or len(means) < 2:
+    if measure.good is None or len(set(means)) < 2:
         return None
     goal = {"high": float("inf"), "low": float("-inf")}.get(measure.good, measure.good)
     return max(means) if goal == float("inf") else min(means, key=lambda mean: abs(mean - goal) if np.isfinite(goal) else mean)

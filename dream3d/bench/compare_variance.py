@@ -24,7 +24,7 @@ def of_run(job, scene: Representation) -> dict[str, float | str | None]:
         system = _learned(job)
         system.scene = scene.to(device_named(job.config.values["device"]))
         now, cameras, render = _seen(system)
-        return {f"{t:g}": share(_draws(system, t, now, cameras, render)) for t in LEVELS}
+        return {f"{t:g}": share(gradients(system.terms, t, system.seed, now, cameras, render)) for t in LEVELS}
     except (Mistake, RuntimeError, KeyError, AttributeError) as error:  # what a formula of somebody's does with a scene of another kind
         why = error.problem if isinstance(error, Mistake) else f"{type(error).__name__}: {error}"[:200]
         return {**{f"{t:g}": None for t in LEVELS}, "why": why}
@@ -51,13 +51,13 @@ def _seen(system: System) -> tuple[Step, Cameras, Render]:
     return now, cameras, system.background(system.draw(cameras, now), cameras, now)
 
 
-def _draws(system: System, t: float, now: Step, cameras: Cameras, render: Render):
-    """The gradient on all buffers, B P, again and again: other noise, the same step, seed and level."""
-    with held(system.terms, t):
+def gradients(terms: list, t: float, seed: int, now: Step, cameras: Cameras, render: Render):
+    """The gradient of all terms on all buffers of a render, B P, DRAWS times: other noise, the same step, seed and level."""
+    with held(terms, t):
         for k in range(DRAWS):
-            drawn = Step(now.index, now.total, system.seed, Step.make(k, DRAWS, system.seed, salt=f"variance at {t:g}").rng)
+            drawn = Step(now.index, now.total, seed, Step.make(k, DRAWS, seed, salt=f"variance at {t:g}").rng)
             seen = render.cut()
-            for term in system.terms:
+            for term in terms:
                 term.pull(seen, cameras, drawn)
             yield torch.cat([g.flatten(1).double() for g in seen.gradients().values()], 1)
 

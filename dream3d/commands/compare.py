@@ -17,7 +17,7 @@ def parser() -> Parser:
 
     made = Parser("compare", "Formulas or recipes over prompts and seeds, scored by the judge, with intervals; one page that needs no "
                   "network. The same command goes on where it was stopped.", EXAMPLES)  # fmt: skip
-    made.add_argument("--guidance", default="", metavar="A,B", help="formulas, with the settings of their own recipes; all else from --config")
+    made.add_argument("--guidance", default="", metavar="A,B", help="formulas, set as in their own recipes; all else from --config")
     made.add_argument("--recipes", default="", metavar="A,B", help="recipes that are taken whole")
     options(made, "compare")
     made.add_argument("--prior", metavar="NAME", help="of every run")

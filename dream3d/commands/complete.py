@@ -15,6 +15,7 @@ OPTIONS = {
     "export": ["--plugin", "--quiet"], "list": ["--json", "--plugin"], "describe": ["--json", "--plugin"],
     "cite": ["--config", "--plugin"], "doctor": ["--json"], "config": ["--origins", "--plugin"], "completion": ["--launch"],
     "new": ["--here"],
+    "compare": ["--guidance", "--recipes", "--prompts", "--seeds", "--prior", "--steps", "--out", "--background", "--plugin"],
 }  # fmt: skip
 PLAIN_VALUES = {"device": ["auto", "cpu", "cuda"], "seed": [], "steps": [], "prompt": [], "negative": [], "out": []}
 

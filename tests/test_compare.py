@@ -1,0 +1,334 @@
+"""Comparisons: planned before anything is made, balanced, resumed; what failed is a cell; intervals and noise are what they say."""
+
+import csv
+import json
+import re
+import signal
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+from compare_records import failed, written
+from conftest import ToyPrior, ToyScene
+from dream3d.guidance.asd import ASD
+from dream3d.guidance.ism import ISM
+from dream3d.guidance.sds import SDS
+from pages import EVIL, Page
+
+from dream3d import cli
+from dream3d.bench import compare_run, compare_summary, compare_variance, controls, quality, score
+from dream3d.bench.compare_grid import Method, groups, plan
+from dream3d.bench.truth import Truth
+from dream3d.cameras import ring
+from dream3d.errors import Mistake
+from dream3d.run import Interrupted
+from dream3d.schedule import Ramp, Times
+from dream3d.types import Step
+
+FAST = ["steps=1", "renderer.count=40", "prior.size=16", "prior.renders=8", "prior.others=16", "prior.instances=1",
+        "export.frames=2", "export.size=32", "cameras.batch=1"]  # fmt: skip
+
+
+# --- what is planned ----------------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def compare(tmp_path, monkeypatch):
+    """The command in an empty folder."""
+    monkeypatch.chdir(tmp_path)
+
+    def run(*words, prompts="a red ball"):
+        (tmp_path / "prompts.txt").write_text(prompts, encoding="utf-8")
+        return cli.main(["compare", "--prompts", "prompts.txt", "--out", "c", *words])
+
+    return run
+
+
+@pytest.mark.parametrize(
+    "words, expected",
+    [
+        ([], "nothing to compare"),
+        (["--guidance", "sds,csdd"], "csdd"),
+        (["--guidance", "mvsds"], "prior=exact_joint"),
+        (["--guidance", "photo"], "'photo'"),
+        (["--guidance", "pds"], "--recipes pds-gaussian.yaml"),
+        (["--guidance", "grid_sds"], "sees grid"),
+        (["--guidance", "reward"], "judge"),
+        (["--guidance", "sds", "--seeds", "0"], "no seeds"),
+        (["--guidance", "sds", "seed=1"], "set by the grid"),
+        (["--guidance", "sds,asd", "guidance.plus=0.2"], "sds: "),
+        (["--recipes", "sds-gaussian,sds-gausian"], "sds-gaussian"),
+        (["--guidance", "sds", "--steps", "0"], "steps"),
+        (["--guidance", "sds", "--prior", "exakt"], "exact"),
+    ],
+)
+def test_what_cannot_be_compared_is_told_before_anything_is_made(compare, tmp_path, capsys, words, expected):
+    assert compare(*words) == 2 and not (tmp_path / "c").exists()
+    told = capsys.readouterr().err
+    assert expected in told and len(told.splitlines()) <= 5
+
+
+def test_all_problems_are_told_at_once(compare, tmp_path, capsys):
+    assert compare("--guidance", "sds,pds,mvsds,reward", prompts="a red ball\na red zebra") == 2
+    told = capsys.readouterr().err.splitlines()
+    assert told[0] == "error: 4 problems, and nothing was made" and not (tmp_path / "c").exists()
+    for start in ("  - pds: ", "  - mvsds: guidance 'mvsds' needs views", "  - reward: ", "  - nothing is known of 'zebra'"):
+        assert sum(line.startswith(start) for line in told) == 1 or start.startswith("  - nothing"), told
+    assert sum("zebra" in line for line in told) == 1
+
+
+def test_only_the_formula_differs(tmp_path):
+    """Formulas bring the guidance of their recipes; a setting of the command line holds for all."""
+    from dream3d.bench.compare import rows
+    from dream3d.commands.compare import parser
+
+    (tmp_path / "prompts.txt").write_text("a red ball\na blue cube\n")
+    words = ["--prompts", str(tmp_path / "prompts.txt"), "--guidance", "sds,sdi", "--steps", "70", "--seeds", "2", "prior.size=32"]
+    found, wrong = rows(parser().parse_intermixed_args(words))
+    jobs = plan([row.method for row in found], tmp_path / "prompts.txt", 2, tmp_path, wrong)
+    one, other = jobs[0].config.values, jobs[1].config.values
+    assert {key for key in one if one[key] != other[key]} == {"guidance", "out"}
+    assert one["steps"] == 70 and one["prior"]["size"] == 32 and other["guidance"]["stride"] == 0.25
+    assert [row.notes for row in found] == [(), ("prior.renders 400 instead of 800",)]
+    order = [(job.seed, job.prompt, job.method) for job in jobs]
+    assert order == [(s, p, m) for s in (0, 1) for p in ("a red ball", "a blue cube") for m in ("sds", "sdi")]
+    assert [len(group) for group in groups(jobs)] == [2, 2, 2, 2] and len({job.run for job in jobs}) == 8
+
+
+def test_recipes_are_taken_whole(tmp_path):
+    (tmp_path / "prompts.txt").write_text("a red ball")
+    methods = [Method("sds-plane", "sds-plane"), Method("sds-gaussian", "sds-gaussian", ("steps=9",))]
+    jobs = plan(methods, tmp_path / "prompts.txt", 1, tmp_path)
+    assert [job.config.values["renderer"]["type"] for job in jobs] == ["plane", "gaussians"] and jobs[1].config.values["steps"] == 9
+
+
+# --- what is run --------------------------------------------------------------------------------------------------------------------
+
+
+def test_a_grid_is_made_once_resumed_and_shows_what_failed(compare, tmp_path, monkeypatch, capsys):
+    fitted, made = controls.fitted, []
+    monkeypatch.setattr(controls, "fitted", lambda look: fitted(look, steps=2))
+    monkeypatch.setattr(score, "Truth", lambda prompt, instances=2, split="test": Truth(prompt, instances, split))
+    monkeypatch.setattr(compare_variance, "DRAWS", 2)
+    trouble: dict[str, Exception] = {"asd-a-red-ball-s1": Mistake("<b>the run diverged</b>", code=6)}
+
+    def here(job, plugins):
+        if job.name in trouble:
+            raise trouble[job.name]
+        made.append(job.name)
+        quality.generate(job)
+
+    monkeypatch.setattr(compare_run, "alone", here)
+    assert compare("--guidance", "sds,asd", "--seeds", "2", *FAST) == 6
+    assert made == ["sds-a-red-ball-s0", "asd-a-red-ball-s0", "sds-a-red-ball-s1"]
+    assert "asd: a red ball, seed 1: failed, <b>the run" in capsys.readouterr().out
+    found = json.loads((tmp_path / "c" / "compare.json").read_text())
+    sds, asd = found["methods"]
+    assert (sds["done"], sds["failed"], asd["done"], asd["failed"]) == (2, 0, 1, 1)
+    assert sds["measures"]["diversity"]["mean"] > 0 and asd["measures"]["diversity"] is None
+    assert sds["measures"]["evaluations"]["mean"] == 2 and asd["measures"]["evaluations"]["mean"] == 3
+    assert 0 <= sds["measures"]["variance.0.5"]["mean"] <= 2 and asd["guidance"]["type"] == "asd"
+    assert len(list((tmp_path / "c" / "turntables").iterdir())) == 3
+    page = (tmp_path / "c" / "compare.html").read_text()
+    assert "the run diverged" in page and "<b>the" not in page and not re.search("https?:", page)
+    assert "runs/sds-a-red-ball-s1/export/report.html" in page
+
+    trouble["asd-a-red-ball-s1"] = Interrupted(signal.SIGTERM)
+    made.clear()
+    assert compare("--guidance", "sds,asd", "--seeds", "2", *FAST) == 143 and made == []
+    trouble.clear()
+    assert compare("--guidance", "sds,asd", "--seeds", "2", *FAST) == 0 and made == ["asd-a-red-ball-s1"]
+    assert "2/2" in capsys.readouterr().out
+
+
+def test_a_run_in_its_own_process_says_what_it_took(tmp_path, monkeypatch):
+    (tmp_path / "prompts.txt").write_text("a red ball")
+    (job,) = plan([Method("sds", "sds-gaussian", (*FAST, "export.mesh=false"))], tmp_path / "prompts.txt", 1, tmp_path)
+    compare_run.alone(job)
+    (cost,) = compare_run.costs(job.run)
+    assert cost["state"] == "done" and 0 < cost["seconds"] < 300 and 0.1 < cost["memory"] < 8
+    assert compare_run.total(job.run) == {"seconds": cost["seconds"], "memory": cost["memory"], "card": None}
+    monkeypatch.setattr(subprocess, "Popen", None)
+    compare_run.alone(job)
+
+
+class Ended:
+    """A process that ended as it was told to."""
+
+    def __init__(self, job, code: int, *costs: dict):
+        self.job, self.code, self.costs = job, code, costs
+
+    def __call__(self, command, **more):
+        (self.job.run / "cost.json").write_text(json.dumps(self.costs))
+        return self
+
+    def wait(self) -> int:
+        return self.code
+
+
+def test_a_process_that_dies_is_a_failed_run(tmp_path, monkeypatch):
+    (tmp_path / "prompts.txt").write_text("a red ball")
+    (job,) = plan([Method("sds", "sds-gaussian", tuple(FAST))], tmp_path / "prompts.txt", 1, tmp_path)
+    monkeypatch.setattr(subprocess, "Popen", Ended(job, -9, {"state": "unknown", "seconds": None, "memory": None}))
+    with pytest.raises(Mistake, match="signal 9") as caught:
+        compare_run.alone(job)
+    assert caught.value.code == 6
+    assert compare_run.total(job.run) == {"seconds": None, "memory": None, "card": None}
+    known = [{"state": "interrupted", "seconds": 2.0, "memory": 0.5, "card": 1.0},
+             {"state": "failed", "reason": "no", "seconds": 3.0, "memory": 0.4, "card": 2.0}]  # fmt: skip
+    monkeypatch.setattr(subprocess, "Popen", Ended(job, 6, *known))
+    with pytest.raises(Mistake, match="^no\n"):
+        compare_run.alone(job)
+    assert compare_run.total(job.run) == {"seconds": 5.0, "memory": 0.5, "card": 2.0}
+
+
+@pytest.mark.slow
+def test_a_signal_reaches_the_run_and_what_it_saved_goes_on(tmp_path):
+    """The command in a process of its own is asked to stop while its run is; the same command then ends well."""
+    (tmp_path / "prompts.txt").write_text("a red ball")
+    words = ["compare", "--guidance", "sds", "--prompts", "prompts.txt", "--out", "c", *FAST[1:]]
+    code = f"import sys; sys.path[:0] = {sys.path!r}; from dream3d.cli import main; sys.exit(main(sys.argv[1:]))"
+    status = tmp_path / "c" / "runs" / "sds-a-red-ball-s0" / "metrics.jsonl"
+    process = subprocess.Popen([sys.executable, "-c", code, *words, "steps=4000"], cwd=tmp_path, stderr=subprocess.PIPE, text=True)
+    for _ in range(600):
+        if status.is_file() and status.stat().st_size:
+            break
+        with pytest.raises(subprocess.TimeoutExpired):
+            process.wait(0.1)
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(60) == 143 and "the same command goes on" in process.stderr.read()
+    assert [row["state"] for row in compare_run.costs(status.parent)] == ["interrupted"]
+
+
+# --- what is said -------------------------------------------------------------------------------------------------------------------
+
+
+def test_intervals_are_those_of_clusters():
+    """Prompts differ by 1, seeds by 0.1: the interval is that of 40 prompts, mean +- 1.96 / sqrt(40), not of 200 runs. The resampled
+    deviation has a relative standard error of about 1 / sqrt(80) from the prompts and 1 / sqrt(4000) from the draws: 0.35 is 3 of them."""
+    rng = np.random.default_rng(5)
+    rows = [(centre + 0.1 * rng.standard_normal(5)).tolist() for centre in rng.standard_normal(40)]
+    found = compare_summary.interval(rows)
+    assert found["mean"] == pytest.approx(np.mean(rows))
+    assert (found["high"] - found["low"]) / (2 * 1.96 / 40**0.5) == pytest.approx(1, abs=0.35)
+    assert found == compare_summary.interval(rows) and found != compare_summary.interval(rows, seed=1)
+    narrow = compare_summary.interval([[0.0] * 50 + [1.0] * 50])  # one prompt: its seeds alone
+    assert narrow["high"] - narrow["low"] == pytest.approx(2 * 1.96 * 0.05, rel=0.1)
+
+
+def test_intervals_where_there_is_little():
+    assert compare_summary.interval([[], [2.0]]) == {"mean": 2.0, "low": None, "high": None}
+    assert compare_summary.interval([[1.0], [1.0, 1.0]]) == {"mean": 1.0, "low": 1.0, "high": 1.0}
+    uneven = compare_summary.interval([[0.0], [1.0, 1.0, 1.0]])  # a prompt weighs the same however many seeds it has
+    assert (uneven["mean"], uneven["low"], uneven["high"]) == (0.5, 0.0, 1.0)
+
+
+def test_the_share_of_noise():
+    """Gradients m + s n in P dimensions: s^2 P / (|m|^2 + s^2 P); P S = 64,000 draws of n make its relative error under 1 %."""
+    rng = torch.Generator().manual_seed(0)
+    mean = torch.full((4, 1000), 0.5, dtype=torch.float64)
+    for s in (0.1, 1.0):
+        draws = [mean + s * torch.randn(4, 1000, generator=rng, dtype=torch.float64) for _ in range(16)]
+        assert compare_variance.share(draws) == pytest.approx(s**2 / (0.25 + s**2), abs=0.02)
+    assert compare_variance.share([mean] * 16) == pytest.approx(0, abs=1e-6)
+    noise = [torch.randn(4, 1000, generator=rng, dtype=torch.float64) for _ in range(16)]
+    assert compare_variance.share(noise) == pytest.approx(1, abs=0.02) and compare_variance.share([0 * mean] * 4) is None
+
+
+class Waist:
+    """As much of a term as the measure asks for: its encoder is the identity."""
+
+    def __init__(self, guidance):
+        self.guidance = guidance
+
+    def pull(self, seen, cameras, now):
+        from dream3d.types import Condition, View
+
+        told = {row: self.guidance.prior.text(["word"] * len(cameras)) for row in ("text", "negative", "empty", "bare")}
+        x = seen.rgb.movedim(-1, 1)
+        x.backward(self.guidance.gradient(View(x.detach(), seen.detach(), cameras, Condition(told)), now))
+
+
+@pytest.mark.parametrize("level", [0.2, 0.8])
+def test_noise_at_a_level_is_what_the_formula_says(level):
+    """The toy prior answers eps = t z + c, whatever the text but for c: SDS is sigma^2 (t alpha x + c + (t sigma - 1) noise), so the
+    share of noise is P (t sigma - 1)^2 over that and |t alpha x + c|^2; alpha = sqrt(1 - t^2), sigma = t."""
+    term, scene, cameras = Waist(SDS(ToyPrior(), t=Times(Ramp(0.5), Ramp(0.5)))), ToyScene(), ring(4, size=16)
+    render = scene.render(cameras).detach()
+    found = compare_variance.share(compare_variance.gradients([term], level, 0, Step.make(5, 10, 0), cameras, render))
+    mean = level * (1 - level**2) ** 0.5 * render.rgb + 0.04
+    noise = mean.numel() * (level**2 - 1) ** 2
+    assert found == pytest.approx(noise / (noise + mean.square().sum().item()), abs=0.02)
+
+
+def test_levels_are_held_and_windows_stay():
+    """ASD looks at its window besides; ISM without noise at its start draws nothing, so nothing varies."""
+    asd = ASD(ToyPrior(), t=Times(Ramp(0.4), Ramp(0.9)), plus=1.0, jitter=False)
+    seen = []
+    asd._later = lambda t, view, now: seen.append((t, ASD._later(asd, t, view, now))) or seen[-1][1]
+    scene, cameras, now = ToyScene(), ring(2, size=16), Step.make(5, 10, 0)
+    render = scene.render(cameras).detach()
+    list(compare_variance.gradients([Waist(asd)], 0.6, 0, now, cameras, render))
+    (t, later), *_ = seen
+    assert t.tolist() == pytest.approx([0.6, 0.6]) and later.tolist() == pytest.approx([0.8, 0.8])
+    ism = ISM(ToyPrior(), noise=0.0)
+    assert compare_variance.share(compare_variance.gradients([Waist(ism)], 0.8, 0, now, cameras, render)) == pytest.approx(0, abs=1e-6)
+    with pytest.raises(Mistake, match="no noise level"), compare_variance.held([Waist(Towardless())], 0.5):
+        pass
+
+
+class Towardless:
+    """A formula without a noise level."""
+
+
+def test_tables_say_the_same(tmp_path):
+    def spoil(one):
+        if one.prompt == "a blue cube" and one.method == "b_2":
+            return failed(one, "it, \"failed\"")
+        return False if one.seed == 1 and one.method == "b_2" else None
+
+    _, summary = written(tmp_path, ["sds", "b_2"], ["a red ball", "a blue cube"], 2, spoil)
+    first, second = summary["methods"]
+    assert (first["done"], second["planned"], second["done"], second["failed"]) == (4, 4, 1, 2)
+    assert second["measures"]["score.iou"]["runs"] == 1 and second["measures"]["score.iou"]["low"] is None
+    assert first["measures"]["score.iou"]["against"] is None and second["measures"]["score.iou"]["against"]["mean"] != 0
+    rows = list(csv.DictReader(compare_summary.csv(summary).splitlines()))
+    assert [row["method"] for row in rows] == ["sds", "b_2"]
+    assert float(rows[0]["IoU"]) == pytest.approx(first["measures"]["score.iou"]["mean"], rel=1e-5) and rows[1]["IoU low"] == ""
+    lines = compare_summary.tex(summary).splitlines()
+    assert lines[1].startswith("\\begin{tabular}") and lines[-1] == "\\end{tabular}" and "\\toprule" in lines
+    body = [line for line in lines if line.endswith("\\\\")]
+    columns = lines[1].count("r}") and len(re.search(r"l(r+)", lines[1])[1]) + 1
+    assert len(body) == 3 and all(line.count("&") == columns - 1 for line in body) and body[2].startswith("b\\_2 &")
+    assert not re.search(r"(?<!\\)[%_](?!{)", "".join(body)) and "NaN" not in json.dumps(summary)
+    assert "4/4" in compare_summary.table(summary) and "2; the page" in compare_summary.table(summary)
+
+
+def test_differences_are_marked_from_six_prompts_on(tmp_path):
+    def spoil(one):
+        from compare_records import record
+
+        rng = np.random.default_rng([int(one.prompt[-1]), one.seed])
+        found = record(one, rng)
+        found["score"]["iou"] = found["score"]["iou"] * 0.5 + 0.3 * (one.method == "b")
+        found["score"]["recognised"] = 0.5
+        return found
+
+    for count in (5, 6):
+        path, summary = written(tmp_path / str(count), ["a", "b"], [f"a red ball {k}" for k in range(count)], 2, spoil)
+        assert ("mark-good" in re.sub(r"(?s)<style>.*</style>", "", path.read_text())) == (count == 6)
+        assert summary["methods"][1]["measures"]["score.iou"]["against"]["mean"] == pytest.approx(0.3)
+
+
+def test_a_page_is_well_formed_whatever_it_is_told(tmp_path):
+    def spoil(one):
+        return failed(one, EVIL) if one.seed and one.method == "b" else None
+
+    path, _ = written(tmp_path, ["sds", "b"], [EVIL, "a red ball"], 2, spoil)
+    page = Page(path.read_text(encoding="utf-8"))
+    assert len(page.scripts()) == 2 and "alert(1)" not in page.scripts()[1][1]
+    assert not re.search(r"https?:", path.read_text().replace(EVIL, "")) and len(json.loads(page.scripts()[0][1])) == 6
+    policy = next(a["content"] for a in page.all("meta") if a.get("http-equiv") == "Content-Security-Policy")
+    assert policy.startswith("default-src 'none'; ") and "unsafe-eval" not in policy
