@@ -17,7 +17,7 @@ from dream3d.renderers._shading import Shading
 from dream3d.renderers._solid import as_mesh
 from dream3d.renderers._stiff import Stiff
 from dream3d.renderers._surface import draw
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from dream3d.errors import Mistake
@@ -28,9 +28,9 @@ from dream3d.types import Cameras, Field, Mesh, Points, Render, Step
 
 
 class TriangleMesh(Representation):
-    """At first a ball with half axes of `radii` metres and at most `faces` faces, or what an earlier stage hands over: meshes as they are,
-    of volumes and Gaussians the surface with about half of `max_faces` faces (densities are solid at `threshold`, 1/metre, see
-    `_solid.py`), fitted to pictures of them for `settle` steps.
+    """At first a ball with half axes of `radii` metres and at most `faces` faces, or what an earlier stage hands over: of volumes and
+    Gaussians the surface (densities are solid at `threshold`, 1/metre, see `_solid.py`), with about `decimate` faces (null: half of
+    `max_faces`), fitted to pictures of them for `settle` steps; meshes as they are, or so where `decimate` is given and they have no uvs.
     train: what is optimised, "texture" is all that lies on the surface.
 
     appearance: numbers per vertex, in a square texture of `texture` texels, or in a field over [-bound, bound]^3. shading: one of albedo,
@@ -58,6 +58,7 @@ class TriangleMesh(Representation):
         radii: tuple[Positive, Positive, Positive] = (0.5, 0.5, 0.5),
         threshold: Positive | Literal["auto"] = "auto",
         settle: Whole = 60,
+        decimate: Count | None = None,
         train: Literal["all", "geometry", "texture"] = "all",
         appearance: Literal["vertex", "texture", "field"] = "vertex",
         texture: Count = 512,
@@ -80,7 +81,7 @@ class TriangleMesh(Representation):
         backend: Literal["auto", "numba", "torch", "nvdiffrast"] = "auto",
     ):
         super().__init__()
-        self.train_what, self.threshold, self.settle, self.texture = train, threshold, settle, texture
+        self.train_what, self.threshold, self.settle, self.decimate, self.texture = train, threshold, settle, decimate, texture
         self.smooth, self.stiffness, self.edge, self.max_faces, self.backend = smooth, stiffness, edge, max_faces, backend
         self.remesh_from, self.remesh_until, self.remesh_every = remesh_from, remesh_until, remesh_every
         self.lr_vertices, self.lr_colour = lr_vertices, lr_colour
@@ -156,11 +157,14 @@ class TriangleMesh(Representation):
         return self.look.onto(Mesh(vertices.cpu(), self.faces.cpu().clone(), label=label), self.texture)
 
     def init_from(self, data: Points | Mesh | Field) -> None:
-        """Meshes are taken as they are, with their colours, textures, uvs and materials; of volumes and Gaussians the surface, with about
-        half of `max_faces` faces, since colours lie at their corners. Where a scene is shown as its colours, these and the surface are
-        then fitted to pictures of what was given."""
-        self._start(data if isinstance(data, Mesh) else fewer(as_mesh(data, threshold=self.threshold), self.max_faces // 2))
-        if not isinstance(data, Mesh) and self.shading.mode(None) == "albedo":
+        """Meshes are taken as they are, with their colours, textures, uvs and materials, or with fewer faces; of volumes and Gaussians the
+        surface, with many, since colours lie at their corners. Where a scene is shown as its colours, these and the surface are then
+        fitted to pictures of what was given."""
+        mesh = data if isinstance(data, Mesh) else as_mesh(data, threshold=self.threshold)
+        most = self.decimate or (len(mesh.faces) if isinstance(data, Mesh) else self.max_faces // 2)
+        changed = mesh is not data or mesh.uv is None and most < len(mesh.faces)
+        self._start(fewer(mesh, most) if changed else mesh)
+        if changed and self.shading.mode(None) == "albedo":
             settle(self, data, self.settle)
 
     def _start(self, mesh: Mesh) -> None:
@@ -195,9 +199,14 @@ def ball(faces: int, radii: tuple[float, float, float]) -> Mesh:
 
 
 def fewer(mesh: Mesh, faces: int) -> Mesh:
-    """A coloured mesh with about `faces` faces; their corners have the colour of the nearest vertex."""
+    """A mesh with about `faces` faces; their corners have the colour of the nearest vertex, they the label of the nearest face."""
+    small = decimate(mesh, faces)
+    rgb = None if mesh.rgb is None else mesh.rgb[_nearest(mesh.vertices, small.vertices)]
+    label = None if mesh.label is None else mesh.label[_nearest(*(m.vertices[m.faces].mean(1) for m in (mesh, small)))]
+    return Mesh(small.vertices, small.faces, rgb=rgb, label=label)
+
+
+def _nearest(those: Float[Tensor, "N 3"], to: Float[Tensor, "M 3"]) -> Int[Tensor, " M"]:
     from scipy.spatial import cKDTree
 
-    small = decimate(mesh, faces)
-    _, near = cKDTree(mesh.vertices.numpy()).query(small.vertices.numpy())
-    return Mesh(small.vertices, small.faces, rgb=None if mesh.rgb is None else mesh.rgb[torch.from_numpy(near)])
+    return torch.from_numpy(cKDTree(those.numpy()).query(to.numpy())[1])

@@ -199,6 +199,24 @@ def test_meshes_are_taken_as_they_are():
     torch.testing.assert_close(handed.rgb, mesh.rgb.clamp(0, 1))
 
 
+def test_a_mesh_without_uvs_is_taken_with_fewer_faces_where_asked():
+    big = ball(5120, (0.4, 0.4, 0.4))
+    centre = big.vertices[big.faces].mean(1)
+    sided = torch.where(big.vertices[:, :1] > 0, torch.tensor([0.9, 0.1, 0.1]), torch.tensor([0.1, 0.1, 0.9]))
+    big = dataclasses.replace(big, rgb=sided, label=(centre[:, 2] > 0).long())
+    made = TriangleMesh(torch.Generator().manual_seed(0), decimate=400, settle=0)
+    made.init_from(big)
+    got = made.handover()
+    middle = got.vertices[got.faces].mean(1)
+    assert 300 <= len(got.faces) <= 400 and closed(got.faces)
+    assert ((middle[:, 2] > 0).long() == got.label)[middle[:, 2].abs() > 0.1].all()
+    side = got.vertices[:, 0].abs() > 0.05
+    assert torch.equal(got.rgb[side][:, 0] > 0.5, got.vertices[side][:, 0] > 0)
+    textured = dataclasses.replace(big, uv=torch.rand(len(big.faces), 3, 2), texture=torch.rand(4, 4, 3))
+    made.init_from(textured)
+    assert len(made.handover().faces) == len(big.faces)  # its uvs are its own
+
+
 def test_volumes_and_gaussians_become_their_surface():
     """A ball of 0.5 m as distances, as fog and as Gaussians: its volume, its colour, about the wanted faces, closed."""
     axis = torch.linspace(-0.8, 0.8, 48)
