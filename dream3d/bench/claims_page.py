@@ -1,0 +1,104 @@
+"""docs/claims.md from the numbers in docs/claims/*.json alone."""
+
+from dream3d.bench.claims_core import AGREES, DISAGREES, PRIORS, SILENT, UNDECIDED
+
+HEAD = """# The papers' claims as numbers
+
+Written by `python launch.py bench claims --page` from docs/claims/*.json, which hold every number; nothing on this page is written by hand.
+
+Every claim is a sentence of a paper, put to a world whose truth is known. Its rules are inequalities between measured numbers that the
+claim implies. They stand in dream3d/bench/claims_list.py and claims_list_runs.py and were written before the grid was measured; while the
+code grew, the first prompt with the first seed was looked at, and the two modes of f-modes were moved apart. Of every rule the margin (left
+side less right side) is taken for each prompt and seed, so differences are paired, and its mean gets a 95 % cluster bootstrap interval
+(prompts are drawn with replacement, then seeds within each; 2000 draws, seed 0). A claim **agrees** where the intervals of all its
+margins lie above 0, **disagrees** where one lies below, and is **undecided** otherwise. Where a margin has no value (nothing pulls at all)
+it **says nothing here**. A disagreement is a result about this world, not about the paper's.
+
+* **mixture**: Gaussians in 48 numbers: "" is N(0, 1), each of six prompts N(mu, 0.5^2); wide distributions that overlap, in closed form.
+* **exact**: the exact score of pictures of 32 pixels (300 of the prompt's objects, 300 of them in another colour, 300 of the world), which
+  looks up the nearest picture at low noise (docs/exact-prior.md): what lives on local variance is not decided there.
+* **toybox**: the prior that is trained on the toybox (docs/trained-priors.md). A column that is open waits for its weights.
+
+Half-made scenes: the mixture's x is half of a draw of the prompt's component; a picture's is half the contrast of an unseen true object,
+blurred by two pixels, over grey, from four sides. Unless said otherwise: 6 prompts x 3 seeds; scale 7.5 and every other setting the
+formula's default; t = 0.2, 0.5 and 0.8 one by one, then the mean over them; 16 noises. What one noise level or a play in x shows need
+not hold in three dimensions: claims whose name begins with 3d- are whole runs, scored by the judge.
+"""
+SIGNS = {AGREES: "agrees", DISAGREES: "**disagrees**", UNDECIDED: "undecided", SILENT: "says nothing"}
+
+
+def page(records: list[dict]) -> str:
+    """Markdown: how many of what, one table, then each claim with its rules and numbers."""
+    sections = (line for record in records for line in _section(record))
+    return "\n".join([HEAD, *_counts(records), "", *_table(records), "", *sections]).rstrip() + "\n"
+
+
+def _counts(records: list[dict]) -> list[str]:
+    lines = [f"{len(records)} claims of {len({r['paper'] for r in records})} papers.", ""]
+    for prior in PRIORS:
+        verdicts = [r["results"][prior]["verdict"] for r in records if prior in r["results"]]
+        counted = ", ".join(f"{verdicts.count(v)} {v}" for v in SIGNS if v in verdicts)
+        lines.append(f"* {prior}: {counted or 'nothing measured yet'}")
+    return lines
+
+
+def _table(records: list[dict]) -> list[str]:
+    lines = ["| claim | paper | " + " | ".join(PRIORS) + " |", "|" + "---|" * (2 + len(PRIORS))]
+    for record in records:
+        cells = [state(record, prior) for prior in PRIORS]
+        lines.append(f"| [{record['name']}](#{record['name']}): {_safe(record['says'])} | {_cite(record)} | {' | '.join(cells)} |")
+    return lines
+
+
+def state(record: dict, prior: str) -> str:
+    """The verdict on a prior, or why there is none."""
+    if prior in record["results"]:
+        return SIGNS[record["results"][prior]["verdict"]]
+    return "-" if reason(record, prior) else "open"
+
+
+def reason(record: dict, prior: str) -> str:
+    """Why a prior says nothing of a claim; empty where it might."""
+    return record["silent"].get("") or record["silent"].get(prior) or ("" if prior in record["priors"] else "not asked")
+
+
+def _cite(record: dict) -> str:
+    return f"[{record['arxiv']}](https://arxiv.org/abs/{record['arxiv']})" if record["arxiv"] else record["title"]
+
+
+def _section(record: dict) -> list[str]:
+    lines = [f"## {record['name']}", "", f"{record['says']} *{record['title']}*, {_cite(record)}.", ""]
+    if record["kind"] == "nothing":
+        return [*lines, f"Cannot be tested here: {record['silent']['']}.", ""]
+    lines += [f"Measured: {record['measured']}", ""]
+    for prior in PRIORS:
+        if prior in record["results"]:
+            lines += [*_result(record, prior), ""]
+        elif why := reason(record, prior):
+            lines += [f"{prior}: cannot be tested here: {why}.", ""]
+        else:
+            model = " --model FOLDER" if prior == "toybox" else ""
+            lines += [f"{prior}: open. `python launch.py bench claims {record['name']} --prior {prior}{model}`", ""]
+    return lines
+
+
+def _result(record: dict, prior: str) -> list[str]:
+    found = record["results"][prior]
+    cells = [cell for row in found["cells"] for cell in row]
+    size = f"{len(found['cells'])} prompts x {max(map(len, found['cells']))} seeds"
+    used = [name for name in found["numbers"] if any(name in rule for rule in record["rules"])]
+    numbers = "; ".join(f"{name} {_number(found['numbers'][name])}" for name in used)
+    lines = [f"{prior}: **{found['verdict']}** ({size}, {len(cells)} cells). {numbers}."]
+    rows = [f"| `{_safe(rule)}` | {_number(found['margins'].get(rule))} |" for rule in record["rules"]]
+    return [*lines, "", "| rule | margin (95 % interval) |", "|---|---|", *rows, "", f"`{found['command']}`"]
+
+
+def _number(found: dict | None) -> str:
+    if found is None:
+        return "no value"
+    ends = "" if found["low"] is None else f" ({found['low']:.3g} to {found['high']:.3g})"
+    return f"{found['mean']:.3g}{ends}"
+
+
+def _safe(text: str) -> str:
+    return text.replace("|", "\\|")
