@@ -17,7 +17,7 @@ from dream3d.guidance.ism import ISM
 from dream3d.guidance.sds import SDS
 from pages import EVIL, Page
 
-from dream3d import cli
+from dream3d import checkpoint, cli
 from dream3d.bench import compare_run, compare_summary, compare_variance, controls, quality, score
 from dream3d.bench.compare_grid import Method, groups, plan
 from dream3d.bench.truth import Truth
@@ -112,7 +112,7 @@ def test_a_grid_is_made_once_resumed_and_shows_what_failed(compare, tmp_path, mo
     monkeypatch.setattr(controls, "fitted", lambda look: fitted(look, steps=2))
     monkeypatch.setattr(score, "Truth", lambda prompt, instances=2, split="test": Truth(prompt, instances, split))
     monkeypatch.setattr(compare_variance, "DRAWS", 2)
-    trouble: dict[str, Exception] = {"asd-a-red-ball-s1": Mistake("<b>the run diverged</b>", code=6)}
+    trouble: dict[str, Exception] = {"vsd-a-red-ball-s1": Mistake("<b>the run diverged</b>", code=6)}
 
     def here(job, plugins):
         if job.name in trouble:
@@ -120,27 +120,39 @@ def test_a_grid_is_made_once_resumed_and_shows_what_failed(compare, tmp_path, mo
         made.append(job.name)
         quality.generate(job)
 
+    def noted(job):
+        learned.append(found := asked(job))
+        return found
+
+    asked, learned = compare_variance._learned, []
+    monkeypatch.setattr(compare_variance, "_learned", noted)
     monkeypatch.setattr(compare_run, "alone", here)
-    assert compare("--guidance", "sds,asd", "--seeds", "2", *FAST) == 6
-    assert made == ["sds-a-red-ball-s0", "asd-a-red-ball-s0", "sds-a-red-ball-s1"]
-    assert "asd: a red ball, seed 1: failed, <b>the run" in capsys.readouterr().out
+    assert compare("--guidance", "sds,vsd", "--seeds", "2", *FAST) == 6
+    assert made == ["sds-a-red-ball-s0", "vsd-a-red-ball-s0", "sds-a-red-ball-s1"]
+    assert "vsd: a red ball, seed 1: failed, <b>the run" in capsys.readouterr().out
     found = json.loads((tmp_path / "c" / "compare.json").read_text())
-    sds, asd = found["methods"]
-    assert (sds["done"], sds["failed"], asd["done"], asd["failed"]) == (2, 0, 1, 1)
-    assert sds["measures"]["diversity"]["mean"] > 0 and asd["measures"]["diversity"] is None
-    assert sds["measures"]["evaluations"]["mean"] == 2 and asd["measures"]["evaluations"]["mean"] == 3
-    assert 0 <= sds["measures"]["variance.0.5"]["mean"] <= 2 and asd["guidance"]["type"] == "asd"
+    sds, vsd = found["methods"]
+    assert (sds["done"], sds["failed"], vsd["done"], vsd["failed"]) == (2, 0, 1, 1)
+    assert sds["measures"]["diversity"]["mean"] > 0 and vsd["measures"]["diversity"] is None
+    assert sds["measures"]["evaluations"]["mean"] == 2 and vsd["measures"]["evaluations"]["mean"] == 3
+    assert 0 <= sds["measures"]["variance.0.5"]["mean"] <= 2 and vsd["guidance"]["type"] == "vsd"
     assert len(list((tmp_path / "c" / "turntables").iterdir())) == 3
+    _, state = checkpoint.newest(tmp_path / "c" / "runs" / "vsd-a-red-ball-s0" / "checkpoints")
+    trained, fresh = state["terms"]["0"]["phi"]["parameters"], dict(learned[1].terms[0].guidance.phi.student.named_parameters())
+    assert all(torch.equal(fresh[name], value) for name, value in trained.items()) and trained
     page = (tmp_path / "c" / "compare.html").read_text()
     assert "the run diverged" in page and "<b>the" not in page and not re.search("https?:", page)
     assert "runs/sds-a-red-ball-s1/export/report.html" in page
 
-    trouble["asd-a-red-ball-s1"] = Interrupted(signal.SIGTERM)
+    trouble["vsd-a-red-ball-s1"] = Interrupted(signal.SIGTERM)
     made.clear()
-    assert compare("--guidance", "sds,asd", "--seeds", "2", *FAST) == 143 and made == []
+    assert compare("--guidance", "sds,vsd", "--seeds", "2", *FAST) == 143 and made == []
     trouble.clear()
-    assert compare("--guidance", "sds,asd", "--seeds", "2", *FAST) == 0 and made == ["asd-a-red-ball-s1"]
+    assert compare("--guidance", "sds,vsd", "--seeds", "2", *FAST) == 0 and made == ["vsd-a-red-ball-s1"]
     assert "2/2" in capsys.readouterr().out
+    monkeypatch.undo()
+    monkeypatch.chdir(tmp_path)
+    assert compare("--guidance", "sds", *FAST, "steps=2") == 2 and "another --out" in capsys.readouterr().err
 
 
 def test_a_run_in_its_own_process_says_what_it_took(tmp_path, monkeypatch):

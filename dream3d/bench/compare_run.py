@@ -25,7 +25,10 @@ def alone(job: Job, plugins: list[str] = ()) -> None:
     from dream3d.folder import Folder
     from dream3d.run import Interrupted
 
-    folder = Folder(job.run, job.config)
+    try:
+        folder = Folder(job.run, job.config)
+    except Mistake as mistake:
+        raise Mistake(mistake.problem, where=mistake.where, fix="give another --out, or the settings this one began with") from None
     state = folder.status().get("state")
     folder.close()
     if state == "done":
