@@ -291,6 +291,13 @@ def test_levels_are_held_and_windows_stay():
         pass
 
 
+def test_without_noise_to_measure_the_record_says_why(tmp_path):
+    (tmp_path / "prompts.txt").write_text("a red ball")
+    (job,) = plan([Method("sds", "sds-gaussian", tuple(FAST))], tmp_path / "prompts.txt", 1, tmp_path)
+    found = compare_variance.of_run(job, ToyScene())
+    assert found == {"0.2": None, "0.5": None, "0.8": None, "why": "this run has no checkpoint"}
+
+
 class Towardless:
     """A formula without a noise level."""
 
