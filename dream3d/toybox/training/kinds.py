@@ -1,21 +1,40 @@
 """The kinds of tiers: what learns, over which base, and how it is shown and measured. One row each."""
 
+import copy
 import importlib
 from pathlib import Path
 
 from dream3d.build import place
 from dream3d.errors import Mistake
-from dream3d.toybox.training.network import Learner
+from dream3d.toybox.training import network
+from dream3d.toybox.training.data import Draw
 from dream3d.toybox.training.presets import Place, Tier
 
-KINDS = {"pixels": "network.Pixels"}  # -> module and class beside this file
+OVER = {"latent": "latent.Latent", "views": "over.MultiView", "control": "over.Control", "side": "over.Side", "inpaint": "over.Inpaint",
+        "joint": "over.Joint", "clip": "over.Clip"}  # kind -> module and class beside this file; fmt: skip
 
 
-def made(tier: Tier, where: Place, base: Path | None, device: str) -> tuple[Learner, Learner, str | None]:
+def made(tier: Tier, where: Place, base: Path | None, device: str) -> tuple[network.Learner, network.Learner, str | None]:
     """What learns and its moving average, the same at first, and what tells their base from others (None: they have none)."""
-    module, _, name = KINDS[tier.kind].partition(".")
-    kind = getattr(importlib.import_module(f"dream3d.toybox.training.{module}"), name)
-    return kind(tier), kind(tier), None
+    if tier.kind == "pixels":
+        learner, under = network.Pixels(tier), None
+    else:
+        from dream3d.toybox.training.latent import Base
+
+        under = Base(base, device) if base else None
+        learner = _kind(tier)(tier, where, under)
+    shared = {id(one): one for one in (under, learner.tokenizer, learner.scheduler)}
+    return learner, copy.deepcopy(learner, shared), under and under.digest
+
+
+def _kind(tier: Tier) -> type[network.Learner]:
+    module, _, name = OVER[tier.kind].partition(".")
+    return getattr(importlib.import_module(f"dream3d.toybox.training.{module}"), name)
+
+
+def drawn(tier: Tier) -> Draw:
+    """What a tier is shown."""
+    return network.Pixels.draw if tier.kind == "pixels" else _kind(tier).draw
 
 
 def base_of(tier: Tier, given: Path | None) -> Path | None:
@@ -31,6 +50,10 @@ def base_of(tier: Tier, given: Path | None) -> Path | None:
 
 def grid(training, path: Path) -> None:
     """A picture of what the published weights make."""
+    if training.tier.kind != "pixels":
+        from dream3d.toybox.training import check
+
+        return check.grid(training, path)
     from dream3d.toybox.training.measure import grid, opened
 
     grid(opened(training.out / "pipeline", training.device), training.tier.shown, path)
@@ -38,6 +61,10 @@ def grid(training, path: Path) -> None:
 
 def finish(training, name: str, preset: str, out: Path | None) -> None:
     """Measure, and publish into `out` unless it is None."""
+    if training.tier.kind != "pixels":
+        from dream3d.toybox.training import check
+
+        return check.finish(training, name, preset, out)
     from dream3d.toybox.training.card import finish
 
     finish(training, name, preset, out)

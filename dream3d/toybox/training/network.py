@@ -21,11 +21,13 @@ LARGEST = 16 << 20  # bytes of a file
 class Learner(nn.Module):
     """A network that learns to take noise away, and what it needs for that. Its parameters are what checkpoints hold, in this order.
 
-    `draw` makes its data; `group` rows of x are answered together and share a noise level; `told` names what a row of data tells of x."""
+    `draw` makes its data; `group` rows of x are answered together and share a noise level; `told` names what a row of data tells of x,
+    `family` the prior that reads what it becomes."""
 
     draw: Draw = staticmethod(pictures)
     group: int = 1
     told: tuple[str, ...] = ("said",)
+    family: str = "toybox"
     tokenizer: Any
     scheduler: Any
     reader: nn.Module
@@ -49,12 +51,6 @@ class Learner(nn.Module):
     def publish(self, folder: Path) -> None:
         """Write what the project's families read, in half precision."""
 
-    def read(self, said: list[str]) -> tuple[Int[Tensor, "B L"], Bool[Tensor, "B L"]]:
-        """Tokens and which of them count, as long as the longest."""
-        told = self.tokenizer(said, padding=True, truncation=True)
-        device = self.net.device
-        return torch.tensor(told.input_ids, device=device), torch.tensor(told.attention_mask, device=device).bool()
-
 
 class Pixels(Learner):
     """`reader` and `net` learn; tokenizer and scheduler are the folder's other halves."""
@@ -70,6 +66,12 @@ class Pixels(Learner):
             cross_attention_dim=32 * tier.heads, sample_size=tier.size, patch_size=tier.patch, caption_channels=tier.width,
             use_additional_conditions=False)  # fmt: skip
         _silent(self.net)
+
+    def read(self, said: list[str]) -> tuple[Int[Tensor, "B L"], Bool[Tensor, "B L"]]:
+        """Tokens and which of them count, as long as the longest."""
+        told = self.tokenizer(said, padding=True, truncation=True)
+        device = self.net.device
+        return torch.tensor(told.input_ids, device=device), torch.tensor(told.attention_mask, device=device).bool()
 
     def target(self, rows: Rows) -> Float[Tensor, "B 3 h w"]:
         return rows["x"]

@@ -48,10 +48,14 @@ TIERS = {
     "toybox": Tier("toybox pictures of 64 pixels from text, in pixel space", 64, 4, 6, 9,
                    mix=Mix(core=0.0, pairs=0.25, patterned=0.3),
                    shown=("a red car", "a striped blue cat", "a red ball on a blue cube", "a green plane")),
+    "toybox-latent": Tier("toybox pictures of 128 pixels from text, in latents of 16 by 16", 128, width=64,
+                          mix=Mix(moving=0.1), kind="latent", coder=(16, 24, 32, 40), levels=(32, 56)),
 }  # fmt: skip
 PLACES = {
     ("toybox-32", "cpu"): Place(14000, 64, 4, 16, 1e-3, 0.999),
     ("toybox-32", "gpu"): Place(8000, 1024, 16, 16, 1e-3, 0.9995, 12, True),
     ("toybox", "cpu"): Place(40000, 64, 4, 16, 7e-4, 0.9995),
     ("toybox", "gpu"): Place(8000, 1024, 16, 8, 8e-4, 0.9995, 12, True),
+    ("toybox-latent", "cpu"): Place(40000, 32, 4, 16, 1e-3, 0.999, early=8000),
+    ("toybox-latent", "gpu"): Place(24000, 256, 8, 16, 1e-3, 0.9995, 12, True, early=6000),
 }

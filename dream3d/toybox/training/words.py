@@ -1,6 +1,7 @@
 """A CLIP tokenizer that reads the words of the world whole, and the small text encoder behind it."""
 
 from collections import Counter
+from functools import cache
 
 from dream3d.toybox.language import _FILLERS, COLOURS, MOTIONS, OBJECTS, PATTERNS, VIEW_WORDS
 
@@ -14,7 +15,8 @@ def vocabulary() -> list[str]:
     return sorted(word for word in words if word.isalpha())
 
 
-def merges(words: list[str]) -> list[tuple[str, str]]:
+@cache
+def merges(words: tuple[str, ...]) -> list[tuple[str, str]]:
     """Byte-pair encoding of a list of words until every one is a single token (Sennrich et al. 2016, arXiv:1508.07909)."""
     spelled = [[*word[:-1], word[-1] + END] for word in words]
     found = []
@@ -41,7 +43,7 @@ def tokenizer():
     from tokenizers.pre_tokenizers import ByteLevel
     from transformers import CLIPTokenizer
 
-    letters, rules = sorted(ByteLevel.alphabet()), merges(vocabulary())
+    letters, rules = sorted(ByteLevel.alphabet()), merges(tuple(vocabulary()))
     tokens = dict.fromkeys([*letters, *(letter + END for letter in letters), *("".join(rule) for rule in rules)])
     table = {token: i for i, token in enumerate([*tokens, "<|startoftext|>", "<|endoftext|>"])}
     return CLIPTokenizer(table, rules, model_max_length=LENGTH)

@@ -1,0 +1,114 @@
+"""What the tiers over latents are worth: pictures from noise beside true ones, errors on what was never shown, and with what belongs to
+another picture."""
+
+import dataclasses
+import json
+from pathlib import Path
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from PIL import Image
+from torch import Tensor
+
+from dream3d import files
+from dream3d.toybox.training.data import Feed, Rows
+from dream3d.toybox.training.network import Learner
+
+UNSHOWN, STEPS, ROWS, LEVELS = 999_983, 25, 32, 4  # seed of what no training draws; of sampling; pictures or groups; noises for each
+
+
+def unshown(training, count: int = ROWS) -> Rows:
+    """Rows that the training never sees."""
+    order = dataclasses.replace(training.feed.order, count=count, seed=UNSHOWN, early=0)
+    return Feed(order, training.device, draw=training.mean.draw).chunk(0)
+
+
+def another(rows: Rows, told: tuple[str, ...]) -> Rows:
+    """The same x, told of another row."""
+    return rows | {name: rows[name][1:] + rows[name][:1] if isinstance(rows[name], list) else rows[name].roll(-1, 0) for name in told}
+
+
+@torch.no_grad()
+def error(model: Learner, rows: Rows, told: Rows | None = None) -> float:
+    """Mean squared error of v at even levels, of x as it is in `rows`, told what is in `told`."""
+    x, total = model.target(rows), 0.0
+    squared = model.scheduler.alphas_cumprod.to(x)
+    for i in range(LEVELS):
+        rng = torch.Generator().manual_seed(i)
+        noise = torch.randn(x.shape, generator=rng).to(x)
+        index = torch.full((len(x),), int((i + 0.5) / LEVELS * len(squared)), device=x.device)
+        alpha, sigma = squared[index[0]].sqrt(), (1 - squared[index[0]]).sqrt()
+        out = model(alpha * x + sigma * noise, index, told or rows)
+        total += (out - (alpha * noise - sigma * x)).square().mean().item() / LEVELS
+    return total
+
+
+@torch.no_grad()
+def made(model: Learner, rows: Rows, seed: int = 0) -> Float[Tensor, "B 3 h w"]:
+    """Pictures from noise by DDIM without guidance, told what the rows tell."""
+    squared = model.scheduler.alphas_cumprod
+    like = model.target(rows)
+    z = torch.randn(like.shape, generator=torch.Generator().manual_seed(seed)).to(like)
+    table = torch.linspace(len(squared) - 1, 0, STEPS + 1).long().tolist()
+    for now, then in zip(table, [*table[1:], None], strict=True):
+        keep = squared[now].to(z)
+        v = model(z, torch.full((len(z),), now, device=z.device), rows)
+        x, eps = keep.sqrt() * z - (1 - keep).sqrt() * v, (1 - keep).sqrt() * z + keep.sqrt() * v
+        z = x if then is None else squared[then].sqrt().to(z) * x + (1 - squared[then]).sqrt().to(z) * eps
+    return model.pictures(z)
+
+
+def true(rows: Rows) -> Float[Tensor, "B 3 h w"]:
+    return rows["x"].flatten(0, 1) if rows["x"].ndim == 5 else rows["x"]
+
+
+def likeness(one: Float[Tensor, "B 3 h w"], other: Float[Tensor, "B 3 h w"]) -> float:
+    """PSNR in dB, of pictures in [-1, 1]."""
+    return -10 * ((one - other) / 2).square().mean().clamp(min=1e-10).log10().item()
+
+
+def measured(training) -> dict:
+    """How well noise is told from pictures that were never shown, and how much worse if told of another picture; how like true ones made
+    ones are, and what a true picture costs to pass the autoencoder."""
+    model, rows = training.mean, unshown(training)
+    wrong = another(rows, model.told)
+    x = model.target(rows)
+    pictures = true(rows)
+    return {
+        "rows": ROWS, "sampling_steps": STEPS, "v_error": round(error(model, rows), 5),
+        "v_error_told_of_another": round(error(model, rows, wrong), 5), "v_error_of_nothing": round(_nothing(model, x), 5),
+        "psnr_autoencoder": round(likeness(model.pictures(x), pictures), 2),
+        "psnr_made": round(likeness(made(model, rows), pictures), 2),
+        "psnr_made_told_of_another": round(likeness(made(model, wrong), pictures), 2),
+    }  # fmt: skip
+
+
+def _nothing(model: Learner, x: Tensor) -> float:
+    """The error of the answer 0."""
+    squared = model.scheduler.alphas_cumprod
+    keep = torch.stack([squared[int((i + 0.5) / LEVELS * len(squared))] for i in range(LEVELS)]).mean().item()
+    return keep + (1 - keep) * x.square().mean().item()
+
+
+def grid(training, path: Path, count: int = 4) -> None:
+    """True pictures and made ones that were told the same, a pair of lines for a group, or for four pictures."""
+    model, rows = training.mean, unshown(training, count)
+    both = [v.unflatten(0, (-1, max(model.group, count))) for v in (true(rows), made(model, rows))]
+    lines = [torch.cat(list(line), -1) for pair in zip(*both, strict=True) for line in pair]
+    picture = (torch.cat(lines, -2).movedim(0, -1).float().cpu().clamp(-1, 1) + 1) * 127.5
+    with files.replacing(path) as temporary:
+        Image.fromarray(picture.round().numpy().astype(np.uint8)).save(temporary)
+
+
+def finish(training, name: str, preset: str, out: Path | None) -> None:
+    """Measure the moving average and write metrics.json; into `out` (None: nowhere) the folder with its card."""
+    from dream3d.toybox.training.card import card
+
+    metrics = measured(training)
+    files.write_json(training.out / "metrics.json", {"step": training.step, **metrics})
+    print(json.dumps(metrics, indent=2))
+    if out is not None:
+        training.mean.publish(out)
+        told = {"kind": training.mean.family, "pictures": training.step * training.place.batch * training.mean.group, "base": training.base}
+        files.write_json(out / "card.json", card(training, name, preset, metrics) | told)
