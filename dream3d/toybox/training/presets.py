@@ -50,6 +50,8 @@ TIERS = {
                    shown=("a red car", "a striped blue cat", "a red ball on a blue cube", "a green plane")),
     "toybox-latent": Tier("toybox pictures of 128 pixels from text, in latents of 16 by 16", 128, width=64,
                           mix=Mix(moving=0.1), kind="latent", coder=(16, 24, 32, 40), levels=(32, 56)),
+    "toybox-mv": Tier("four views of a toybox thing from text and cameras, 128 pixels each", 128, width=64,
+                      mix=Mix(viewless=0.6), kind="views", levels=(32, 64), base="toybox-latent"),
 }  # fmt: skip
 PLACES = {
     ("toybox-32", "cpu"): Place(14000, 64, 4, 16, 1e-3, 0.999),
@@ -58,4 +60,6 @@ PLACES = {
     ("toybox", "gpu"): Place(8000, 1024, 16, 8, 8e-4, 0.9995, 12, True),
     ("toybox-latent", "cpu"): Place(40000, 32, 4, 16, 1e-3, 0.999, early=8000),
     ("toybox-latent", "gpu"): Place(24000, 256, 8, 16, 1e-3, 0.9995, 12, True, early=6000),
+    ("toybox-mv", "cpu"): Place(20000, 8, 1, 16, 7e-4, 0.999),
+    ("toybox-mv", "gpu"): Place(16000, 96, 1, 16, 1e-3, 0.9995, 12, True),
 }
