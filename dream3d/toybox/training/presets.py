@@ -52,6 +52,8 @@ TIERS = {
                           mix=Mix(moving=0.1), kind="latent", coder=(16, 24, 32, 40), levels=(32, 56)),
     "toybox-mv": Tier("four views of a toybox thing from text and cameras, 128 pixels each", 128, width=64,
                       mix=Mix(viewless=0.6), kind="views", levels=(32, 64), base="toybox-latent"),
+    "toybox-depth": Tier("ControlNets of depth and of normals over toybox-latent", 128, width=64,
+                         mix=Mix(silent=0.3), kind="control", coder=(8, 16, 24, 32), base="toybox-latent"),
 }  # fmt: skip
 PLACES = {
     ("toybox-32", "cpu"): Place(14000, 64, 4, 16, 1e-3, 0.999),
@@ -62,4 +64,6 @@ PLACES = {
     ("toybox-latent", "gpu"): Place(24000, 256, 8, 16, 1e-3, 0.9995, 12, True, early=6000),
     ("toybox-mv", "cpu"): Place(20000, 8, 1, 16, 7e-4, 0.999),
     ("toybox-mv", "gpu"): Place(16000, 96, 1, 16, 1e-3, 0.9995, 12, True),
+    ("toybox-depth", "cpu"): Place(8000, 32, 4, 16, 5e-4, 0.999),
+    ("toybox-depth", "gpu"): Place(6000, 256, 8, 16, 5e-4, 0.999, 12, True),
 }
