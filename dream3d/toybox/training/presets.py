@@ -54,6 +54,8 @@ TIERS = {
                       mix=Mix(viewless=0.6), kind="views", levels=(32, 64), base="toybox-latent"),
     "toybox-depth": Tier("ControlNets of depth and of normals over toybox-latent", 128, width=64,
                          mix=Mix(silent=0.3), kind="control", coder=(8, 16, 24, 32), base="toybox-latent"),
+    "toybox-view": Tier("a pictured toybox thing from another side", 128, width=64,
+                        mix=Mix(core=0.3), kind="side", base="toybox-latent"),
 }  # fmt: skip
 PLACES = {
     ("toybox-32", "cpu"): Place(14000, 64, 4, 16, 1e-3, 0.999),
@@ -66,4 +68,6 @@ PLACES = {
     ("toybox-mv", "gpu"): Place(16000, 96, 1, 16, 1e-3, 0.9995, 12, True),
     ("toybox-depth", "cpu"): Place(8000, 32, 4, 16, 5e-4, 0.999),
     ("toybox-depth", "gpu"): Place(6000, 256, 8, 16, 5e-4, 0.999, 12, True),
+    ("toybox-view", "cpu"): Place(16000, 32, 4, 16, 5e-4, 0.999),
+    ("toybox-view", "gpu"): Place(12000, 256, 8, 16, 7e-4, 0.9995, 12, True),
 }
