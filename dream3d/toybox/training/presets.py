@@ -57,6 +57,7 @@ TIERS = {
     "toybox-view": Tier("a pictured toybox thing from another side", 128, width=64,
                         mix=Mix(core=0.3), kind="side", base="toybox-latent"),
     "toybox-inpaint": Tier("toybox pictures painted where a mask says, from text", 128, width=64, kind="inpaint", base="toybox-latent"),
+    "toybox-rgbd": Tier("colour and depth of toybox things together, from text", 128, width=64, kind="joint", base="toybox-latent"),
 }  # fmt: skip
 PLACES = {
     ("toybox-32", "cpu"): Place(14000, 64, 4, 16, 1e-3, 0.999),
@@ -73,4 +74,6 @@ PLACES = {
     ("toybox-view", "gpu"): Place(12000, 256, 8, 16, 7e-4, 0.9995, 12, True),
     ("toybox-inpaint", "cpu"): Place(8000, 32, 4, 16, 5e-4, 0.999),
     ("toybox-inpaint", "gpu"): Place(6000, 256, 8, 16, 5e-4, 0.999, 12, True),
+    ("toybox-rgbd", "cpu"): Place(12000, 32, 4, 16, 5e-4, 0.999),
+    ("toybox-rgbd", "gpu"): Place(10000, 256, 8, 16, 7e-4, 0.9995, 12, True),
 }
