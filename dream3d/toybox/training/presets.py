@@ -58,6 +58,8 @@ TIERS = {
                         mix=Mix(core=0.3), kind="side", base="toybox-latent"),
     "toybox-inpaint": Tier("toybox pictures painted where a mask says, from text", 128, width=64, kind="inpaint", base="toybox-latent"),
     "toybox-rgbd": Tier("colour and depth of toybox things together, from text", 128, width=64, kind="joint", base="toybox-latent"),
+    "toybox-video": Tier("motion over toybox-latent: eight frames of things that spin, bounce, drive, wave or grow", 128, width=64,
+                         mix=Mix(pairs=0.0, moving=0.9), kind="clip", base="toybox-latent"),
 }  # fmt: skip
 PLACES = {
     ("toybox-32", "cpu"): Place(14000, 64, 4, 16, 1e-3, 0.999),
@@ -76,4 +78,6 @@ PLACES = {
     ("toybox-inpaint", "gpu"): Place(6000, 256, 8, 16, 5e-4, 0.999, 12, True),
     ("toybox-rgbd", "cpu"): Place(12000, 32, 4, 16, 5e-4, 0.999),
     ("toybox-rgbd", "gpu"): Place(10000, 256, 8, 16, 7e-4, 0.9995, 12, True),
+    ("toybox-video", "cpu"): Place(12000, 4, 1, 16, 5e-4, 0.999),
+    ("toybox-video", "gpu"): Place(10000, 48, 1, 16, 5e-4, 0.999, 12, True),
 }

@@ -1,0 +1,279 @@
+"""The tiers over latents: tiny ones of every kind are trained for a few steps, stopped and gone on with, published, and opened by the prior
+of the family that reads them."""
+
+import dataclasses
+import json
+from types import SimpleNamespace
+
+import pytest
+import torch
+
+from dream3d import build
+from dream3d.cameras import clips, look_at, ring
+from dream3d.errors import Mistake
+from dream3d.toybox import train
+from dream3d.toybox.training import check, data, kinds, network
+from dream3d.toybox.training.presets import PLACES, TIERS, Place
+from dream3d.types import Render
+
+pytest.importorskip("diffusers", reason="diffusers is not installed: pip install dream3d[diffusion]")
+
+LATENT = dataclasses.replace(TIERS["toybox-latent"], size=16, width=32, readers=1, coder=(8, 16), levels=(8, 16))
+SMALLER = {"size": 16, "width": 32, "levels": (32,), "coder": (8, 8)}
+HERE = Place(steps=4, batch=6, views=3, chunk=2, rate=5e-3, keep=0.8)
+QUICK = ("toybox-latent", "toybox-video")  # of trainings that are stopped: two phases, and a network of which a part stands
+OVER = {name: dataclasses.replace(tier, **SMALLER) for name, tier in TIERS.items() if tier.base}
+BUDGET = {"toybox-latent": 2.75, "toybox-mv": 3.15, "toybox-depth": 1.75, "toybox-view": 2.75, "toybox-inpaint": 2.75,
+          "toybox-rgbd": 2.75, "toybox-video": 0.75}  # MiB of what is published; fmt: skip
+SETTINGS = {
+    "toybox-latent": lambda folder, base: {"type": "stable_diffusion", "model": folder},
+    "toybox-mv": lambda folder, base: {"type": "mvdream", "model": folder},
+    "toybox-depth": lambda folder, base: {"type": "controlnet", "model": base, "nets": {w: f"{folder}/{w}" for w in ("depth", "normal")}},
+    "toybox-view": lambda folder, base: {"type": "zero123", "model": folder, "image": "red-car.png", "size": 16},
+    "toybox-inpaint": lambda folder, base: {"type": "inpaint", "model": folder},
+    "toybox-rgbd": lambda folder, base: {"type": "joint_depth", "model": folder},
+    "toybox-video": lambda folder, base: {"type": "video", "model": base, "motion": folder, "frames": 8},
+}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def offline(tmp_path_factory):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("DREAM3D_OFFLINE", "1")
+        patch.setenv("DREAM3D_CACHE", str(tmp_path_factory.mktemp("cache")))
+        patch.setattr(torch.cuda, "is_available", lambda: False)
+        patch.setattr(train, "WARM", 2)
+        patch.setattr(train, "SAVE", 1e9)
+        patch.setattr(check, "STEPS", 2)
+        yield
+
+
+def training(name, folder, base=None, until=None):
+    grouped = name in ("toybox-mv", "toybox-video")
+    tier = LATENT if base is None else OVER[name]
+    where = dataclasses.replace(HERE, batch=2, views=1) if grouped else HERE if base else dataclasses.replace(HERE, early=2)
+    made = train.Training(tier, where, folder, seed=3, base=base)
+    made.first = {name: value.detach().clone() for name, value in made.model.named_parameters()}
+    made.run(until)
+    return made
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory):
+    return training("toybox-latent", tmp_path_factory.mktemp("latent"))
+
+
+@pytest.fixture(scope="module", params=list(SETTINGS))
+def whole(request, base, tmp_path_factory):
+    """A tier that was trained, and the prior that its folder opens as."""
+    name = request.param
+    made = base if name == "toybox-latent" else training(name, tmp_path_factory.mktemp(name), base.out / "pipeline")
+    folder = made.out / "pipeline"
+    told = SETTINGS[name](str(folder), str(base.out / "pipeline"))
+    return name, made, build.make("priors", {**told, "precision": "float32"})
+
+
+def asked(prior, n):
+    """Something noisy, cameras and a render for `n` rows."""
+    spec, rng = prior.spec, torch.Generator().manual_seed(0)
+    z = torch.randn(n, spec.channels, spec.size, spec.size, generator=rng)
+    cameras = clips(ring(n // spec.frames, size=spec.pixels, views=spec.views), spec.frames)
+    alpha = torch.rand(n, spec.pixels, spec.pixels, 1, generator=rng)
+    seen = Render(alpha.expand(-1, -1, -1, 3), alpha, 3 * alpha, alpha.expand(-1, -1, -1, 3) / 2, extras={"mask": (alpha > 0.5).float()})
+    return z, torch.full((n,), 0.5), prior.text(["a red car"] * n), cameras, seen
+
+
+# --- each of them -----------------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("whole", [name if name in QUICK else pytest.param(name, marks=pytest.mark.slow) for name in SETTINGS],
+                         indirect=True)  # fmt: skip
+def test_a_training_that_was_stopped_gives_the_same_weights(whole, base, tmp_path):
+    name, made, _ = whole
+    under = base.out / "pipeline" if made.tier.base else None
+    training(name, tmp_path, under, until=1)  # within a chunk
+    if name == "toybox-latent":
+        training(name, tmp_path, until=2)  # as the autoencoder begins to stand
+    last = training(name, tmp_path, under)
+    assert last.step == 4 and (tmp_path / "samples_000004.png").exists()
+    for one in ("model", "mean"):
+        pairs = zip(getattr(made, one).named_parameters(), getattr(last, one).named_parameters(), strict=True)
+        assert all(torch.equal(a, b) for (_, a), (_, b) in pairs)
+
+
+def test_what_learns_has_moved_and_what_stands_has_not(whole):
+    name, made, _ = whole
+    still = {n for n, value in made.model.named_parameters() if torch.equal(value, made.first[n])}
+    learns = {n for n, p in made.model.named_parameters() if p.requires_grad}
+    assert not still >= learns and not {n for n in learns & still if "conv_out" in n or n.startswith("net.out.2")}
+    frozen = {n for n, p in made.model.named_parameters() if not p.requires_grad and n != "scale"}
+    assert frozen <= still
+    if name in ("toybox-depth", "toybox-video"):
+        assert any(n.startswith("reader.") for n in frozen)
+
+
+def test_the_prior_of_its_family_answers_as_the_training_does(whole):
+    """eps of the prior against v in memory: the same but for half precision, so nothing is asked in another order or scale."""
+    name, made, prior = whole
+    model, rows = made.mean, check.unshown(made, 4)
+    z, t, text, cameras, seen = asked(prior, 2 * model.group if name != "toybox-mv" else 8)
+    eps = prior.eps(z, t, text, cameras, seen)
+    assert eps.shape == z.shape and eps.isfinite().all()
+    index = (1000 * t).long()
+    told = {"said": ["a red car"] * len(z)}
+    match name:
+        case "toybox-mv":
+            from dream3d.priors._views import poses
+
+            told = {"said": [["a red car"] * 4] * 2, "pose": poses(cameras).unflatten(0, (-1, 4)), "known": torch.ones(2, dtype=torch.bool)}
+        case "toybox-view":
+            picture = prior.vae.pixels
+            x = torch.nn.functional.interpolate(prior.picture.movedim(-1, 1), (picture, picture), mode="bilinear", antialias=True)
+            told = {"picture": (2 * x - 1).expand(len(z), -1, -1, -1), "pose": prior.pose(cameras, len(z)), "shown": torch.ones(len(z)) > 0}
+        case "toybox-inpaint":
+            told |= {"mask": seen.extras["mask"].movedim(-1, 1), "x": 2 * seen.rgb.movedim(-1, 1) - 1}
+        case "toybox-depth":
+            from dream3d.priors.controlnet import drawn
+
+            prior.strength = {"depth": 1.0, "normal": 0.0}
+            told |= {what: drawn(what, seen, prior.spec.pixels, cameras) for what in ("depth", "normal")}
+            eps = torch.cat([prior.eps(z, t, text, cameras, seen)[:1], eps[1:]])
+            prior.strength = {"depth": 0.0, "normal": 1.0}
+            eps[1:] = prior.eps(z, t, text, cameras, seen)[1:]
+        case "toybox-video":
+            told = {"said": ["a red car"] * 2}
+    alpha, sigma = (v[:, None, None, None] for v in prior.alpha_sigma(t))
+    with torch.no_grad():
+        v = model(z, index, told)
+    torch.testing.assert_close(eps, alpha * v + sigma * z, rtol=0, atol=0.03 if name == "toybox-view" else 6e-3)
+    assert v.abs().max() > 0.01 and set(model.told) <= set(rows)
+
+
+def test_a_student_learns_over_it(whole):
+    _, _, prior = whole
+    z, t, text, cameras, seen = asked(prior, max(2, prior.spec.views, prior.spec.frames))
+    student, before = prior.student(rank=2), prior.eps(z, t, text, cameras, seen)
+    optimizer = torch.optim.Adam([p for p in student.parameters() if p.requires_grad], 1e-2)
+    losses = []
+    for _ in range(3):
+        optimizer.zero_grad()
+        value = (student.eps(z, t, text, cameras, seen) - z).square().mean()
+        value.backward()
+        optimizer.step()
+        losses.append(value.item())
+    assert losses[-1] < losses[0] == pytest.approx((before - z).square().mean().item(), rel=1e-4)
+    assert torch.equal(prior.eps(z, t, text, cameras, seen), before)
+
+
+# --- what they are shown ----------------------------------------------------------------------------------------------------------------
+
+
+def shown(name, count=8, **more):
+    mix = dataclasses.replace(TIERS[name].mix, **more)
+    return kinds.drawn(TIERS[name])(order := data.Order(count, 1, 16, 5, mix), 0, data.scenes(order, 0))
+
+
+def test_four_views_are_of_one_thing_and_told_from_where():
+    """The first pose of a group and the third look at each other; only words about the view differ within a group."""
+    rows = shown("toybox-mv", silent=0.0, viewless=0.5)
+    assert rows["x"].shape == (8, 4, 3, 16, 16) and rows["pose"].shape == (8, 4, 16)
+    corner = rows["x"][:, :, :, 0, 0]
+    assert torch.equal(corner, corner[:, :1].expand_as(corner)) and corner.std(0).min() > 0.1
+    centre = rows["pose"].unflatten(2, (4, 4))[..., :3, 3]
+    torch.testing.assert_close(centre[:, 0, :2], -centre[:, 2, :2], rtol=0, atol=1e-5)
+    cut = [[text.removesuffix(" view").rpartition(", ")[0] or text for text in group] for group in rows["said"]]
+    assert all(len(set(group)) == 1 for group in cut) and any(len(set(group)) > 1 for group in rows["said"])
+
+
+def test_clips_move_and_cameras_do_not():
+    rows = shown("toybox-video", moving=1.0, silent=0.0)
+    change = (rows["x"][:, 1:] - rows["x"][:, :1]).abs().flatten(2)
+    assert rows["x"].shape == (8, 8, 3, 16, 16) and (change.amax((1, 2)) > 0.1).all() and change[:, :, :3].max() < 0.5
+    assert all(any(word in text for word in data.MOTIONS) for text in rows["said"])
+
+
+def test_holes_are_of_every_kind():
+    from dream3d.toybox.training.shown import holes
+
+    masks = holes(400, 16, torch.Generator().manual_seed(0))
+    share = masks.mean((1, 2, 3))
+    assert set(masks.unique().tolist()) == {0.0, 1.0} and 0.2 < (share == 1).float().mean() < 0.35 and share.min() < 0.2
+
+
+def test_the_pose_between_two_pictures_is_what_the_prior_tells():
+    from dream3d.priors.zero123 import Zero123
+    from dream3d.toybox.training.shown import turned
+
+    rows = shown("toybox-view")
+    assert not torch.equal(rows["x"], rows["picture"]) and rows["pose"].shape == (8, 4) and (rows["x"][:, :, 0, 0] == 1).all()
+    to, beside = look_at(torch.rand(5), torch.rand(5)), look_at(torch.full((5,), 0.3), torch.full((5,), 0.2))
+    prior = SimpleNamespace(azimuth=0.3, elevation=0.2, distance=None, stable=False, latent=torch.zeros(1))
+    torch.testing.assert_close(turned(to, beside), Zero123.pose(prior, to, 5))
+
+
+def test_depth_is_grey_and_an_autoencoder_sees_depths_too():
+    rows = shown("toybox-rgbd")
+    assert torch.equal(rows["depth"][:, :1].expand(-1, 3, -1, -1), rows["depth"]) and rows["depth"].amax((1, 2, 3)).min() > 0.5
+    draw, order = kinds.drawn(TIERS["toybox-latent"]), data.Order(16, 1, 16, 5, early=1)
+    early, late = (draw(order, i, data.scenes(order, i)) for i in (0, 1))
+    grey = [(x - x.mean(1, keepdim=True)).abs().amax((1, 2, 3)) < 1e-6 for x in (early["x"], late["x"])]
+    assert grey[0].sum() >= 2 > grey[1].sum() and set(early["said"]) == {""} != set(late["said"])
+
+
+# --- what is said of them ---------------------------------------------------------------------------------------------------------------
+
+
+def test_files_are_small_enough_and_so_is_the_box():
+    """fp16 files of 16 MB at most; the priors over latents with toybox-32 in 24 MB, and the first four with toybox."""
+    sizes = {}
+    for name, tier in TIERS.items():
+        if tier.kind == "pixels":
+            with torch.device("meta"):
+                model = network.Pixels(tier)
+            assert all(2 * sum(p.numel() for p in part.parameters()) < network.LARGEST for part in (model.net, model.reader))
+            sizes[name] = 2 * sum(p.numel() for p in model.parameters()) / 2**20
+    assert set(PLACES) == {(tier, preset) for tier in TIERS for preset in ("cpu", "gpu")}
+    assert all(where.early % where.chunk == 0 for where in PLACES.values())
+    assert sizes["toybox-32"] + sum(BUDGET.values()) < 24 and sizes["toybox"] + sum(list(BUDGET.values())[:4]) < 24
+
+
+@pytest.mark.slow
+def test_full_sizes_are_those_of_the_budget(tmp_path):
+    tier = TIERS["toybox-latent"]
+    base, _, _ = kinds.made(tier, PLACES["toybox-latent", "cpu"], None, "cpu")
+    base.publish(tmp_path / "toybox-latent")
+    for name in BUDGET:
+        folder = tmp_path / name
+        if name != "toybox-latent":
+            kinds.made(TIERS[name], PLACES[name, "cpu"], tmp_path / "toybox-latent", "cpu")[0].publish(folder)
+        told = sum(path.stat().st_size for path in folder.rglob("*.safetensors")) / 2**20
+        assert BUDGET[name] - 0.1 < told < BUDGET[name], name
+
+
+def test_another_base_is_refused(base, tmp_path):
+    with pytest.raises(Mistake, match="toybox-latent, which is not there"):
+        kinds.base_of(TIERS["toybox-mv"], tmp_path)
+    assert kinds.base_of(TIERS["toybox-mv"], base.out / "pipeline") == base.out / "pipeline"
+    made = training("toybox-inpaint", tmp_path, base.out / "pipeline", until=1)
+    about = tmp_path / "step_000001" / "state.json"
+    about.write_text(json.dumps(json.loads(about.read_text()) | {"base": "another"}))
+    with pytest.raises(Mistake, match="over another base"):
+        training("toybox-inpaint", tmp_path, base.out / "pipeline")
+    assert made.base and made.step == 1
+
+
+def test_the_card_tells_of_what_it_was_told(whole, tmp_path, capsys):
+    name, made, _ = whole
+    if name != "toybox-inpaint":
+        pytest.skip("one is enough")
+    kinds.finish(made, name, "cpu", tmp_path / name)
+    card = json.loads((tmp_path / name / "card.json").read_text())
+    assert card["kind"] == "inpaint" and card["base"] == made.base and card["pictures"] == 4 * 6
+    assert {"v_error", "v_error_told_of_another", "psnr_made", "psnr_autoencoder"} <= set(card["metrics"])
+    assert (tmp_path / name / "README.md").read_text().count("inpaint") == 1 and "v_error" in capsys.readouterr().out
+
+
+def test_what_is_told_of_another_is_another():
+    rows = {"x": torch.arange(3), "said": ["a", "b", "c"], "mask": torch.arange(3)}
+    told = check.another(rows, ("said", "mask"))
+    assert told["said"] == ["b", "c", "a"] and told["mask"].tolist() == [1, 2, 0] and told["x"].tolist() == [0, 1, 2]
