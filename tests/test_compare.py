@@ -6,6 +6,7 @@ import re
 import signal
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -19,9 +20,10 @@ from pages import EVIL, Page
 
 from dream3d import checkpoint, cli
 from dream3d.bench import compare_run, compare_summary, compare_variance, controls, quality, score
-from dream3d.bench.compare_grid import Method, groups, plan
+from dream3d.bench.compare_grid import Job, Method, fill, groups, plan
 from dream3d.bench.truth import Truth
 from dream3d.cameras import ring
+from dream3d.config import Config
 from dream3d.errors import Mistake
 from dream3d.run import Interrupted
 from dream3d.schedule import Ramp, Times
@@ -194,6 +196,21 @@ def test_a_process_that_dies_is_a_failed_run(tmp_path, monkeypatch):
     with pytest.raises(Mistake, match="^no\n"):
         compare_run.alone(job)
     assert compare_run.total(job.run) == {"seconds": 5.0, "memory": 0.5, "card": 2.0}
+
+
+def test_an_unfinished_grid_is_told_of_after_each_group_that_had_something_to_do(tmp_path):
+    jobs = [Job(p, s, Config({}), tmp_path, m) for s in (0, 1) for p in "ab" for m in "xy"]
+    known, told, made = jobs[:3], [], []
+
+    def of(job, make):
+        if job not in known:
+            make()
+        if len(made) == 5:
+            raise Interrupted(signal.SIGINT)
+        return {}
+
+    stopped = fill(jobs, SimpleNamespace(of=of), made.append, str, lambda: told.append(len(made)))
+    assert stopped == signal.SIGINT and told == [1, 3] and made == jobs[3:]
 
 
 @pytest.mark.slow

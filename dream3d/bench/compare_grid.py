@@ -159,17 +159,25 @@ def groups(jobs: list[Job]) -> list[list[Job]]:
     return list(found.values())
 
 
-def fill(jobs: list[Job], scores, make: Callable[[Job], None], tell: Callable[[dict], str], between: Callable[[Job], None] | None = None):
-    """Make and score what is missing, a line each; `between` hears of every job that ended. Returns None, or the signal that stopped it."""
+def fill(jobs: list[Job], scores, make: Callable[[Job], None], tell: Callable[[dict], str], between: Callable[[], object] | None = None):
+    """Make and score what is missing, a line each; `between` is called after every group of `groups` that had something missing. Returns
+    None, or the number of the signal that stopped it."""
     from dream3d.run import Interrupted
+
+    ends, made = {id(group[-1]) for group in groups(jobs)}, []
+
+    def noted(job: Job) -> None:
+        made.append(job)
+        make(job)
 
     try:
         for number, job in enumerate(jobs, 1):
             began = time.monotonic()
-            record = scores.of(job, lambda job=job: make(job))
+            record = scores.of(job, lambda job=job: noted(job))
             print(f"[{number}/{len(jobs)}] {tell(record)} ({time.monotonic() - began:.0f} s)", flush=True)
-            if between is not None:
-                between(job)
+            if between is not None and made and id(job) in ends:
+                between()
+                made.clear()
     except Interrupted as stop:
         print("stopped and saved; the same command goes on", file=sys.stderr)
         return stop.number

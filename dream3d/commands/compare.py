@@ -52,9 +52,7 @@ def _run(given: argparse.Namespace, words: list[str], rows: list, jobs: list) ->
 
     cells = Cells(given.out)
     about = {"command": words, "base": given.config if given.guidance else None, "rows": rows}
-    last = {id(group[-1]) for group in grid.groups(jobs)}
-    stopped = grid.fill(jobs, cells, lambda job: alone(job, given.plugin), line,
-                        lambda job: cells.write(about, jobs) if id(job) in last else None)  # fmt: skip
+    stopped = grid.fill(jobs, cells, lambda job: alone(job, given.plugin), line, lambda: cells.write(about, jobs))
     failed = cells.write(about, jobs)
     if stopped is not None:
         return 128 + stopped
