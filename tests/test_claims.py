@@ -58,9 +58,11 @@ def test_differences_are_paired():
 
 def test_what_has_no_value_says_nothing():
     assert judge(("a > 0",), [[{"a": None}, {"a": None}]])["verdict"] == SILENT
-    assert judge(("a > 0",), [[{"a": None}, {"a": 1.0}], [{"a": 1.0}]])["verdict"] == AGREES
-    assert judge(("a > 0",), [[{"a": 1.0}]])["verdict"] == UNDECIDED  # one value has no interval
-    assert verdict([]) == SILENT
+    one = [{"a": 1.0}]
+    assert judge(("a > 0",), [[{"a": None}, {"a": 1.0}], one, one])["verdict"] == AGREES
+    assert judge(("a > 0",), [one, one])["verdict"] == UNDECIDED  # two prompts are too few
+    assert judge(("a > 0",), [one, [{"a": None}], [{"a": None}]])["verdict"] == UNDECIDED  # one value has no interval
+    assert verdict([], 6) == SILENT
 
 
 # --- the list ---------------------------------------------------------------------------------------------------------------------
@@ -75,6 +77,7 @@ def test_every_claim_has_a_paper_a_rule_and_a_measure_or_says_why_not():
             continue
         assert claim.rules and all(" > " in rule for rule in claim.rules)
         assert claim.methods or callable(claims.load(claim.measure))
+    assert set(claims.NOTES) <= set(CLAIMS)
     with pytest.raises(Mistake, match=r"papers.bib has no"):
         claims.paper("nobody2000")
 
@@ -226,12 +229,13 @@ def test_the_page_is_what_the_files_say():
 
 
 def test_measuring_keeps_what_others_measured(tmp_path, capsys):
-    words = ["csd-part", "nfsd-noise", "--prompts", "2", "--seeds", "2", "--out", str(tmp_path / "claims")]
+    words = ["csd-part", "nfsd-noise", "--prompts", "3", "--seeds", "1", "--out", str(tmp_path / "claims")]
     assert claims.main([*words, "--prior", "mixture"]) == 0
     path = tmp_path / "claims" / "csd-part.json"
     first = json.loads(path.read_text())
-    assert set(first["results"]) == {"mixture"} and first["results"]["mixture"]["command"].endswith("--prompts 2 --seeds 2")
-    first["results"]["exact"] = first["results"]["mixture"] | {"verdict": DISAGREES}
+    assert set(first["results"]) == {"mixture"} and first["results"]["mixture"]["command"].endswith("--prompts 3 --seeds 1")
+    cells = [[{"classifier": 1.0, "generative": 2.0}]] * 3
+    first["results"]["exact"] = first["results"]["mixture"] | {"cells": cells}
     path.write_text(json.dumps(first))
     assert claims.main([*words, "--prior", "mixture"]) == 0
     again = json.loads(path.read_text())["results"]

@@ -14,6 +14,7 @@ from pathlib import Path
 from dream3d import __version__, files
 from dream3d.bench.claims_core import PRIORS, Claim, judge
 from dream3d.bench.claims_list import CLAIMS
+from dream3d.bench.claims_notes import NOTES
 from dream3d.build import place
 from dream3d.commands.parser import Parser
 from dream3d.errors import Mistake, choices
@@ -31,7 +32,7 @@ def parser() -> Parser:
     made.add_argument("--prompts", type=int, default=6, metavar="N", help="the first N prompts (6)")
     made.add_argument("--seeds", type=int, default=3, metavar="N", help="seeds 0 to N - 1 of each prompt (3)")
     made.add_argument("--out", type=Path, default=Path("docs/claims"), help="where the numbers lie; the page is beside it (docs/claims)")
-    made.add_argument("--runs", type=Path, default=Path("claims-runs"), help="where whole runs lie, and go on (claims-runs)")
+    made.add_argument("--runs", type=Path, default=Path("runs/claims"), help="where whole runs lie, and go on (runs/claims)")
     made.add_argument("--set", action="append", default=[], metavar="key=value", help="of whole runs besides, for a trial: steps=10")
     made.add_argument("--list", action="store_true", help="the claims, and nothing else")
     made.add_argument("--page", action="store_true", help="write the page from what there is, and nothing else")
@@ -139,7 +140,7 @@ def command(claim: Claim, prior: str, given: argparse.Namespace) -> str:
 def described(claim: Claim) -> dict:
     """What a page has to know of a claim besides its numbers."""
     return {"name": claim.name, "kind": claim.kind, **paper(claim.paper), "says": claim.says, "measured": claim.measured,
-            "rules": list(claim.rules), "priors": list(claim.priors), "silent": claim.silent,
+            "rules": list(claim.rules), "priors": list(claim.priors), "silent": claim.silent, "notes": NOTES.get(claim.name, {}),
             "order": list(CLAIMS).index(claim.name)}  # fmt: skip
 
 
@@ -155,13 +156,14 @@ def paper(key: str) -> dict[str, str | None]:
 
 
 def _written(out: Path) -> int:
-    """Every claim has a file, also one that nothing was measured of yet; the page is written from the files."""
+    """Every claim has a file, also one that nothing was measured of yet, judged from its cells; the page is written from the files."""
     from dream3d.bench.claims_page import page
 
     for claim in CLAIMS.values():
         path = out / f"{claim.name}.json"
         stored = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
-        files.write_json(path, {**described(claim), "results": stored.get("results", {})})
+        again = {prior: {**found, **judge(claim.rules, found["cells"])} for prior, found in stored.get("results", {}).items()}
+        files.write_json(path, {**described(claim), "results": again})
     records = sorted((json.loads(path.read_text(encoding="utf-8")) for path in out.glob("*.json")), key=lambda record: record["order"])
     target = out.with_suffix(".md")
     files.write_text(target, page(records))

@@ -9,6 +9,7 @@ from dream3d.bench.compare_summary import interval
 
 PRIORS = ("mixture", "exact", "toybox")
 AGREES, DISAGREES, UNDECIDED, SILENT = "agrees", "disagrees", "undecided", "says nothing here"
+FEWEST = 3  # prompts, for a verdict
 ALLOWED = {"log": math.log, "abs": abs, "min": min, "max": max, "sqrt": math.sqrt}
 Cell = Mapping[str, float | None]  # the numbers of one prompt with one seed
 
@@ -56,13 +57,13 @@ def judge(rules: tuple[str, ...], cells: list[list[Cell]]) -> dict[str, Any]:
     """Of numbers by prompt and seed: every number and every rule's margin with a 95 % interval (prompts are drawn with replacement,
     then seeds within; 2000 draws, seed 0; differences are taken cell by cell, so they are paired), and the verdict.
 
-    A claim agrees where the intervals of all its margins lie above 0, disagrees where one lies below, else it is undecided; where a
-    margin has no value at all, the prior says nothing.
+    A claim agrees where the intervals of all its margins lie above 0, disagrees where one lies below, else it is undecided, and so it is
+    with fewer than three prompts, whose interval means little; where a margin has no value at all, the prior says nothing.
     """
     names = list(dict.fromkeys(name for row in cells for cell in row for name in cell))
     numbers = {name: spread([[cell.get(name) for cell in row] for row in cells]) for name in names}
     margins = {rule: spread([[margin(rule, cell) for cell in row] for row in cells]) for rule in rules}
-    return {"verdict": verdict(list(margins.values())), "margins": margins, "numbers": numbers}
+    return {"verdict": verdict(list(margins.values()), len(cells)), "margins": margins, "numbers": numbers}
 
 
 def spread(table: list[list[float | None]]) -> dict[str, float | None] | None:
@@ -75,11 +76,11 @@ def _short(value: float) -> float:
     return float(f"{value:.6g}")
 
 
-def verdict(margins: list[dict | None]) -> str:
-    """From the intervals of all margins of a claim."""
+def verdict(margins: list[dict | None], prompts: int) -> str:
+    """From the intervals of all margins of a claim, and how many prompts they are of."""
     if not margins or any(found is None for found in margins):
         return SILENT
-    if any(found["low"] is None for found in margins):
+    if prompts < FEWEST or any(found["low"] is None for found in margins):
         return UNDECIDED  # a single value has no interval
     if any(found["high"] < 0 for found in margins):
         return DISAGREES

@@ -27,7 +27,9 @@ def _two(world, prompt: int, seed: int, **formulas) -> Numbers:
 
 
 def asd_variance(world, prompt: int, seed: int) -> Numbers:
-    return _two(world, prompt, seed, sds=("sds", {"t": ANY}), asd=("asd", {"t": ANY}))
+    """Beside the rule's two, both without guidance (scale 1)."""
+    plain = {"t": ANY, "scale": 1.0}
+    return _two(world, prompt, seed, sds=("sds", {"t": ANY}), asd=("asd", {"t": ANY}), sds_1=("sds", plain), asd_1=("asd", plain))
 
 
 def sjc_variance(world, prompt: int, seed: int) -> Numbers:

@@ -11,8 +11,8 @@ claim implies. They stand in dream3d/bench/claims_list.py and claims_list_runs.p
 code grew, the first prompt with the first seed was looked at, and the two modes of f-modes were moved apart. Of every rule the margin (left
 side less right side) is taken for each prompt and seed, so differences are paired, and its mean gets a 95 % cluster bootstrap interval
 (prompts are drawn with replacement, then seeds within each; 2000 draws, seed 0). A claim **agrees** where the intervals of all its
-margins lie above 0, **disagrees** where one lies below, and is **undecided** otherwise. Where a margin has no value (nothing pulls at all)
-it **says nothing here**. A disagreement is a result about this world, not about the paper's.
+margins lie above 0, **disagrees** where one lies below, and is **undecided** otherwise or with fewer than three prompts. Where a margin
+has no value (nothing pulls at all) it **says nothing here**. A disagreement is a result about this world, not about the paper's.
 
 * **mixture**: Gaussians in 48 numbers: "" is N(0, 1), each of six prompts N(mu, 0.5^2); wide distributions that overlap, in closed form.
 * **exact**: the exact score of pictures of 32 pixels (300 of the prompt's objects, 300 of them in another colour, 300 of the world), which
@@ -37,7 +37,7 @@ def _counts(records: list[dict]) -> list[str]:
     lines = [f"{len(records)} claims of {len({r['paper'] for r in records})} papers.", ""]
     for prior in PRIORS:
         verdicts = [r["results"][prior]["verdict"] for r in records if prior in r["results"]]
-        counted = ", ".join(f"{verdicts.count(v)} {v}" for v in SIGNS if v in verdicts)
+        counted = ", ".join(f"{v} {verdicts.count(v)}" for v in SIGNS if v in verdicts)
         lines.append(f"* {prior}: {counted or 'nothing measured yet'}")
     return lines
 
@@ -86,10 +86,10 @@ def _result(record: dict, prior: str) -> list[str]:
     found = record["results"][prior]
     cells = [cell for row in found["cells"] for cell in row]
     size = f"{len(found['cells'])} prompts x {max(map(len, found['cells']))} seeds"
-    used = [name for name in found["numbers"] if any(name in rule for rule in record["rules"])]
-    numbers = "; ".join(f"{name} {_number(found['numbers'][name])}" for name in used)
+    numbers = "; ".join(f"{name} {_number(number)}" for name, number in found["numbers"].items() if number)
     lines = [f"{prior}: **{found['verdict']}** ({size}, {len(cells)} cells). {numbers}."]
     rows = [f"| `{_safe(rule)}` | {_number(found['margins'].get(rule))} |" for rule in record["rules"]]
+    lines += ["", record["notes"][prior]] if prior in record["notes"] else []
     return [*lines, "", "| rule | margin (95 % interval) |", "|---|---|", *rows, "", f"`{found['command']}`"]
 
 

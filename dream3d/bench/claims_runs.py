@@ -40,15 +40,17 @@ def planned(
     for text in prompts:
         path = out / "prompts.txt"
         files.write_text(path, text + "\n")
-        methods = [Method(name, recipe, (*(_told(o, text) for o in overrides), *_prior(prior, model), *more))
+        methods = [Method(name, recipe, (*(_told(o, text) for o in _of(overrides, prior, model)), *more))
                    for name, (recipe, overrides) in claim.methods.items()]  # fmt: skip
         jobs += plan(methods, path, seeds, out)
     return sorted(jobs, key=lambda job: job.seed)
 
 
-def _prior(prior: str, model: str | None) -> tuple[str, ...]:
-    """The recipes' own priors are the exact ones."""
-    return () if prior == "exact" else (f"prior={{type: {prior}, model: {model}}}",)
+def _of(overrides: tuple[str, ...], prior: str, model: str | None) -> tuple[str, ...]:
+    """The recipes' own priors are the exact ones; another takes their place with all its settings."""
+    if prior == "exact":
+        return overrides
+    return (*(text for text in overrides if not text.startswith("prior.")), f"prior={{type: {prior}, model: {model}}}")
 
 
 def _told(override: str, prompt: str) -> str:
