@@ -66,7 +66,8 @@ def local(name: str) -> Path | None:
     """What lies at this path of this machine, or ships with the project under this name; nothing does where no file can be called so."""
     try:
         path, shipped = Path(name).expanduser(), build.place("assets") / name
-        return path if path.exists() else shipped if (shipped / "model_index.json").exists() else None
+        whole = any((shipped / told).exists() for told in ("model_index.json", "config.json"))  # a pipeline, or one network of it
+        return path if path.exists() else shipped if whole else None
     except (OSError, RuntimeError):  # too long, or in the home of nobody
         return None
 

@@ -11,10 +11,15 @@ import torch
 from dream3d import build
 from dream3d.cameras import clips, look_at, ring
 from dream3d.errors import Mistake
+from dream3d.interfaces import Prior, Spec
 from dream3d.toybox import train
+from dream3d.toybox.language import Thing, Wish
+from dream3d.toybox.render import render
 from dream3d.toybox.training import check, data, kinds, network
 from dream3d.toybox.training.presets import PLACES, TIERS, Place
-from dream3d.types import Render
+from dream3d.toybox.world import build as build_soup
+from dream3d.toybox.world import instance_seed
+from dream3d.types import Embedding, Render
 
 pytest.importorskip("diffusers", reason="diffusers is not installed: pip install dream3d[diffusion]")
 
@@ -262,15 +267,44 @@ def test_another_base_is_refused(base, tmp_path):
     assert made.base and made.step == 1
 
 
-def test_the_card_tells_of_what_it_was_told(whole, tmp_path, capsys):
-    name, made, _ = whole
-    if name != "toybox-inpaint":
-        pytest.skip("one is enough")
+@pytest.mark.parametrize("whole", ["toybox-latent", pytest.param("toybox-mv", marks=pytest.mark.slow)], indirect=True)
+def test_the_card_tells_of_what_it_was_told(whole, tmp_path, capsys, monkeypatch):
+    name, made, prior = whole
+    monkeypatch.setattr(data, "CORE_OBJECTS", ("car",))
+    monkeypatch.setattr(data, "CORE_COLOURS", ("red", "purple"))
+    monkeypatch.setattr(check, "ROWS", 4)
     kinds.finish(made, name, "cpu", tmp_path / name)
     card = json.loads((tmp_path / name / "card.json").read_text())
-    assert card["kind"] == "inpaint" and card["base"] == made.base and card["pictures"] == 4 * 6
-    assert {"v_error", "v_error_told_of_another", "psnr_made", "psnr_autoencoder"} <= set(card["metrics"])
-    assert (tmp_path / name / "README.md").read_text().count("inpaint") == 1 and "v_error" in capsys.readouterr().out
+    assert card["kind"] == made.mean.family and card["base"] == made.base and card["pictures"] == 4 * (6 if name == "toybox-latent" else 8)
+    assert {"v_error", "v_error_told_of_another", "psnr_made", "psnr_autoencoder", "judge"} <= set(card["metrics"])
+    assert ("seen" if name == "toybox-latent" else "agree") in card["metrics"]["judge"]
+    assert made.mean.family in (tmp_path / name / "README.md").read_text() or name == "toybox-latent"
+    assert "v_error" in capsys.readouterr().out
+
+
+def test_four_views_that_the_judge_calls_one_thing_agree(monkeypatch):
+    """With true renders in place of samples; one of eight groups has a view of something else."""
+    asked = [(name, colour) for name in ("car", "house") for colour in ("red", "blue", "green", "yellow")]
+
+    class Mute(Prior):
+        spec = Spec(64, 3)
+
+        def text(self, prompts):
+            return Embedding(torch.zeros(len(prompts), 1, 1))
+
+        alpha_sigma = eps = student = None
+
+    def drawn(prior, told, cameras, **more):
+        soups = [build_soup(Wish((Thing(*pair),)), instance_seed("test", i)) for i, pair in enumerate(asked)]
+        soups[0] = build_soup(Wish((Thing("car", "red"),)), instance_seed("test", 99))
+        subject = torch.arange(8).repeat_interleave(4)
+        subject[5] = 7
+        seen = render(soups, dataclasses.replace(cameras, subject=subject), buffers=("rgb",))
+        return seen.rgb + 0.5 * (1 - seen.alpha)
+
+    monkeypatch.setattr(check, "sample", drawn)
+    told = check.together(Mute(), ("car", "house"), ("red", "blue", "green", "yellow"))
+    assert told["groups"] == 8 and 70 <= told["agree"] <= 87.5 and told["object"] > 90 and told["view"] > 70
 
 
 def test_what_is_told_of_another_is_another():

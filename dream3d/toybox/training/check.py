@@ -3,6 +3,8 @@ another picture."""
 
 import dataclasses
 import json
+import math
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -11,14 +13,23 @@ from jaxtyping import Float
 from PIL import Image
 from torch import Tensor
 
-from dream3d import files
+from dream3d import build, files
+from dream3d.cameras import look_at, view_index
+from dream3d.interfaces import Prior
+from dream3d.priors._views import VIEWS
+from dream3d.sampling import sample
+from dream3d.toybox.language import COLOURS, OBJECTS
+from dream3d.toybox.training import data, measure
+from dream3d.toybox.training.card import card
 from dream3d.toybox.training.data import Feed, Rows
 from dream3d.toybox.training.network import Learner
+from dream3d.types import Condition
 
 UNSHOWN, STEPS, ROWS, LEVELS = 999_983, 25, 32, 4  # seed of what no training draws; of sampling; pictures or groups; noises for each
+TOGETHER, LIFT = 8, math.radians(15)  # groups at once that the judge is shown; their elevation
 
 
-def unshown(training, count: int = ROWS) -> Rows:
+def unshown(training, count: int) -> Rows:
     """Rows that the training never sees."""
     order = dataclasses.replace(training.feed.order, count=count, seed=UNSHOWN, early=0)
     return Feed(order, training.device, draw=training.mean.draw).chunk(0)
@@ -71,7 +82,7 @@ def likeness(one: Float[Tensor, "B 3 h w"], other: Float[Tensor, "B 3 h w"]) -> 
 def measured(training) -> dict:
     """How well noise is told from pictures that were never shown, and how much worse if told of another picture; how like true ones made
     ones are, and what a true picture costs to pass the autoencoder."""
-    model, rows = training.mean, unshown(training)
+    model, rows = training.mean, unshown(training, ROWS)
     wrong = another(rows, model.told)
     x = model.target(rows)
     pictures = true(rows)
@@ -103,12 +114,46 @@ def grid(training, path: Path, count: int = 4) -> None:
 
 def finish(training, name: str, preset: str, out: Path | None) -> None:
     """Measure the moving average and write metrics.json; into `out` (None: nowhere) the folder with its card."""
-    from dream3d.toybox.training.card import card
-
-    metrics = measured(training)
+    metrics = measured(training) | judged(training)
     files.write_json(training.out / "metrics.json", {"step": training.step, **metrics})
     print(json.dumps(metrics, indent=2))
     if out is not None:
         training.mean.publish(out)
         told = {"kind": training.mean.family, "pictures": training.step * training.place.batch * training.mean.group, "base": training.base}
         files.write_json(out / "card.json", card(training, name, preset, metrics) | told)
+
+
+def judged(training) -> dict:
+    """What the judge says of pictures that the published folder's own prior makes under guidance: of a text alone, or of four views."""
+    family = training.mean.family
+    if family not in ("stable_diffusion", "mvdream"):
+        return {}
+    training.mean.publish(training.out / "pipeline")
+    prior = build.make("priors", {"type": family, "model": str(training.out / "pipeline"), "precision": "float32"}).to(training.device)
+    ask = measure.evaluate if family == "stable_diffusion" else together
+    return {"judge": ask(prior, data.CORE_OBJECTS, data.CORE_COLOURS)}
+
+
+def together(prior: Prior, names: Sequence[str], colours: Sequence[str], *, scale: float = measure.SCALE) -> dict:
+    """Percentages of single views that the judge names right, and of groups whose four views it calls one object of one colour."""
+    asked = [(name, colour) for name in names for colour in colours]
+    turn = torch.arange(VIEWS) * (2 * math.pi / VIEWS)
+    by, right, one = measure.judge.load(), [], []
+    for first in range(0, len(asked), TOGETHER):
+        part = asked[first : first + TOGETHER]
+        said = [f"a {colour} {name}" for name, colour in part for _ in range(VIEWS)]
+        text, nothing = prior.text(said), prior.text([""] * len(said))
+        cameras = look_at(turn.repeat(len(part)), torch.full((len(said),), LIFT), size=prior.spec.pixels, views=VIEWS)
+        cameras = cameras.to(text.tokens.device)
+        told = Condition({"text": text, "bare": text, "negative": nothing, "empty": nothing})
+        seen = by.look(sample(prior, told, cameras, scale=scale, steps=STEPS, seed=first).movedim(-1, 1).clamp(0, 1).cpu())
+        what = torch.tensor([OBJECTS.index(name) for name, _ in part]).repeat_interleave(VIEWS)
+        paint = torch.tensor([list(COLOURS).index(colour) for _, colour in part]).repeat_interleave(VIEWS)
+        every = torch.arange(len(what))
+        side = seen.view.argmax(-1) == view_index(cameras).cpu()
+        right.append(torch.stack([seen.objects == what, seen.colour[every, what].argmax(-1) == paint, side], 1))
+        called = torch.stack([seen.objects, seen.colour[every, seen.objects].argmax(-1)], 1).unflatten(0, (-1, VIEWS))
+        one.append((called == called[:, :1]).flatten(1).all(1))
+    shares = (100 * torch.cat(right).float().mean(0)).tolist()
+    return {"groups": len(asked), "guidance": scale, "agree": round(100 * torch.cat(one).float().mean().item(), 1),
+            **{name: round(share, 1) for name, share in zip(("object", "colour", "view"), shares, strict=True)}}  # fmt: skip
