@@ -8,7 +8,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from dream3d import build
+from dream3d import build, models
 from dream3d.cameras import clips, look_at, ring
 from dream3d.errors import Mistake
 from dream3d.interfaces import Prior, Spec
@@ -311,3 +311,15 @@ def test_what_is_told_of_another_is_another():
     rows = {"x": torch.arange(3), "said": ["a", "b", "c"], "mask": torch.arange(3)}
     told = check.another(rows, ("said", "mask"))
     assert told["said"] == ["b", "c", "a"] and told["mask"].tolist() == [1, 2, 0] and told["x"].tolist() == [0, 1, 2]
+
+
+def test_networks_that_ship_are_found_by_name(base, tmp_path, monkeypatch):
+    """A ControlNet and a motion adapter are no pipelines; what else lies in assets is no model."""
+    made = training("toybox-depth", tmp_path / "work", base.out / "pipeline", until=1)
+    made.mean.publish(tmp_path / "toybox-depth")
+    (tmp_path / "toybox-latent").symlink_to(base.out / "pipeline")
+    (tmp_path / "judge").mkdir()
+    monkeypatch.setattr(models.build, "place", lambda name: tmp_path)
+    told = {"type": "controlnet", "model": "toybox-latent", "nets": {"depth": "toybox-depth/depth"}}
+    models.check(told)
+    assert models.local("judge") is None and build.make("priors", told).spec.capabilities >= {"control"}
