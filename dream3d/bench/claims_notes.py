@@ -2,42 +2,84 @@
 
 NOTES: dict[str, dict[str, str]] = {
     "asd-variance": {
-        "mixture": "Without guidance (scale 1) ASD's noise is a sixtieth of SDS's, as claimed. At 7.5 both have the noise that guidance makes "
-                   "of the difference between a narrow and a wide answer, and what ASD subtracts no longer weighs against it.",
+        "mixture": "Without guidance (scale 1) ASD's noise is a sixtieth of SDS's, as claimed. At 7.5 both have the noise that "
+                   "guidance makes of the difference between a narrow and a wide answer, and what ASD subtracts no longer weighs "
+                   "against it.",
+        "exact": "As on the mixture: without guidance a fortieth of SDS's noise, at 7.5 as much as SDS.",
     },
     "sdi-seeds": {
-        "mixture": "In units of x the variance falls to a fourteenth (the two _cov), as claimed; but the mean falls further, so the share that "
-                   "the rule asks for grows.",
+        "mixture": "In units of x the variance falls to a fourteenth (the two _cov), as claimed; but the mean falls further, so "
+                   "the share that the rule asks for grows.",
     },
     "nfsd-direction": {
-        "mixture": "The cosine is 0.99 all the same. A real negative prompt turns the gradient a little, and nothing turns SDS at 7.5.",
+        "mixture": "The cosine is 0.99 all the same. A real negative prompt turns the gradient a little, and nothing turns SDS at "
+                   "7.5.",
+        "exact": "With an empty negative prompt NFSD is 7.5 CSD at these levels (docs/theory/single-pass.md), so this is csd- "
+                 "direction once more.",
     },
     "sds-saturation": {
-        "mixture": "Between Gaussians the guided density that VSD samples has its mean where SDS at the same scale comes to rest, so VSD at 7.5 "
-                   "overshoots too, if less than SDS at 101.",
+        "mixture": "Between Gaussians the guided density that VSD samples has its mean where SDS at the same scale comes to rest, "
+                   "so VSD at 7.5 overshoots too, if less than SDS at 101.",
+        "exact": "SDS at 101 is over-saturated by a quarter, VSD at 7.5 by a tenth; only whether SDS is above the bound of 0.25 "
+                 "is open.",
     },
     "bsd-saturation": {
-        "mixture": "It does not overshoot because it stops: its two pulls oppose each other nearly everywhere, and x ends a tenth of the way "
-                   "from the mean of everything, behind where it began.",
+        "mixture": "It does not overshoot because it stops: its two pulls oppose each other nearly everywhere, and x ends a tenth "
+                   "of the way from the mean of everything, behind where it began.",
     },
     "dreamtime": {
-        "mixture": "Its schedule dwells at t = 0.5 to 0.8, where guidance between Gaussians overshoots most, and hurries through small t, which "
-                   "would take it back; the root, which hurries at first, wins.",
+        "mixture": "Its schedule dwells at t = 0.5 to 0.8, where guidance between Gaussians overshoots most, and hurries through "
+                   "small t, which would take it back; the root, which hurries at first, wins.",
+        "exact": "Better than random t on average, but not beyond doubt; the root is (root-annealing).",
     },
     "cds-runs": {
-        "mixture": "Every run has its own eps*, and CDS drives x to mu - r1 eps* (docs/theory/trajectories.md): what is fixed within a run is what "
-                   "differs between runs, while SDS averages its noise away.",
+        "mixture": "Every run has its own eps*, and CDS drives x to mu - r1 eps* (docs/theory/trajectories.md): what is fixed "
+                   "within a run is what differs between runs, while SDS averages its noise away.",
+        "exact": "As on the mixture, and more: eps* chooses the picture.",
     },
     "vsd-diversity": {
-        "mixture": "At 7.5 the guided density itself is narrow, and VSD samples that; at scale 1 (vsd_plain) it has the data's variance.",
+        "mixture": "At 7.5 the guided density itself is narrow, and VSD samples that; at scale 1 (vsd_plain) it has the data's "
+                   "variance.",
     },
     "random-scale": {
-        "mixture": "Guiding the student too is what helps; that the scale is drawn adds nothing to it, as the mean gradient is linear in it.",
+        "mixture": "Guiding the student too is what helps; that the scale is drawn adds nothing to it, as the mean gradient is "
+                   "linear in it.",
     },
     "pgc-spikes": {
-        "mixture": "An untrained encoder has hardly more spikes than none: those of the paper are what training made. Clipping bounds what there is.",
+        "mixture": "An untrained encoder has hardly more spikes than none: those of the paper are what training made. Clipping "
+                   "bounds what there is.",
     },
     "pgc-colour": {
         "mixture": "Adam divides a pixel's gradient by its own size, so little is left for a clip to do.",
+    },
+    "rfds-reverse": {
+        "exact": "The share of noise falls (0.47 to 0.30) while its absolute amount does not: at little noise the answer is one "
+                 "picture or another, and the refined noise may choose another one.",
+    },
+    "ism-seeds": {
+        "exact": "0.08 instead of under 0.05, against 0.44 for SDS: where the answer is the nearest picture, the little noise at "
+                 "the start decides now and then which one.",
+    },
+    "dds-variance": {
+        "exact": "Two branches cancel noise where they answer alike. Here each answers with its own nearest picture, and at w = "
+                 "1 and scale 7.5 that difference is as noisy as SDS's residual.",
+    },
+    "cds-seeds": {
+        "exact": "Steps of a run agree as claimed; runs differ in eps*, which decides the nearest picture.",
+    },
+    "nfsd-noise": {
+        "exact": "An unconditional answer is free of noise where pictures vary by more than the noise in their neighbourhood; "
+                 "the exact prior's kernels are narrower than that even at t = 0.1.",
+    },
+    "tsm-error": {
+        "exact": "The interval term is a twentieth as wrong, as claimed, but it is a small part: both whole gradients are as "
+                 "wrong as they are long, since 0.2 long moves end at other pictures than short ones.",
+    },
+    "sdi-ddim": {
+        "exact": "A clean picture, inverted under an answer that is the nearest picture, does not find the noise it came from.",
+    },
+    "dds-identity": {
+        "exact": "The two are alike (0.105 and 0.101 outside the object): the background is known to both and noise is what "
+                 "moves it.",
     },
 }  # fmt: skip
