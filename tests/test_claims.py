@@ -92,6 +92,33 @@ def test_whole_runs_have_configurations_that_can_run(name, tmp_path):
     assert all(margin(rule, numbers) is not None for rule in claim.rules)
 
 
+def test_numbers_of_whole_runs(tmp_path, monkeypatch):
+    """<method>_<measure> of each prompt and seed; a run that failed has none; diversity is one number a prompt."""
+
+    class Told:
+        def __init__(self, out):
+            pass
+
+        def stored(self, job):
+            if job.method == "vsd" and job.seed == 1:
+                return {"state": "failed", "reason": "no memory"}
+            return {"state": "done", "score": {"saturation": 1 + job.seed + 2 * (job.method == "vsd"), "janus": None}}
+
+        def diversity(self, jobs):
+            return {"vsd": 0.5, "sds101": 0.25}[jobs[0].method] * len(jobs)
+
+    monkeypatch.setattr("dream3d.bench.score.Scores", Told)
+    monkeypatch.setattr(claims_runs, "fill", lambda jobs, scores, make, tell: None)
+    claim = CLAIMS["3d-diversity"]
+    cells, stopped = claims_runs.measure(claim, "exact", None, 3, 2, tmp_path)
+    assert stopped is None and len(cells) == 3 and all(len(row) == 2 for row in cells)
+    first, second = cells[0]
+    assert (first["sds101_saturation"], first["vsd_saturation"], first["vsd_janus"]) == (1.0, 3.0, None)
+    assert (second["sds101_saturation"], second["vsd_saturation"]) == (2.0, None)
+    assert (first["vsd_diversity"], second["vsd_diversity"]) == (1.0, None)
+    assert judge(claim.rules, cells)["verdict"] == AGREES
+
+
 def test_prompts_of_two_objects_tell_their_parts():
     words = "guidance.regions=<first> | <second>"
     assert claims_runs._told(words, "a red ball on a blue cube") == "guidance.regions=a red ball | a blue cube"

@@ -24,8 +24,9 @@ NOTES: dict[str, dict[str, str]] = {
                  "is open.",
     },
     "bsd-saturation": {
-        "mixture": "It does not overshoot because it stops: its two pulls oppose each other nearly everywhere, and x ends a tenth "
-                   "of the way from the mean of everything, behind where it began.",
+        "mixture": "It does not overshoot because it does not arrive: x ends a tenth of the way from the mean of everything, "
+                   "behind where it began. In theory it rests wherever its two pulls oppose each other (docs/theory/single- "
+                   "pass.md).",
     },
     "dreamtime": {
         "mixture": "Its schedule dwells at t = 0.5 to 0.8, where guidance between Gaussians overshoots most, and hurries through "
@@ -35,7 +36,7 @@ NOTES: dict[str, dict[str, str]] = {
     "cds-runs": {
         "mixture": "Every run has its own eps*, and CDS drives x to mu - r1 eps* (docs/theory/trajectories.md): what is fixed "
                    "within a run is what differs between runs, while SDS averages its noise away.",
-        "exact": "As on the mixture, and more: eps* chooses the picture.",
+        "exact": "As on the mixture.",
     },
     "vsd-diversity": {
         "mixture": "At 7.5 the guided density itself is narrow, and VSD samples that; at scale 1 (vsd_plain) it has the data's "
@@ -46,40 +47,39 @@ NOTES: dict[str, dict[str, str]] = {
                    "linear in it.",
     },
     "pgc-spikes": {
-        "mixture": "An untrained encoder has hardly more spikes than none: those of the paper are what training made. Clipping "
-                   "bounds what there is.",
+        "mixture": "An untrained encoder has hardly more spikes than none; whether training makes those of the paper waits for a "
+                   "trained one. Clipping bounds what there is.",
     },
     "pgc-colour": {
-        "mixture": "Adam divides a pixel's gradient by its own size, so little is left for a clip to do.",
+        "mixture": "Adam divides a pixel's gradient by its own size, which leaves little for a clip to do.",
     },
     "rfds-reverse": {
-        "exact": "The share of noise falls (0.47 to 0.30) while its absolute amount does not: at little noise the answer is one "
-                 "picture or another, and the refined noise may choose another one.",
+        "exact": "The share of noise falls (0.47 to 0.30), its absolute amount does not.",
     },
     "ism-seeds": {
-        "exact": "0.08 instead of under 0.05, against 0.44 for SDS: where the answer is the nearest picture, the little noise at "
-                 "the start decides now and then which one.",
+        "exact": "0.08 instead of under 0.05, against 0.44 for SDS. Where the answer is the nearest picture, the little noise at "
+                 "the start may decide which one that is.",
     },
     "dds-variance": {
-        "exact": "Two branches cancel noise where they answer alike. Here each answers with its own nearest picture, and at w = "
-                 "1 and scale 7.5 that difference is as noisy as SDS's residual.",
+        "exact": "The noise of two branches cancels where they answer alike, as Gaussians of equal spread do. Here each branch "
+                 "answers with its own nearest pictures.",
     },
     "cds-seeds": {
-        "exact": "Steps of a run agree as claimed; runs differ in eps*, which decides the nearest picture.",
+        "exact": "Steps of a run agree, as claimed; runs differ in eps*.",
     },
     "nfsd-noise": {
         "exact": "An unconditional answer is free of noise where pictures vary by more than the noise in their neighbourhood; "
                  "the exact prior's kernels are narrower than that even at t = 0.1.",
     },
     "tsm-error": {
-        "exact": "The interval term is a twentieth as wrong, as claimed, but it is a small part: both whole gradients are as "
-                 "wrong as they are long, since 0.2 long moves end at other pictures than short ones.",
+        "exact": "The interval term is an eighteenth as wrong, as claimed, but it is a small part: both whole gradients are "
+                 "about as wrong as they are long, so moves of 0.2 end elsewhere than short ones.",
     },
     "sdi-ddim": {
-        "exact": "A clean picture, inverted under an answer that is the nearest picture, does not find the noise it came from.",
+        "exact": "A path that ends at one of few pictures cannot be followed back as one between Gaussians can: inversion is a "
+                 "coarse walk through the jumps between their neighbourhoods.",
     },
     "dds-identity": {
-        "exact": "The two are alike (0.105 and 0.101 outside the object): the background is known to both and noise is what "
-                 "moves it.",
+        "exact": "The two are alike (0.105 and 0.101 outside the object).",
     },
 }  # fmt: skip

@@ -12,7 +12,8 @@ code grew, the first prompt with the first seed was looked at, and the two modes
 side less right side) is taken for each prompt and seed, so differences are paired, and its mean gets a 95 % cluster bootstrap interval
 (prompts are drawn with replacement, then seeds within each; 2000 draws, seed 0). A claim **agrees** where the intervals of all its
 margins lie above 0, **disagrees** where one lies below, and is **undecided** otherwise or with fewer than three prompts. Where a margin
-has no value (nothing pulls at all) it **says nothing here**. A disagreement is a result about this world, not about the paper's.
+has no value (nothing pulls at all) it **says nothing here**. A disagreement is a result about this world, not about the paper's. A
+sentence below the numbers is a reading of them, written afterwards; it was not itself measured.
 
 * **mixture**: Gaussians in 48 numbers: "" is N(0, 1), each of six prompts N(mu, 0.5^2); wide distributions that overlap, in closed form.
 * **exact**: the exact score of pictures of 32 pixels (300 of the prompt's objects, 300 of them in another colour, 300 of the world), which

@@ -15,7 +15,7 @@ def measure(
     claim: Claim, prior: str, model: str | None, prompts: int, seeds: int, out: Path, more: tuple[str, ...] = ()
 ) -> tuple[list[list[Cell]], int | None]:
     """Numbers by prompt and seed, and the signal that stopped it (None: it is complete). Diversity is one number a prompt, of all its
-    seeds; where a run failed its numbers are missing."""
+    seeds, and stands with the first; where a run failed its numbers are missing."""
     from dream3d.bench.quality import generate
     from dream3d.bench.score import Scores
     from dream3d.bench.summary import line
@@ -28,7 +28,8 @@ def measure(
     for text, row in zip(said, cells, strict=True):
         for name in claim.methods:
             spread = scores.diversity([job for job in jobs if (job.prompt, job.method) == (text, name)])
-            row[0] |= {f"{name}_diversity": spread}
+            for seed, found in enumerate(row):
+                found[f"{name}_diversity"] = spread if seed == 0 else None
     return cells, stopped
 
 
