@@ -25,8 +25,8 @@ NOTES: dict[str, dict[str, str]] = {
     },
     "bsd-saturation": {
         "mixture": "It does not overshoot because it does not arrive: x ends a tenth of the way from the mean of everything, "
-                   "behind where it began. In theory it rests wherever its two pulls oppose each other (docs/theory/single- "
-                   "pass.md).",
+                   "behind where it began. In theory it rests wherever its two pulls oppose each other "
+                   "(docs/theory/single-pass.md).",
     },
     "dreamtime": {
         "mixture": "Its schedule dwells at t = 0.5 to 0.8, where guidance between Gaussians overshoots most, and hurries through "
