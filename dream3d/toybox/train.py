@@ -10,6 +10,7 @@ import shutil
 import signal
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -186,6 +187,7 @@ def main(words: list[str] | None = None) -> int:
         raise Mistake("there is no CUDA device", where="--preset gpu", fix="--preset cpu")
     work = given.work or Path("train") / given.tier
     tier, how = TIERS[given.tier], PLACES[given.tier, given.preset]
+    how = how if given.workers is None else replace(how, workers=given.workers)
     base = kinds.base_of(tier, given.base)
     training = Training(tier, how, work, seed=given.seed, steps=given.steps, device=device, base=base)
     if not (given.evaluate or given.publish):
@@ -207,6 +209,7 @@ def _parser() -> argparse.ArgumentParser:
     made.add_argument("--steps", type=int, help="of the whole training (the preset's)")
     made.add_argument("--seed", type=int, default=0)
     made.add_argument("--threads", type=int, default=0, help="of torch on the CPU (0: as many as it takes)")
+    made.add_argument("--workers", type=int, help="processes that draw, each on one core; 0: the device does (the preset's)")
     made.add_argument("--minutes", type=float, default=float("inf"), help="stop and save after these")
     made.add_argument("--work", type=Path, help="checkpoints, log and samples (train/TIER)")
     made.add_argument("--base", type=Path, help="the folder of the prior that a tier stands over (assets/BASE, else train/BASE/pipeline)")

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from multiprocessing import get_context
 from typing import Any
 
+import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -154,24 +155,40 @@ Draw = Callable[[Order, int, list[Soup], str], Rows]
 
 
 class Feed:
-    """Chunk after chunk. With `workers`, instances of the next chunk are built by other processes meanwhile; the pictures are the same."""
+    """Chunk after chunk, drawn on the device. With `workers`, so many other processes draw the next ones meanwhile, each on one core; the
+    pictures are the same but for the renderer's rounding where the device is no CPU."""
 
     def __init__(self, order: Order, device: str = "cpu", workers: int = 0, draw: Draw = pictures):
-        self.order, self.device, self.draw = order, device, draw
-        self.pool = ProcessPoolExecutor(workers, mp_context=get_context("spawn")) if workers else None
+        self.order, self.device, self.draw, self.most = order, device, draw, workers + 2
+        self.pool = ProcessPoolExecutor(workers, mp_context=get_context("spawn"), initializer=_alone) if workers else None
         self.ahead: dict[int, Future] = {}
 
     def chunk(self, index: int) -> Rows:
         if self.pool is None:
             return self.draw(self.order, index, scenes(self.order, index), self.device)
-        for i in (index, index + 1, index + 2):
+        for i in range(index, index + self.most):
             if i not in self.ahead:
-                self.ahead[i] = self.pool.submit(scenes, self.order, i)
-        return self.draw(self.order, index, self.ahead.pop(index).result(), self.device)
+                self.ahead[i] = self.pool.submit(_drawn, self.draw, self.order, i)
+        rows = self.ahead.pop(index).result()
+        return {name: torch.from_numpy(v).to(self.device) if isinstance(v, np.ndarray) else v for name, v in rows.items()}
 
     def close(self) -> None:
         if self.pool is not None:
             self.pool.shutdown(cancel_futures=True)
+
+
+def _alone() -> None:
+    """One core for each process."""
+    import numba
+
+    torch.set_num_threads(1)
+    numba.set_num_threads(1)
+
+
+def _drawn(draw: Draw, order: Order, chunk: int) -> Rows:
+    """A chunk on its way to another process: arrays, for which no shared memory has to suffice."""
+    rows = draw(order, chunk, scenes(order, chunk), "cpu")
+    return {name: value.numpy() if isinstance(value, Tensor) else value for name, value in rows.items()}
 
 
 def core_pairs() -> Iterator[tuple[str, str]]:

@@ -28,9 +28,9 @@ class Tier:
 
 @dataclass(frozen=True)
 class Place:
-    """How a tier is trained on a machine: steps of `batch` pictures, `views` of every instance, rendered `chunk` steps ahead; peak
-    learning rate; share of EMA kept per step; `workers` that build instances; bf16: mixed precision; early: steps (whole chunks) in which
-    an autoencoder learns first."""
+    """How a tier is trained on a machine: steps of `batch` pictures, `views` of every instance, drawn `chunk` steps at a time; peak
+    learning rate; share of EMA kept per step; `workers`: processes that draw (0: the device does); bf16: mixed precision; early: steps
+    (whole chunks) in which an autoencoder learns first."""
 
     steps: int
     batch: int
@@ -63,21 +63,21 @@ TIERS = {
 }  # fmt: skip
 PLACES = {
     ("toybox-32", "cpu"): Place(14000, 64, 4, 16, 1e-3, 0.999),
-    ("toybox-32", "gpu"): Place(8000, 1024, 16, 16, 1e-3, 0.9995, 12, True),
+    ("toybox-32", "gpu"): Place(8000, 1024, 16, 1, 1e-3, 0.9995, 12, True),
     ("toybox", "cpu"): Place(40000, 64, 4, 16, 7e-4, 0.9995),
-    ("toybox", "gpu"): Place(8000, 1024, 16, 8, 8e-4, 0.9995, 12, True),
+    ("toybox", "gpu"): Place(8000, 1024, 16, 1, 8e-4, 0.9995, 12, True),
     ("toybox-latent", "cpu"): Place(8000, 32, 4, 16, 1e-3, 0.999, early=1600),
-    ("toybox-latent", "gpu"): Place(9600, 256, 8, 16, 1e-3, 0.999, 12, True, early=2400),
+    ("toybox-latent", "gpu"): Place(9600, 256, 8, 1, 1e-3, 0.999, 12, True, early=2400),
     ("toybox-mv", "cpu"): Place(8000, 8, 1, 16, 7e-4, 0.999),
-    ("toybox-mv", "gpu"): Place(6000, 64, 1, 16, 1e-3, 0.999, 12, True),
+    ("toybox-mv", "gpu"): Place(6000, 64, 1, 1, 1e-3, 0.999, 12, True),
     ("toybox-depth", "cpu"): Place(3000, 32, 4, 16, 5e-4, 0.998),
-    ("toybox-depth", "gpu"): Place(3000, 256, 8, 16, 5e-4, 0.998, 12, True),
+    ("toybox-depth", "gpu"): Place(3000, 256, 8, 1, 5e-4, 0.998, 12, True),
     ("toybox-view", "cpu"): Place(6000, 32, 4, 16, 5e-4, 0.999),
-    ("toybox-view", "gpu"): Place(5000, 256, 8, 16, 7e-4, 0.999, 12, True),
+    ("toybox-view", "gpu"): Place(5000, 256, 8, 1, 7e-4, 0.999, 12, True),
     ("toybox-inpaint", "cpu"): Place(3000, 32, 4, 16, 5e-4, 0.998),
-    ("toybox-inpaint", "gpu"): Place(3000, 256, 8, 16, 5e-4, 0.998, 12, True),
+    ("toybox-inpaint", "gpu"): Place(3000, 256, 8, 1, 5e-4, 0.998, 12, True),
     ("toybox-rgbd", "cpu"): Place(4000, 32, 4, 16, 5e-4, 0.999),
-    ("toybox-rgbd", "gpu"): Place(4000, 256, 8, 16, 7e-4, 0.999, 12, True),
+    ("toybox-rgbd", "gpu"): Place(4000, 256, 8, 1, 7e-4, 0.999, 12, True),
     ("toybox-video", "cpu"): Place(4000, 4, 1, 16, 5e-4, 0.999),
-    ("toybox-video", "gpu"): Place(4000, 32, 1, 16, 5e-4, 0.999, 12, True),
+    ("toybox-video", "gpu"): Place(4000, 32, 1, 1, 5e-4, 0.999, 12, True),
 }
