@@ -30,8 +30,8 @@ TOGETHER, LIFT = 8, math.radians(15)  # groups at once that the judge is shown; 
 
 
 def unshown(training, count: int) -> Rows:
-    """Rows that the training never sees."""
-    order = dataclasses.replace(training.feed.order, count=count, seed=UNSHOWN, early=0)
+    """Rows that the training never sees, each of another instance."""
+    order = dataclasses.replace(training.feed.order, count=count, views=1, seed=UNSHOWN, early=0)
     return Feed(order, training.device, draw=training.mean.draw).chunk(0)
 
 
