@@ -14,8 +14,8 @@ NOTES: dict[str, dict[str, str]] = {
     "nfsd-direction": {
         "mixture": "The cosine is 0.99 all the same. A real negative prompt turns the gradient a little, and nothing turns SDS at "
                    "7.5.",
-        "exact": "With an empty negative prompt NFSD is 7.5 CSD at these levels (docs/theory/single-pass.md), so this is csd- "
-                 "direction once more.",
+        "exact": "With an empty negative prompt NFSD is 7.5 CSD at these levels (docs/theory/single-pass.md), so this is "
+                 "csd-direction once more.",
     },
     "sds-saturation": {
         "mixture": "Between Gaussians the guided density that VSD samples has its mean where SDS at the same scale comes to rest, "
