@@ -1,6 +1,6 @@
 #!/bin/sh
 # Everything that docs/claims.md leaves open, from the root of a checkout. What is stopped goes on with the same command: runs lie in
-# runs/claims/, shared by the claims that need them. On two idle cores 6 prompts x 3 seeds of two methods take a quarter of an hour to one hour.
+# runs/claims/, shared by the claims that need them. A run of SDS took 17 s with its scores, one of VSD 30 to 60 s: a claim ten minutes to half an hour.
 #   sh docs/claims/night.sh            whole runs on the exact prior
 #   sh docs/claims/night.sh FOLDER     the same and all pointwise claims on the weights that python -m dream3d.toybox.train published there
 set -e
