@@ -87,11 +87,16 @@ def asked(prior, n):
     return z, torch.full((n,), 0.5), prior.text(["a red car"] * n), cameras, seen
 
 
+def some(quick):
+    """All kinds, but those that are not `quick` are slow."""
+    each = [name if name in quick else pytest.param(name, marks=pytest.mark.slow) for name in SETTINGS]
+    return pytest.mark.parametrize("whole", each, indirect=True)
+
+
 # --- each of them -----------------------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("whole", [name if name in QUICK else pytest.param(name, marks=pytest.mark.slow) for name in SETTINGS],
-                         indirect=True)  # fmt: skip
+@some(QUICK)
 def test_a_training_that_was_stopped_gives_the_same_weights(whole, base, tmp_path):
     name, made, _ = whole
     under = base.out / "pipeline" if made.tier.base else None
@@ -153,6 +158,7 @@ def test_the_prior_of_its_family_answers_as_the_training_does(whole):
     assert v.abs().max() > 0.01 and set(model.told) <= set(rows)
 
 
+@some(("toybox-latent", "toybox-mv", "toybox-video"))
 def test_a_student_learns_over_it(whole):
     _, _, prior = whole
     z, t, text, cameras, seen = asked(prior, max(2, prior.spec.views, prior.spec.frames))
