@@ -8,7 +8,8 @@ Written by `python launch.py bench claims --page` from docs/claims/*.json, which
 
 Every claim is a sentence of a paper, put to a world whose truth is known. Its rules are inequalities between measured numbers that the
 claim implies. They stand in dream3d/bench/claims_list.py and claims_list_runs.py and were written before the grid was measured; while the
-code grew, the first prompt with the first seed was looked at, and the two modes of f-modes were moved apart. Of every rule the margin (left
+code grew, the first prompt with the first seed was looked at, the two modes of f-modes were moved apart, and the
+picture that the PGC claims start from was changed. Of every rule the margin (left
 side less right side) is taken for each prompt and seed, so differences are paired, and its mean gets a 95 % cluster bootstrap interval
 (prompts are drawn with replacement, then seeds within each; 2000 draws, seed 0). A claim **agrees** where the intervals of all its
 margins lie above 0, **disagrees** where one lies below, and is **undecided** otherwise or with fewer than three prompts. Where a margin
