@@ -7,6 +7,7 @@ from dream3d.commands.parser import Parser, one_of
 BENCHES = {
     "quality": ("dream3d.bench.quality", "prompts times seeds through the judge: object, colour, silhouette, Janus; with controls"),
     "claims": ("dream3d.bench.claims", "what papers say, as inequalities between numbers, in worlds whose truth is known"),
+    "gallery": ("dream3d.bench.gallery", "every recipe's own command and its picture: docs/gallery.md"),
     "main-job": ("dream3d.bench.main_job", "the README's command as a whole process: seconds and peak memory"),
     "overhead": ("dream3d.bench.overhead", "shares of a step, recipe by recipe: networks, training, renderer, bookkeeping"),
     "fit": ("dream3d.bench.fit", "each representation fitted to 24 views of a known object: held-out views, seconds"),

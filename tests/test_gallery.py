@@ -1,0 +1,62 @@
+"""The gallery shows what its commands make, and leaves nothing out."""
+
+import numpy as np
+import pytest
+import torch
+from dream3d.renderers.dynamic_gaussians import DynamicGaussians
+from dream3d.renderers.gaussians import Gaussians
+from PIL import Image
+
+from dream3d import build
+from dream3d.bench import gallery
+from dream3d.errors import Mistake
+
+
+def test_every_formula_and_every_representation_has_a_recipe_with_a_command(tmp_path):
+    jobs = [gallery.job(one, tmp_path) for one in gallery.entries()]
+    drawn = {stage["renderer"]["type"] for job in jobs for stage in job.config.stages}
+    assert set(build.available("renderers")) <= drawn
+    assert {path.stem for path in build.place("configs").glob("*.yaml")} == {job.method for job in jobs}
+    assert all(job.run.parent == tmp_path / "runs" and job.config.values["export"]["mesh"] is False for job in jobs)
+
+
+def test_the_page_is_what_the_recipes_and_pictures_say():
+    docs = build.place("docs")
+    assert (docs / "gallery.md").read_text(encoding="utf-8") == gallery.page(gallery.entries(), docs)
+    assert {path.stem for path in (docs / "gallery").glob("*.webp")} <= {one.name for one in gallery.entries()}
+
+
+def test_a_head_is_read_up_to_its_command(tmp_path):
+    path = tmp_path / "calm-gaussian.yaml"
+    path.write_text('# Calm, on\n# Gaussians.\n#   python launch.py --config calm-gaussian.yaml prompt="a red car" init=MY.glb\nsteps: 3\n')
+    one = gallery.entry(path)
+    assert one == gallery.Entry("calm-gaussian", "Calm, on Gaussians.", ("prompt=a red car", "init=assets/meshes/car.ply"))
+    assert one.command == 'python launch.py --config calm-gaussian.yaml prompt="a red car" init=assets/meshes/car.ply'
+    path.write_text("# Calm.\nsteps: 3\n")
+    with pytest.raises(Mistake, match="no command"):
+        gallery.entry(path)
+
+
+def test_a_still_scene_is_shown_from_four_sides_and_a_moving_one_at_four_times(tmp_path):
+    rng = torch.Generator().manual_seed(0)
+    gallery.save(Gaussians(rng, count=50), tmp_path / "still.webp")
+    scene = DynamicGaussians(rng, count=50)
+    with torch.no_grad():
+        scene.still.logit.fill_(3.0)
+        scene.field.out[-1, 2] = 0.5  # up by half a metre
+    gallery.save(scene, tmp_path / "moving.webp", moves=True)
+    still, moving = (_heights(tmp_path / name) for name in ("still.webp", "moving.webp"))
+    assert (still.diff().abs() < 6).all()
+    assert (moving.diff() < -4).all()
+
+
+def _heights(path) -> torch.Tensor:
+    """Rows from the top at which the four pictures of a strip have their mean darkness."""
+    dark = 255 - torch.from_numpy(np.asarray(Image.open(path).convert("L")).copy()).float().view(128, 4, 128).sum(2) / 128
+    return (dark * torch.arange(128.0)[:, None]).sum(0) / dark.sum(0)
+
+
+def test_names_that_are_no_recipe():
+    with pytest.raises(Mistake, match="no recipe") as told:
+        gallery.main(["sds-gausian"])
+    assert "sds-gaussian" in told.value.near
