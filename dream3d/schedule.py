@@ -43,6 +43,7 @@ Angles = Annotated[tuple[Angle, Angle], Ascending()]
 Elevations = Annotated[tuple[Elevation, Elevation], Ascending()]
 Distances = Annotated[tuple[Positive, Positive], Ascending()]
 Lenses = Annotated[tuple[Lens, Lens], Ascending()]
+Shares = Annotated[tuple[Share, Share], Ascending()]
 
 
 def dreamtime(p: float, m1: float = 0.8, m2: float = 0.5, s1: float = 0.3, s2: float = 0.1) -> float:

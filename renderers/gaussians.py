@@ -2,7 +2,7 @@
 
 Compositing runs in numba on the CPU, in gsplat on CUDA where it is installed, in torch elsewhere (`_backends/splat_*`:
 the same signature and rules). The starting ball is DreamGaussian's (Tang et al., arXiv:2309.16653). Densification is relative, see
-`_backends/surgery.py`.
+`_backends/surgery.py`; other ways to it, windows and caps are in `_backends/strategies.py`.
 """
 
 import dataclasses
@@ -13,14 +13,14 @@ from dream3d.renderers._backends import splat_gsplat, splat_numba, splat_torch
 from dream3d.renderers._backends.choice import kernel
 from dream3d.renderers._backends.project import C0, harmonics, matrix, project
 from dream3d.renderers._backends.seeds import ball, spacing, start
-from dream3d.renderers._backends.surgery import choose, divide, splits
+from dream3d.renderers._backends.strategies import Upkeep
 from dream3d.renderers._backends.unit import unit
 from dream3d.renderers._settle import settle
 from jaxtyping import Float
 from torch import Tensor, nn
 
 from dream3d.interfaces import Group, Representation
-from dream3d.schedule import Count, Inside, Positive, Ramp, Share, Whole, at
+from dream3d.schedule import Count, Inside, Positive, Ramp, Share, Shares, Whole, at
 from dream3d.types import Cameras, Field, Mesh, Points, Render, Step
 
 BACKENDS = {"numba": splat_numba, "torch": splat_torch, "gsplat": splat_gsplat}
@@ -40,9 +40,15 @@ class Gaussians(Representation):
     Between progress `densify_from` and `densify_until`, after every `densify_every` of the run (fractions): the
     `densify_share` with the largest mean screen-space gradient become two each, up to `max_count`: those above
     `split_scale` metres split, smaller ones are cloned; what is below `prune_opacity` or above `prune_scale` metres
-    goes. `reset_every` (a fraction; 0: never) lowers all opacities to `reset_opacity`. antialias: a scene fitted at 64
-    pixels looks the same at 512 (off: the reference code's rule, where small splats grow as pixels do). backend "auto":
-    numba for float32 on the CPU, gsplat for float32 on CUDA where it is installed, else torch.
+    goes. densify "compactness": instead, in the gap between a Gaussian and each of its nearest `neighbours` that it does
+    not touch a new one begins, for as many as `densify_share` a time; "both": after the others. when_full "replace":
+    at `max_count` it goes on, and those of least importance (opacity times the area of the two largest scales) go, also
+    of a larger scene that is taken over. prune_only: between these two fractions nothing is added, and at every
+    `densify_every` what is above `prune_only_scale` metres goes. `reset_every` (a fraction; 0: never) lowers all
+    opacities to `reset_opacity`, until `densify_until`.
+
+    antialias: a scene fitted at 64 pixels looks the same at 512 (off: the reference code's rule, where small splats grow
+    as pixels do). backend "auto": numba for float32 on the CPU, gsplat for float32 on CUDA where it is installed, else torch.
     """
 
     memory: ClassVar[str] = (
@@ -68,14 +74,19 @@ class Gaussians(Representation):
         lr_rotation: Ramp = Ramp(1e-2, 2e-3, shape="exp"),
         lr_opacity: Ramp = Ramp(5e-2),
         lr_colour: Ramp = Ramp(1e-2, 2e-3),
+        densify: Literal["gradient", "compactness", "both"] = "gradient",
         densify_from: Share = 0.1,
         densify_until: Share = 0.6,
         densify_every: Share = 0.05,
         densify_share: Share = 0.08,
+        neighbours: Count = 3,
         max_count: Count = 10000,
+        when_full: Literal["wait", "replace"] = "wait",
         split_scale: Positive = 0.02,
         prune_opacity: Share = 0.01,
         prune_scale: Positive = 0.3,
+        prune_only: Shares | None = None,
+        prune_only_scale: Positive = 0.1,
         reset_every: Share = 0.0,
         reset_opacity: Inside = 0.05,
     ):
@@ -84,10 +95,11 @@ class Gaussians(Representation):
         self.antialias, self.backend = antialias, backend
         self.rates = {"position": lr_position, "log_scale": lr_scale, "rotation": lr_rotation, "logit": lr_opacity,
                       "colour": lr_colour, "harmonics": lr_colour}  # fmt: skip
-        self.densify_from, self.densify_until, self.densify_every = densify_from, densify_until, densify_every
-        self.densify_share, self.max_count, self.split_scale = densify_share, max_count, split_scale
-        self.prune_opacity, self.prune_scale = prune_opacity, prune_scale
-        self.reset_every, self.reset_opacity = reset_every, reset_opacity
+        self.reset_opacity = reset_opacity
+        self.upkeep = Upkeep(
+            densify, densify_from, densify_until, densify_every, densify_share, neighbours, max_count, when_full, split_scale,
+            prune_opacity, prune_scale, prune_only, prune_only_scale, reset_every,
+        )  # fmt: skip
         self.register_buffer("label", None)
         self.register_buffer("objects", torch.tensor(0))  # labels, also those with no Gaussian left
         self._start(labelled(ball(count, radius, rng), halves))
@@ -154,36 +166,28 @@ class Gaussians(Representation):
         return [Group(name, getattr(self, name), rates[name]) for name in NAMES if getattr(self, name).numel()]
 
     def refine(self, render: Render, optimizer, now: Step) -> None:
-        """Densify, prune and reset opacity after a step; nothing after progress `densify_until`."""
-        if now.progress > self.densify_until:
-            return
-        pull = render.extras["means2d"].grad
-        if pull is not None and bool(pull.isfinite().all()):
-            self.pull += pull.norm(dim=-1).sum(0)
-            self.seen += (render.extras["radii"] > 0).sum(0)
-        if now.progress >= self.densify_from and now.every(_interval(self.densify_every, now)):
+        """Densify, prune and reset opacity after a step, when that is due."""
+        if self.upkeep.watches(now):
+            pull = render.extras["means2d"].grad
+            if pull is not None and bool(pull.isfinite().all()):
+                self.pull += pull.norm(dim=-1).sum(0)
+                self.seen += (render.extras["radii"] > 0).sum(0)
+        if self.upkeep.due(now):
             self._densify(optimizer, now)
-        if now.every(_interval(self.reset_every, now)):
+        if self.upkeep.resets(now):
             self.logit.data.clamp_(max=_logit(self.reset_opacity))
             optimizer.forget("logit")
 
     @torch.no_grad()
     def _densify(self, optimizer, now: Step) -> None:
-        alive = (self.logit.sigmoid() > self.prune_opacity) & (self.log_scale.exp().amax(-1) < self.prune_scale)
-        score = self.pull / self.seen.clamp(min=1)
-        keep, parents = choose(alive, score, self.densify_share, self.max_count)
-        if len(keep) + len(parents) == 0:
-            return  # an empty scene could never come back
         rows = {name: getattr(self, name).data for name in NAMES}
-        children = divide({k: v[parents] for k, v in rows.items()}, self.split_scale, now)
-        source = torch.cat([keep, parents, parents])
-        # of a pair of clones the first is its parent and keeps its moments: two that move alike would never part
-        halves = splits(rows["log_scale"][parents], self.split_scale)
-        fresh = torch.cat([keep.new_zeros(len(keep), dtype=torch.bool), halves, torch.ones_like(halves)])
-        optimizer.remap(list(NAMES), source, fresh)
-        self._replace({k: torch.cat([v[keep], children[k]]) for k, v in rows.items()})
+        crowd = self.upkeep.turn(rows, self.label, self.pull / self.seen.clamp(min=1), now)
+        if crowd is None:
+            return
+        optimizer.remap(list(NAMES), crowd.source, crowd.fresh)
+        self._replace(crowd.rows)
         if self.label is not None:
-            self.label = self.label[source]
+            self.label = self.label[crowd.source]
 
     def _replace(self, values: dict[str, Tensor]) -> None:
         for name, value in values.items():
@@ -224,8 +228,10 @@ class Gaussians(Representation):
             given = points.sh[:, 1 : 1 + more.shape[1]]
             more[:, : given.shape[1]] = given.detach()
         values = (position, scale.log(), rotation, opacity.logit(), colour, more)
-        self._replace({name: v.detach().float().clone().to(device) for name, v in zip(NAMES, values, strict=True)})
-        self.label = None if points.label is None else points.label.clone().to(device)
+        rows = {name: v.detach().float().clone().to(device) for name, v in zip(NAMES, values, strict=True)}
+        few = self.upkeep.within(rows)
+        self._replace({name: value[few] for name, value in rows.items()})
+        self.label = None if points.label is None else points.label.to(device)[few]
         self.objects.fill_(0 if points.label is None else int(points.label.max()) + 1)
 
     def restore(self, state: dict[str, Tensor]) -> None:
@@ -241,11 +247,6 @@ def labelled(points: Points, halves: Literal["above", "left"] | None) -> Points:
         return points
     x, _, z = points.position.unbind(1)
     return dataclasses.replace(points, label=(z < 0 if halves == "above" else x > 0).long())
-
-
-def _interval(share: float, now: Step) -> int:
-    """A fraction of the run in steps; 0 stays never."""
-    return max(1, round(share * now.total)) if share > 0 else 0
 
 
 def _logit(p: float) -> float:
