@@ -103,8 +103,11 @@ class TriangleMesh(Representation):
 
     def render(self, cameras: Cameras, now: Step | None = None) -> Render:
         """All buffers. extras: vertices (V 3, metres), faces (F 3)."""
-        vertices = self.vertices()
-        shade = self.shading.shader(self.look, vertices, self.faces, cameras, now)
+        return self.shown(self.vertices(), self.look, cameras, now)
+
+    def shown(self, vertices: Float[Tensor, "V 3"], look, cameras: Cameras, now: Step | None) -> Render:
+        """The same with the vertices there, and what looks as an Appearance does."""
+        shade = self.shading.shader(look, vertices, self.faces, cameras, now)
         more = {} if self.label is None else {"label": self.label, "labels": int(self.objects)}
         return draw(vertices, self.faces, cameras, shade, smooth=self.smooth, backend=self.backend, **more)
 
