@@ -14,6 +14,8 @@ from dream3d.interfaces import Representation
 from dream3d.schedule import Ramp, at
 from dream3d.types import Render, Step
 
+NEAR = 8  # neighbours that are kept at their distance where no edges say who is one
+
 
 def _extra(render: Render, name: str, penalty: str, fix: str = "") -> Tensor:
     if name not in render.extras:
@@ -119,6 +121,59 @@ def fog(scene: Representation, render: Render) -> Float[Tensor, ""]:
     share = weights / total.clamp(min=1e-6)
     entropy = -(share * share.clamp(min=1e-8).log()).sum(1)
     return torch.where(total[:, 0] > 0.1, entropy, 0).sum() / len(render)
+
+
+def arap(scene: Representation, render: Render) -> Float[Tensor, ""]:
+    """As rigid as possible (Sorkine and Alexa, "As-Rigid-As-Possible Surface Modeling", SGP 2007, equation 7; with nearest neighbours as in
+    Animate3D, arXiv:2407.11398): how far, in square metres, the edges to a primitive's neighbours are from those at rest, turned as fits
+    them best; mean over the neighbours (along a mesh's edges, else the 8 nearest at rest), sum over primitives, mean over the moments
+    drawn. The still scene is not pulled. Turns are the best there are, so the gradient needs no derivative of theirs."""
+    fix = "of scenes that move: renderer=dynamic_gaussians, or "
+    rest, shift = _extra(render, "rest", "arap", fix).detach(), _extra(render, "shift", "arap", fix)
+    i, j = _neighbours(rest, render.extras.get("faces"))
+    before = rest[j] - rest[i]
+    after = before + shift.index_select(1, j) - shift.index_select(1, i)
+    share = 1 / torch.bincount(i, minlength=len(rest)).clamp(min=1).to(rest)[i, None]
+    with torch.no_grad():
+        pairs = after[..., None] * (share * before)[:, None]  # T E 3 3
+        turn = _rotations(rest.new_zeros(*shift.shape, 3).index_add(1, i, pairs))
+        turned = (turn.index_select(1, i) @ before[..., None])[..., 0]
+    return (share * (after - turned).square()).sum() / max(len(shift), 1)
+
+
+def smoothness(scene: Representation, render: Render) -> Float[Tensor, ""]:
+    """Sum over primitives of the squared second difference of their shifts between the moments drawn, in square metres, mean over the inner
+    moments: how far each is from the straight line between the two beside it, twice. 0 for what moves steadily."""
+    fix = "of scenes that move: renderer=dynamic_gaussians, or "
+    shift, moments = _extra(render, "shift", "smoothness", fix), _extra(render, "moments", "smoothness", fix)
+    if len(moments) < 3:
+        raise Mistake(f"penalty 'smoothness' compares three moments, but cameras see {len(moments)}", where="cameras.frames",
+                      near="cameras.frames=4", fix="remove penalties.smoothness")  # fmt: skip
+    share = ((moments[1:-1] - moments[:-2]) / (moments[2:] - moments[:-2]))[:, None, None]
+    line = torch.lerp(shift[:-2], shift[2:], share)
+    return (2 * (shift[1:-1] - line)).square().sum() / (len(moments) - 2)
+
+
+def _neighbours(rest: Float[Tensor, "N 3"], faces: Int[Tensor, "F 3"] | None) -> tuple[Int[Tensor, " E"], Int[Tensor, " E"]]:
+    """Who is next to whom: pairs (i, j)."""
+    if faces is not None:
+        edges, _ = _edges(faces, len(rest))
+        return tuple(torch.cat([edges, edges.flip(1)]).unbind(1))
+    from scipy.spatial import cKDTree
+
+    place, ranks = rest.cpu().double().numpy(), range(1, min(NEAR + 1, len(rest)) + 1)  # the first is mostly itself
+    near = cKDTree(place).query(place, k=[*ranks])[1] if len(rest) else place[:, :0].astype(int)
+    near = torch.from_numpy(near).to(rest.device)
+    i = torch.arange(len(rest), device=rest.device)[:, None].expand_as(near)
+    other = near != i
+    return i[other], near[other]
+
+
+def _rotations(pairs: Float[Tensor, "T N 3 3"]) -> Float[Tensor, "T N 3 3"]:
+    """The rotation R that maximises tr(R^T S) of each sum S of outer products (after, before): Kabsch, by singular values in float64."""
+    u, _, v = torch.linalg.svd(pairs.double())
+    mirrored = torch.linalg.det(u @ v).sign()
+    return torch.cat([u[..., :2], u[..., 2:] * mirrored[..., None, None]], -1).matmul(v).to(pairs)
 
 
 def _edges(faces: Int[Tensor, "F 3"], count: int) -> tuple[Int[Tensor, "E 2"], Int[Tensor, " sides"]]:
