@@ -35,6 +35,7 @@ def _check(stage: dict[str, Any], where: Where) -> None:
         except Mistake as mistake:
             raise mistake.completed(where=where(path)) from None
     _check_groups(stage, where)
+    _check_motion(stage, where)
 
 
 def _check_term(name: str, stage: dict[str, Any]) -> None:
@@ -85,3 +86,12 @@ def _check_groups(stage: dict[str, Any], where: Where) -> None:
             fix = f"cameras.{key}={together}" if key in stage["cameras"] else f"cameras=orthogonal cameras.{key}={together}"
             raise Mistake(f"this prior answers for {together} {key} together, but {kind} cameras come {given} at a time",
                           where=where(f"prior.{key}"), fix=f"{fix}, or prior.{key}=1")  # fmt: skip
+
+
+def _check_motion(stage: dict[str, Any], where: Where) -> None:
+    """What moves a scene would learn nothing from cameras that see one moment."""
+    if "motion" in (_offers("renderer", stage["renderer"]) or ()) and stage["cameras"].get("frames", 1) == 1:
+        kind, still = stage["cameras"]["type"], stage["renderer"]["type"].removeprefix("dynamic_")
+        fix = "cameras.frames=4" if "frames" in stage["cameras"] else "cameras={type: orbit, frames: 4}"
+        raise Mistake(f"{stage['renderer']['type']} moves, but {kind} cameras see one moment", where=where("cameras.frames"),
+                      fix=f"{fix}, or renderer={still}")  # fmt: skip
