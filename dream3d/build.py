@@ -68,7 +68,7 @@ def signature(catalogue: str, name: str, *, where: str = "") -> Signature:
     module = plugins.get((catalogue, name)) or f"dream3d.{catalogue}" + ("" if catalogue in MODULES else f".{name}")
     path = Path(importlib.util.find_spec(module).origin)
     node = _class(_parsed(path, path.stat().st_mtime_ns), catalogue, name, path)
-    line = [*_lineage(node, path)]
+    line = [*lineage(node, path)]
     try:
         known = {name: value for part in reversed(line) for name, value in _parameters(part)}
         own = {name: known.pop(name) for name, _ in _parameters(node)}
@@ -150,7 +150,7 @@ def _class(tree: ast.Module, catalogue: str, name: str, path: Path) -> ast.Class
             )
 
 
-def _lineage(node: ast.ClassDef, path: Path):
+def lineage(node: ast.ClassDef, path: Path):
     """A class and, where its __init__ takes `**rest`, its first base, which is imported by name: rest are the base's settings."""
     yield node
     init = next((n for n in node.body if isinstance(n, ast.FunctionDef) and n.name == "__init__"), None)
@@ -159,7 +159,7 @@ def _lineage(node: ast.ClassDef, path: Path):
     base, tree = ast.unparse(node.bases[0]), _parsed(path, path.stat().st_mtime_ns)
     module = next(n.module for n in tree.body if isinstance(n, ast.ImportFrom) and base in {a.name for a in n.names})
     known = {n.name: n for n in _tree(module).body if isinstance(n, ast.ClassDef)}
-    yield from _lineage(known[base], Path(importlib.util.find_spec(module).origin))
+    yield from lineage(known[base], Path(importlib.util.find_spec(module).origin))
 
 
 def _parameters(node: ast.ClassDef):

@@ -146,12 +146,13 @@ def origin(module: str) -> Path:
 
 
 def _class(kind: str, name: str) -> Entry:
-    """Of a file the module's text, then the class's; of a class among others its own."""
+    """Of a file the module's text, then the class's and those of the bases whose settings it takes; of a class among others its own."""
     found = build.signature(kind, name)
     module = tree(found.path)
     node = next(n for n in module.body if isinstance(n, ast.ClassDef) and n.name == found.name)
     texts = [] if kind in build.MODULES else [ast.get_docstring(module)]
-    doc = "\n\n".join(text for text in (*texts, ast.get_docstring(node)) if text)
+    texts += [ast.get_docstring(part) for part in build.lineage(node, found.path)]
+    doc = "\n\n".join(text for text in texts if text)
     return Entry(kind, name, found.path, doc, found.parameters, {}, bool(found.edits), found.needs or frozenset(), found.offers or {})
 
 
