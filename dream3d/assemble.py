@@ -27,9 +27,10 @@ def stage(settings: dict, seed: int, device: str, number: int, attempt: int, pri
     penalties = Penalties({name: schedule.Ramp.parse(w) for name, w in settings["penalties"].items()})
     cameras = build.make("cameras", settings["cameras"], prior.spec.pixels)
     _check_roles(terms, cameras, seed)
-    return build.load(build.signature("systems", settings["system"]["type"]))(
-        scene, terms, cameras, build.make("background", settings["background"]), build.make("optim", settings["optimizer"]), penalties,
-        _clip(settings["clip"]), settings["steps"], seed, f"stage {number}, attempt {attempt}",
+    return build.make(
+        "systems", settings["system"], scene, terms, cameras, build.make("background", settings["background"]),
+        build.make("optim", settings["optimizer"]), penalties, _clip(settings["clip"]), settings["steps"], seed,
+        f"stage {number}, attempt {attempt}",
     )  # fmt: skip
 
 
@@ -57,6 +58,7 @@ def describe(settings: dict, system, device: str) -> str:
     threads = f", {torch.get_num_threads()} threads" if device == "cpu" else ""
     scene = f"{settings['renderer']['type']} ({system.scene.about})"
     about = next((f" ({term.guidance.prior.about})" for term in system.terms if term.guidance.prior.about), "")
+    about += f", {system.about}" if system.about else ""
     return f"prior {settings['prior']['type']}{about}, renderer {scene}, device {device} (float32{threads}{why})"
 
 

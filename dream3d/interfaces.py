@@ -189,7 +189,8 @@ class System(ABC):
     """One stage of a run: a scene, what pulls it, and the step that moves it.
 
     `dream3d.assemble.stage` calls the constructor as TextTo3D's, with (scene, terms, cameras, background, optimizer, penalties, clip,
-    steps, seed, salt). The runner reads `optimizer.streak` to roll back, previews draw through the rest; all must stay attributes.
+    steps, seed, salt) and the system's own settings. The runner reads `optimizer.streak` to roll back, previews draw through the rest; all
+    must stay attributes.
     """
 
     scene: Representation
@@ -199,6 +200,12 @@ class System(ABC):
     optimizer: Any  # dream3d.optim.Adam or its like: step, remap, skipped, streak, state, restore
     steps: int
     seed: int
+    about: str = ""  # in a few words what else pulls the scene, for the start of a run
+
+    def begin(self, handed: Points | Mesh | Field | None) -> None:
+        """Once, before the first step, on the way from what a file or an earlier stage hands over (None: from the scene as it is)."""
+        if handed is not None:
+            self.scene.init_from(handed)
 
     def draw(self, cameras: Cameras, now: Step) -> Render:
         """What the terms see of the scene, before the background."""

@@ -16,19 +16,26 @@ ROWS, SIDE = 4, 160  # views shown, and pixels each is enlarged to at least
 
 def strip(system, index: int) -> Float[Tensor, "h w 3"]:
     """A picture in [0, 1], rows views, columns render | x0-hat at t = 0.5 without guidance | gradient (grey is none), of the first
-    term that asks its prior; of the first one, without x0-hat, where none does."""
+    term that asks its prior; of the first one, without x0-hat, where none does. Where nothing is asked: render | what it shall be."""
     fixed = Step.make(0, system.steps, system.seed, salt="preview")
     now = Step(index, system.steps, system.seed, fixed.rng)  # the same cameras and noise in every strip
     cameras = system.cameras(now).to(device_of(system.scene))
     with torch.no_grad():
         render = system.background(system.draw(cameras, now), cameras, now)
+    if not system.terms:
+        return _rows([render.rgb, *([] if render.source is None else [render.source.rgb])])
     asking = [term for term in system.terms if term.guidance.space != "pixel"]
     seen, term = render.cut(), (asking or system.terms)[0]
     term.pull(seen, cameras, now)
     columns = [render.rgb, *([_wanted(term, render, cameras, now)] if asking else [])]
     if seen.rgb.grad is not None:
         columns.append(_centred(seen.rgb.grad))
-    side = max(render.rgb.shape[1], SIDE)
+    return _rows(columns)
+
+
+def _rows(columns: list[Float[Tensor, "B H W 3"]]) -> Float[Tensor, "h w 3"]:
+    """The first views below each other."""
+    side = max(columns[0].shape[1], SIDE)
     columns = [_resize(c, side) for c in columns if len(c)]
     rows = [torch.cat([c[i] for c in columns if i < len(c)], 1) for i in range(min(ROWS, *(len(c) for c in columns)))]
     return torch.cat(rows).clamp(0, 1).detach()

@@ -107,8 +107,7 @@ class Run:
         handed = self._given() or handed
         self.folder.rewind_metrics(self.step)
         system = self._build()
-        if handed is not None:
-            system.scene.init_from(handed)
+        system.begin(handed)
         self._tell(
             f"stage {stage + 1} of {len(self.stages)}: {assemble.describe(self.stages[stage], system, self.device)}"
         )

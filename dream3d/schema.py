@@ -55,7 +55,7 @@ def _plugged(section: str) -> dict[str, Any]:
     one = {"$ref": f"#/$defs/{section}.any"}
     choices = [{"enum": names}, {"type": "null"}, one]
     if section == "guidance":
-        choices.append({"type": "array", "items": {"anyOf": [{"enum": names}, one]}, "minItems": 1})
+        choices.append({"type": "array", "items": {"anyOf": [{"enum": names}, one]}})
     return {"anyOf": choices, "description": catalogue.KINDS[check.PLUGINS[section]][0]}
 
 

@@ -57,6 +57,20 @@ def opacity(
     return 1 - torch.exp(-density * delta * way.norm(dim=-1, keepdim=True))
 
 
+def laplace(distance: Float[Tensor, " N"], width: Float[Tensor, ""]) -> Float[Tensor, " N"]:
+    """VolSDF's density, 1/metre: the Laplace distribution's cumulative."""
+    half = 0.5 * torch.exp(-distance.abs() / width)
+    return torch.where(distance > 0, half, 1 - half) / width
+
+
+def logistic(distance: Float[Tensor, " N"], width: Float[Tensor, ""]) -> Float[Tensor, " N"]:
+    """The most that NeuS's density is at a distance, 1/metre: on a ray that meets the surface at right angles."""
+    return torch.sigmoid(-distance / width) / width
+
+
+EDGES = {"volsdf": laplace, "neus": logistic}
+
+
 def gather(
     weights: Float[Tensor, "R S"], index: Int[Tensor, " n"], values: Float[Tensor, "n K"]
 ) -> Float[Tensor, "R K"]:

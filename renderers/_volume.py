@@ -10,12 +10,12 @@ from typing import ClassVar, Literal
 
 import torch
 import torch.nn.functional as F
-from dream3d.renderers import _handing, _light, _march
+from dream3d.renderers import _beside, _handing, _light, _march
 from dream3d.renderers._backends import light_nerfacc, light_torch
 from dream3d.renderers._environment import Environment
 from dream3d.renderers._latent import LATENT_RGB, shown
 from dream3d.renderers._shading import Shading
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
@@ -149,12 +149,11 @@ class Volume(Representation):
         edges = _march.sections(near, far, self.samples, self._proposal(origin, way, near, far))
         t, delta = _march.places(edges, jitter)
         points = origin[:, None] + t[..., None] * way[:, None]
-        index = self._worth(points, far > near).flatten().nonzero()[:, 0]
+        index = self.worth(points, far > near).flatten().nonzero()[:, 0]
         raw, colour = self.at(points.view(-1, 3)[index] / self.bound, now)
         geometry = self.shaped(raw, points.view(-1, 3)[index])
         length = (delta * way.norm(dim=-1, keepdim=True)).flatten()
-        alpha = self._opacity(geometry, index, length, t.shape)
-        weights = LIGHT[self._kernel()[0]].weigh(alpha, index)
+        weights = self.lit(geometry, index, length, t.shape)
         t = _march.between(t) if self.geometry == "neus" else t
         colour = colour if self.channels else torch.ones_like(colour) if white else colour.sigmoid()
         seen = ()
@@ -186,20 +185,17 @@ class Volume(Representation):
             return sign * self.blob_strength * (1 - radius / self.blob_radius)
         return sign * (radius - self.blob_radius)
 
-    def _density(self, geometry: Float[Tensor, " N"]) -> Float[Tensor, " N"]:
+    def dense(self, geometry: Float[Tensor, " N"]) -> Float[Tensor, " N"]:
         """1/metre, of a signed distance too: what empty space is known by, and what a volume hands over."""
-        match self.geometry:
-            case "density":
-                return geometry
-            case "volsdf":  # the Laplace distribution's cumulative
-                half = 0.5 * torch.exp(-geometry.abs() / self.width)
-                return torch.where(geometry > 0, half, 1 - half) / self.width
-            case _:
-                return torch.sigmoid(-geometry / self.width) / self.width
+        return geometry if self.geometry == "density" else _march.EDGES[self.geometry](geometry, self.width)
+
+    def lit(self, geometry: Float[Tensor, " n"], index: Int[Tensor, " n"], length: Float[Tensor, " RS"], shape) -> Float[Tensor, "R S"]:
+        """The light that sections of these lengths (metres) take, by the density or distance at the ascending flat places `index`."""
+        return LIGHT[self._kernel()[0]].weigh(self._opacity(geometry, index, length, shape), index)
 
     def _opacity(self, geometry: Float[Tensor, " n"], index, length: Float[Tensor, " RS"], shape) -> Float[Tensor, "R S"]:
         if self.geometry != "neus":
-            sigma = self._density(geometry) * length[index]
+            sigma = self.dense(geometry) * length[index]
             return torch.zeros_like(length).index_put((index,), 1 - torch.exp(-sigma)).view(shape)
         outside = torch.ones_like(length).index_put((index,), torch.sigmoid(geometry / self.width)).view(shape)
         before = torch.cat([outside[:, :1], outside[:, :-1]], 1)  # the sample behind is the one that was surely evaluated
@@ -226,7 +222,7 @@ class Volume(Representation):
 
     # --- empty space ------------------------------------------------------------------------------------------------
 
-    def _worth(self, points: Float[Tensor, "R S 3"], hit) -> Tensor:
+    def worth(self, points: Float[Tensor, "R S 3"], hit) -> Tensor:
         """Which samples are evaluated."""
         if self.sampling == "stratified" or bool(self.density.isinf().all()):
             return hit.expand(points.shape[:2])
@@ -260,7 +256,7 @@ class Volume(Representation):
         cells, device = len(self.density), self.density.device
         shift = (now.uniform(cells**3, 3, device=device) - 0.5) * 2 * self.bound / cells
         x = _march.lattice(cells, self.bound, device) + shift
-        found = torch.cat([self._density(self.shaped(self.at(p / self.bound, now)[0], p)) for p in x.split(self.chunk)])
+        found = torch.cat([self.dense(self.shaped(self.at(p / self.bound, now)[0], p)) for p in x.split(self.chunk)])
         before = self.density.nan_to_num(posinf=0.0)
         self.density.copy_(torch.maximum(0.9 * before, found.view_as(before)))
 
@@ -279,10 +275,14 @@ class Volume(Representation):
         """The volume on a grid: density or signed distance, colours or features."""
         return _handing.gridded(self)
 
-    def told(self, x: Float[Tensor, "N 3"]) -> tuple[Float[Tensor, " N"], Float[Tensor, "N K"]]:
+    def told(self, x: Float[Tensor, "N 3"], now: Step | None = None) -> tuple[Float[Tensor, " N"], Float[Tensor, "N K"]]:
         """Density or distance, and colours or latents, at world points."""
-        raw, colour = self.at(x / self.bound, None)
+        raw, colour = self.at(x / self.bound, now)
         return self.shaped(raw, x), colour if self.channels else colour.sigmoid()
+
+    def beside(self, teacher: Representation, origin: Float[Tensor, "R 3"], way: Float[Tensor, "R 3"], now: Step) -> _beside.Beside | None:
+        """Both at the same places of the same rays; None where one of them is no volume of colours."""
+        return _beside.beside(self, teacher, origin, way, now)
 
     def init_from(self, data: Points | Mesh | Field) -> None:
         """Geometry and colour are fitted to the data; what was known of empty space is forgotten."""

@@ -24,11 +24,12 @@ def test_recipes_keep_the_schema_as_written_and_complete(recipe, validator):
 
 GOOD = ["steps: 3", "prompt: 1984", "prompt: [a duck, a car]", "guidance: sds", "guidance: [sds, {type: sds, sees: {rgb: 1, normal: 2}}]",
         "steps: ${seed}\nseed: 3", "renderer: {type: plane, lr: 1e-2}", "clip: {rgb: 0.1}", "clip: {start: 1, end: 0.1}", "prior:",
-        "guidance: {t: [0.1, {start: 0.9, end: 0.5, shape: exp}]}", "extends: sds-gaussian\nrenderer: {count: 3}"]  # fmt: skip
+        "guidance: {t: [0.1, {start: 0.9, end: 0.5, shape: exp}]}", "extends: sds-gaussian\nrenderer: {count: 3}",
+        "prior: none\nguidance: []"]  # fmt: skip
 BAD = ["stpes: 3", "steps: 0", "seed: -1", "guidance: {scael: 3}", "guidance: sdss", "guidance: {type: sdss}", "clip: {rbg: 1}",
        "guidance: {type: sds, w: sdss}", "renderer: {type: plane, count: 3}", "renderer: {type: gaussians, opacity: 2}",
        "penalties: {opacit: 1}", "export: {faces: 3}", "keep: {preveiw: 1}", "stages: [{steps: 3}]", "stages: [{guidance: {scael: 3}}]",
-       "guidance: {scale: {start: 1, ned: 3}}", "cameras: {elevation: [1, 2, 3]}", "guidance: [{sees: nrmal}]", "guidance: []",
+       "guidance: {scale: {start: 1, ned: 3}}", "cameras: {elevation: [1, 2, 3]}", "guidance: [{sees: nrmal}]",
        "background: {type: solid, color: [1, 1, 2]}", "export: {size: 17}", "guidance: {scale: {end: 3}}"]  # fmt: skip
 
 

@@ -8,6 +8,7 @@ COMMANDS = {
     "generate": 'make an asset: --config sds-gaussian.yaml prompt="a red car" (what happens without a command)',
     "resume": "continue a run where it stopped",
     "export": "write the files of a run again",
+    "convert": "a run or a file as another representation: convert duck --to hashgrid",
     "list": "what there is: guidances, renderers, priors, recipes, models, ...",
     "describe": "one of them: what it does, its settings, the paper, an example",
     "sample": "pictures that the prior makes of a prompt alone: is the prior at fault, or the distillation?",

@@ -15,6 +15,7 @@ OPTIONS = {
     "export": ["--plugin", "--quiet"], "list": ["--json", "--plugin"], "describe": ["--json", "--plugin"],
     "cite": ["--config", "--plugin"], "doctor": ["--json"], "config": ["--origins", "--plugin"], "completion": ["--launch"],
     "new": ["--here"],
+    "convert": ["--to", "--out", "--steps", "--from-scratch", "--merge", "--mask", "--dry-run", "--plugin", "--quiet"],
     "compare": ["--guidance", "--recipes", "--prompts", "--seeds", "--prior", "--steps", "--out", "--background", "--plugin"],
 }  # fmt: skip
 PLAIN_VALUES = {"device": ["auto", "cpu", "cuda"], "seed": [], "steps": [], "prompt": [], "negative": [], "out": []}
@@ -53,6 +54,8 @@ def _choices(done: list[str], last: str) -> Iterable[str]:
     command = done[0] if done and done[0] in COMMANDS else "generate"
     if done and done[-1] == "--config":
         return recipes()
+    if command == "convert" and done[-1] in ("--to", "--merge", "--mask"):
+        return {"--to": catalogue.names("renderers"), "--merge": _folders(), "--mask": ["cut"]}[done[-1]]
     if last.startswith("-"):
         return [*OPTIONS.get(command, []), "--help"]
     first = [*COMMANDS] if not done else []
@@ -60,6 +63,8 @@ def _choices(done: list[str], last: str) -> Iterable[str]:
         case "generate" | "export":
             given = _folders() if command == "export" and len(done) == 1 else []
             return [*first, *given, *_overrides(command, done, last)]
+        case "convert":
+            return _folders() if len(done) == 1 else _converted(done, last)
         case "resume":
             return _folders()
         case "list":
@@ -106,6 +111,16 @@ def _overrides(command: str, done: list[str], last: str) -> list[str]:
     if equals:
         return [f"{path}={value}" for value in _values(path, known.get(path))]
     return [f"{key}=" for key in known if "." in last or "." not in key] + (_stubs() if "." not in last and command != "export" else [])
+
+
+def _converted(done: list[str], last: str) -> list[str]:
+    """Settings of the representation after --to."""
+    name = done[done.index("--to") + 1] if "--to" in done[:-1] else ""
+    known = build.signature("renderers", name).parameters if name in build.available("renderers") else {}
+    path, equals, _ = last.partition("=")
+    if equals:
+        return [f"{path}={value}" for value in _values(path, known[path][0] if path in known else None)]
+    return [*(f"{key}=" for key in known), "seed=", "device=", "--to"]
 
 
 def _plain() -> dict[str, Any]:

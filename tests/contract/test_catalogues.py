@@ -17,8 +17,8 @@ PROMPTS = {"exact_joint": ["a red car", "a duck, side view", ""],
            "personal": ["a red car", "a duck, side view", ""],
            "exact": ["a red car", "a duck, side view", ""], "mixture": ["0", "1 and 2", ""]}  # fmt: skip
 ALONE = {name: build.signature("priors", name).parameters for name in build.available("priors")}
-PRIORS = [name for name, known in ALONE.items()  # the rest, which need a model or other priors: tests/priors
-          if "model" not in known and all(default is not build.MISSING for _, default in known.values())]
+PRIORS = [name for name, known in ALONE.items()  # the rest, which need a model or other priors: tests/priors; none: tests/test_convert
+          if name != "none" and "model" not in known and all(default is not build.MISSING for _, default in known.values())]
 
 
 def representation(name: str) -> Representation:
