@@ -16,7 +16,7 @@ from dream3d.renderers._moving import Moving
 from dream3d.renderers._shading import Material
 from dream3d.renderers.mesh import TriangleMesh
 from jaxtyping import Float, Int
-from torch import Tensor
+from torch import Tensor, nn
 
 from dream3d.interfaces import Representation
 from dream3d.schedule import Count, NonNegative, Positive, Ramp, Share, Whole
@@ -90,11 +90,12 @@ class DynamicMesh(Moving, Representation):
         return self.carried(rest + shift, time), colour
 
 
-class Tinted:
+class Tinted(nn.Module):
     """An appearance whose colours, or latents, have something added that is given at the vertices. What lies in space is asked where a
     place rests."""
 
     def __init__(self, look: Appearance, rest: Float[Tensor, "V 3"], tint: Float[Tensor, "V K"]):
+        super().__init__()
         self.look, self.rest, self.tint, self.features = look, rest, tint, look.features
 
     def at(

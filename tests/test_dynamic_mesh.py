@@ -1,0 +1,393 @@
+"""Meshes that move: at rest the still mesh, moved as known motions move it, kept whole by penalties, resumed to the bit."""
+
+import dataclasses
+import math
+
+import pytest
+import torch
+from dream3d.renderers._moving import Whole
+from dream3d.renderers.dynamic_gaussians import DynamicGaussians
+from dream3d.renderers.dynamic_mesh import DynamicMesh
+from dream3d.renderers.mesh import TriangleMesh
+from dream3d.systems.text_to_3d import TextTo3D
+
+from dream3d import config, penalties
+from dream3d.api import execute
+from dream3d.cameras import clips, look_at, ring
+from dream3d.errors import Mistake
+from dream3d.folder import Folder
+from dream3d.interfaces import Representation
+from dream3d.needs import check_needs
+from dream3d.optim import Adam
+from dream3d.types import Cameras, Field, Mesh, Points, Render, Step
+
+
+def scene(faces: int = 80, **settings) -> DynamicMesh:
+    return DynamicMesh(torch.Generator().manual_seed(0), faces=faces, **settings)
+
+
+def stirred(made, amount: float = 0.1):
+    """Every number of what moves it away from where it starts."""
+    g = torch.Generator().manual_seed(1)
+    for p in [p for part in (made.field, made.whole) if part is not None for p in part.parameters()]:
+        p.data += amount * torch.randn(p.shape, generator=g)
+    return made
+
+
+def painted() -> Mesh:
+    """A ball whose vertices differ in colour."""
+    mesh = TriangleMesh(torch.Generator(), faces=320).handover()
+    return dataclasses.replace(mesh, rgb=torch.rand(mesh.rgb.shape, generator=torch.Generator().manual_seed(3)))
+
+
+def step(index: int = 0, total: int = 20) -> Step:
+    return Step.make(index, total, 3)
+
+
+def pull(made, seen: Cameras, index: int) -> None:
+    """The gradient of a step against random colours."""
+    render = made.render(seen, now := step(index))
+    (render.rgb * torch.rand(render.rgb.shape, generator=now.rng)).sum().backward()
+
+
+# --- at rest and in motion ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("settings", [{}, {"field": "mlp"}, {"whole": "rigid"}, {"appearance": "texture", "texture": 32},
+                                      {"appearance": "field"}, {"features": 4}], ids=str)  # fmt: skip
+def test_at_time_zero_it_is_the_still_mesh_to_the_bit(settings):
+    """Whatever has been learnt, and to cameras without a time; at other times it is another."""
+    made = stirred(scene(**settings))
+    made.init_from(painted())
+    still = TriangleMesh(torch.Generator().manual_seed(0), faces=80, **{k: v for k, v in settings.items() if k not in ("field", "whole")})
+    still.init_from(painted())
+    still.restore(made.still.state())
+    seen = ring(3, size=24)
+    for look in (seen, dataclasses.replace(seen, time=torch.zeros(3))):
+        for name, buffer in still.render(seen).buffers().items():
+            assert torch.equal(made.render(look).buffers()[name], buffer), name
+    later = made.render(dataclasses.replace(seen, time=torch.full((3,), 0.5)))
+    assert all(not torch.equal(b, still.render(seen).buffers()[name]) for name, b in later.buffers().items())
+
+
+@pytest.mark.parametrize("cls", [DynamicGaussians, DynamicMesh])
+@pytest.mark.parametrize("field", ["hexplane", "mlp"])
+def test_nothing_moves_before_it_is_learnt(cls, field):
+    made = cls(torch.Generator().manual_seed(0), field=field, whole="rigid")
+    rows = made.render(clips(ring(2, size=16), 3)).rgb.unflatten(0, (2, 3))
+    assert torch.equal(rows, rows[:, :1].expand_as(rows)) and rows.max() > 0
+
+
+def test_rows_in_any_order_of_time_are_those_drawn_one_by_one():
+    made = stirred(scene(whole="shift"))
+    seen = dataclasses.replace(ring(5, size=20), time=torch.tensor([0.6, 0.0, 1.0, 0.6, 0.2]))
+    together = made.render(seen)
+    for i in range(5):
+        for name, buffer in made.render(seen.at(torch.tensor([i]))).buffers().items():
+            torch.testing.assert_close(together.buffers()[name][i : i + 1], buffer, atol=1e-5, rtol=1e-5)
+    assert together.extras["moments"].tolist() == pytest.approx([0, 0.2, 0.6, 1]) and not together.extras["shift"][0].any()
+    assert together.extras["shift"].shape == (4, *together.extras["rest"].shape)
+
+
+def test_all_moments_of_a_clip_are_lit_alike():
+    """Lamps and ways of shading are drawn by chance: once for a step, not once for a moment. What is drawn after them goes on."""
+    shading = {"lambert": 0.5, "textureless": 0.5}
+    for index in range(4):
+        now, again = step(index), step(index)
+        rows = scene(shading=shading).render(clips(ring(2, size=16), 3), now).rgb.unflatten(0, (2, 3))
+        assert torch.equal(rows, rows[:, :1].expand_as(rows))
+        scene(shading=shading).render(ring(2, size=16), again)
+        assert torch.equal(now.uniform(2), again.uniform(2))
+
+
+def test_a_colour_of_a_field_moves_with_the_surface():
+    """A pushed mesh whose colours lie in space looks like the still one to a camera that is pushed as far."""
+    made = scene(320, appearance="field", whole="shift")
+    made.init_from(painted())
+    made.whole.shift.data[:] = torch.tensor([0.25, 0.0, 0.1])
+    seen = ring(3, size=32)
+    to_world = seen.to_world.clone()
+    to_world[:, :3, 3] += torch.tensor([0.25, 0.0, 0.1])
+    moved = made.render(dataclasses.replace(seen, to_world=to_world, time=torch.ones(3)))
+    torch.testing.assert_close(moved.rgb, made.render(seen).rgb, atol=2e-3, rtol=0)
+
+
+@pytest.mark.parametrize("turns", [False, True])
+def test_a_whole_is_rigid_and_its_turn_is_about_its_axis(turns):
+    whole = Whole(3, turns=turns)
+    whole.shift.data[:] = torch.tensor([[0.0, 0, 0], [1, 0, 0], [2, 0, 0]])
+    more, shift = whole(torch.tensor(0.75))
+    assert shift.tolist() == pytest.approx([0.75 * 1.5, 0, 0])
+    if turns:
+        whole.turn.data[:] = torch.tensor([0.0, 0.0, math.pi / 2])
+        more, _ = whole(torch.tensor(1.0))
+        torch.testing.assert_close(more + torch.eye(3), torch.tensor([[0.0, -1, 0], [1, 0, 0], [0, 0, 1]]), atol=1e-6, rtol=0)
+        torch.testing.assert_close(whole.quaternion(torch.tensor(1.0)), torch.tensor([0.5**0.5, 0, 0, 0.5**0.5]))
+    assert not whole(torch.tensor(0.0))[0].any() and whole.quaternion(torch.tensor(0.0)).tolist() == [1, 0, 0, 0]
+    sum(part.sum() for part in whole(torch.tensor(0.0))).backward()
+    assert all(p.grad is None or p.grad.isfinite().all() for p in whole.parameters())
+
+
+def test_a_whole_that_turns_gaussians_is_a_camera_that_goes_around():
+    made = DynamicGaussians(torch.Generator().manual_seed(0), count=80, whole="rigid")
+    g = torch.Generator().manual_seed(2)
+    for name in ("log_scale", "rotation", "colour", "logit"):
+        made.still.get_parameter(name).data += 0.4 * torch.randn(made.still.get_parameter(name).shape, generator=g)
+    made.whole.turn.data[:, 2] = 0.8
+    azimuth, elevation = torch.tensor([0.3, 2.0]), torch.tensor([0.2, -0.1])
+    turned = made.render(look_at(azimuth, elevation, size=24, time=torch.ones(2)))
+    torch.testing.assert_close(turned.rgb, made.render(look_at(azimuth - 0.8, elevation, size=24)).rgb, atol=1e-4, rtol=0)
+
+
+# --- learning a motion ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("settings", [{"field": "hexplane"}, {"field": "mlp", "lr_field": 5e-3}, {"whole": "shift"}], ids=str)
+def test_a_steady_velocity_is_learnt_from_where_things_are(settings):
+    """Of a ball that goes (0.3, -0.2, 0.1) m in its clip, seen at three moments: within 2 % at moments between them."""
+    from dream3d.schedule import Ramp
+
+    settings = {k: Ramp(v, v / 10) if k.startswith("lr_") else v for k, v in settings.items()}
+    made, optimizer, velocity = scene(frozen=True, **settings), Adam(), torch.tensor([0.3, -0.2, 0.1])
+    rest = made.rest().detach()
+    for i in range(200):
+        moved = [(t, made.moved(rest, torch.tensor(t))[0]) for t in (1 / 3, 2 / 3, 1.0)]
+        sum((place - rest - t * velocity).square().sum() for t, place in moved).backward()
+        optimizer.step(made.groups(Step.make(i, 200, 0)))
+    for t in (0.2, 0.5, 0.9):
+        found = (made.moved(rest, torch.tensor(t))[0] - rest) / t
+        assert (found.mean(0) - velocity).norm() < 0.02 * velocity.norm(), (t, found.mean(0))
+        assert (found - velocity).norm(dim=1).mean() < 0.05 * velocity.norm()
+
+
+@pytest.mark.parametrize("cls, settings", [(DynamicMesh, {}), (DynamicMesh, {"whole": "shift"}), (DynamicGaussians, {})], ids=str)
+def test_a_sphere_is_followed_through_pictures(cls, settings):
+    """A ball's clip from four sides, 0.3 m to the right: fitted to its colours alone it is where it went within a few percent of the way,
+    also at a moment that was not seen."""
+    rng = torch.Generator().manual_seed(0)
+    if cls is DynamicMesh:
+        made = DynamicMesh(rng, faces=320, radii=(0.3, 0.3, 0.3), frozen=True, **settings)
+        made.init_from(dataclasses.replace(made.handover(), rgb=_stripes(made.handover().vertices)))
+    else:
+        made = DynamicGaussians(rng, count=300, radius=0.3, opacity=0.9, frozen=True, **settings)
+        made.still.colour.data = _stripes(made.still.position.detach())
+    seen, way, optimizer = clips(ring(4, size=32), 4), torch.tensor([0.3, 0.0, 0.0]), Adam()
+    truth = _followed(made, seen, way)
+    for i in range(120):
+        render = made.render(seen)
+        (render.rgb - truth.rgb).square().sum().backward()
+        optimizer.step(made.groups(Step.make(i, 120, 0)))
+    for time in (1.0, 0.8, 0.5):
+        gone = made.render(dataclasses.replace(ring(1, size=8), time=torch.tensor([time]))).extras["shift"][0]
+        assert (gone.mean(0) - time * way).norm() < 0.05 * time * 0.3, (time, gone.mean(0))
+
+
+def _stripes(place):
+    return 0.5 + 0.5 * torch.sin(8 * place)
+
+
+def _followed(made: Representation, seen: Cameras, way) -> Render:
+    """The still scene, to cameras that go the other way: what it would show if it went this way."""
+    to_world = seen.to_world.clone()
+    to_world[:, :3, 3] -= seen.time[:, None] * way
+    with torch.no_grad():
+        return made.render(dataclasses.replace(seen, to_world=to_world, time=None))
+
+
+# --- penalties ------------------------------------------------------------------------------------------------------
+
+
+def moved(rest, positions, **more) -> Render:
+    blank = torch.zeros(1, 2, 2, 1)
+    extras = {"rest": rest, "shift": torch.stack(positions) - rest, "moments": torch.linspace(0, 1, len(positions)), **more}
+    return Render(blank.expand(-1, -1, -1, 3), blank, blank, extras=extras)
+
+
+def turned(axis) -> torch.Tensor:
+    return torch.linalg.matrix_exp(torch.linalg.cross(torch.eye(3, dtype=torch.double), torch.tensor(axis).double().expand(3, 3)))
+
+
+SHAPES = ["cloud", "mesh", "plane", "line", "pair", "heap"]
+
+
+def shape(name: str) -> tuple[torch.Tensor, dict]:
+    """Places at rest, and the faces between them; among them neighbourhoods without volume, without area, without length."""
+    cloud = torch.randn(60, 3, generator=torch.Generator().manual_seed(0))
+    ball = TriangleMesh(torch.Generator(), faces=80).handover()
+    match name:
+        case "mesh":
+            return ball.vertices, {"faces": ball.faces}
+        case "plane":
+            return cloud * torch.tensor([1.0, 1, 0]), {}
+        case "line":
+            return cloud * torch.tensor([0.0, 1, 0]), {}
+        case "pair":
+            return cloud[:2], {}
+        case "heap":
+            return torch.zeros(12, 3), {}
+    return cloud, {}
+
+
+@pytest.mark.parametrize("name", SHAPES)
+def test_what_moves_rigidly_is_as_rigid_as_possible(name):
+    """0 to rounding for any turn and shift; positive as soon as something stretches; a gradient that is a number in all of them."""
+    rest, more = shape(name)
+    rigid = [rest, *((rest.double() @ turned(axis).T).float() + torch.tensor(way)
+             for axis, way in (([0, 0, math.pi], [0.0, 0, 0]), ([1.0, -2, 0.5], [3.0, 0, -1]), ([0.1, 0, 0], [0.0, 5, 0])))]  # fmt: skip
+    assert penalties.arap(None, moved(rest, rigid, **more)).item() < 1e-9 * len(rest)
+    wild = rest + torch.randn(rest.shape, generator=torch.Generator().manual_seed(1))
+    for places in (rigid, [rest, wild], [rest, 1.3 * rest], [rest, -rest]):
+        seen = moved(rest, places, **more)
+        seen.extras["shift"].requires_grad_()
+        value = penalties.arap(None, seen)
+        value.backward()
+        assert value.isfinite() and seen.extras["shift"].grad.isfinite().all()
+    assert penalties.arap(None, moved(rest, [rest, wild], **more)) > 0.01
+    if name in ("cloud", "mesh"):
+        assert penalties.arap(None, moved(rest, [rest, 1.3 * rest], **more)) > 0.01
+        assert penalties.arap(None, moved(rest, [rest, -rest], **more)) > 0.1  # a mirror image is no turn
+
+
+def test_stretch_costs_what_a_hand_says():
+    """Two points 1 m apart are pulled to 1.5 m, at one of two moments: each is off by 0.5 m, squared, and it is half of the time. Along a
+    mesh's edges it is the mean over them: of a triangle, pulled along one side, both other sides turn."""
+    rest = torch.tensor([[0.0, 0, 0], [1, 0, 0]])
+    assert penalties.arap(None, moved(rest, [rest, 1.5 * rest])).item() == pytest.approx(2 * 0.25 / 2)
+    flat, faces = torch.tensor([[0.0, 0, 0], [1, 0, 0], [0, 1, 0]]), torch.tensor([[0, 1, 2]])
+    assert penalties.arap(None, moved(flat, [2 * flat], faces=faces)).item() == pytest.approx((1 + 1) / 2 + 2 * (1 + 2) / 2)
+
+
+@pytest.mark.parametrize("name", ["cloud", "mesh"])
+def test_the_gradient_of_arap_is_that_of_finite_differences(name):
+    """Though no derivative of the turns is taken: they are the best ones, where it is 0."""
+    rest, more = (v.double() if isinstance(v, torch.Tensor) else v for v in shape(name))
+    rest, g = rest[:12] if not more else rest, torch.Generator().manual_seed(1)
+    shift = (0.3 * torch.randn(2, *rest.shape, generator=g, dtype=torch.double)).requires_grad_()
+
+    def value(shift):
+        return penalties.arap(None, moved(rest, list(rest + shift), **more))
+
+    assert torch.autograd.gradcheck(value, shift, eps=1e-6, atol=1e-6)
+
+
+def test_penalties_of_motion_sum_over_primitives_and_not_over_moments():
+    rest, more = shape("mesh")
+    once, thrice = ([1.2 * rest] * count for count in (1, 3))
+    assert penalties.arap(None, moved(rest, once, **more)).item() == pytest.approx(penalties.arap(None, moved(rest, thrice, **more)).item())
+    seen = moved(rest, [rest, rest, rest])
+    seen.extras["shift"] = torch.tensor([0.0, 1.0, 0.0])[:, None, None] * torch.tensor([0.0, 0, 0.2]).expand_as(rest)
+    assert penalties.smoothness(None, seen).item() == pytest.approx(len(rest) * 0.4**2, rel=1e-5)
+
+
+def test_a_steady_motion_is_smooth_at_any_moments():
+    rest, times = shape("cloud")[0], torch.tensor([0.0, 0.1, 0.5, 1.0])
+    seen = moved(rest, [rest + t * torch.tensor([1.0, 2, 3]) for t in times])
+    seen.extras["moments"] = times
+    assert penalties.smoothness(None, seen).item() < 1e-9
+    assert penalties.smoothness(None, moved(rest, [rest, 1.1 * rest, rest])) > 0
+    with pytest.raises(Mistake, match="compares three moments, but cameras see 2"):
+        penalties.smoothness(None, moved(rest, [rest, rest]))
+    with pytest.raises(Mistake, match="'arap' needs 'rest'"):
+        penalties.arap(None, Render(*(torch.zeros(1, 2, 2, c) for c in (3, 1, 1))))
+
+
+@pytest.mark.parametrize("cls", [DynamicGaussians, DynamicMesh])
+def test_penalties_reach_what_moves_and_not_what_rests(cls):
+    made = stirred(cls(torch.Generator().manual_seed(0)))
+    for name in ("arap", "smoothness"):
+        made.zero_grad()
+        getattr(penalties, name)(made, made.render(clips(ring(1, size=8), 4))).backward()
+        assert made.field.out.grad.any(), name
+
+
+# --- optimising, saving, handing over -------------------------------------------------------------------------------
+
+
+def test_a_gradient_reaches_both_and_a_frozen_mesh_stays_to_the_bit():
+    for frozen in (False, True):
+        made, optimizer = stirred(scene(frozen=frozen, whole="rigid")), Adam()
+        before = {k: v.clone() for k, v in made.state().items()}
+        pull(made, clips(ring(2, size=20), 3), 0)
+        assert optimizer.step(made.groups(step()))
+        changed = {k for k, v in made.state().items() if not torch.equal(v, before[k])}
+        learnt = {f"{part}.{name}" for part in ("field", "whole") for name, _ in getattr(made, part).named_parameters()}
+        assert learnt <= changed and any(k.startswith("still.") for k in changed) is not frozen
+        assert not frozen or all(p.grad is None for p in made.still.parameters())
+
+
+@pytest.mark.parametrize("data", ["mesh", "points", "field"])
+def test_it_starts_from_whatever_is_still_and_hands_it_over(data):
+    axis = torch.linspace(-1, 1, 20)
+    radius = torch.stack(torch.meshgrid(axis, axis, axis, indexing="ij")).norm(dim=0)
+    ball = painted()
+    still = {"mesh": ball, "points": DynamicGaussians(torch.Generator().manual_seed(0), count=400, opacity=0.9).handover(),
+             "field": Field(1.0, density=50 * (radius < 0.5).float())}[data]  # fmt: skip
+    made = stirred(scene(settle=2, max_faces=600))
+    made.init_from(still)
+    handed = made.handover()
+    assert isinstance(handed, Mesh) and 0.2 < handed.vertices.norm(dim=1).mean() < 0.7
+    assert data != "mesh" or torch.allclose(handed.vertices, ball.vertices, atol=1e-5) and torch.equal(handed.rgb, ball.rgb)
+    frames = made.render(clips(ring(1, size=16), 3)).rgb
+    assert not torch.equal(frames[0], frames[2])
+    assert isinstance(still, Mesh | Points | Field)
+
+
+def test_time_and_memory_grow_with_the_rows_and_not_with_rows_times_moments():
+    """A row is drawn at its own moment only: what is kept for the way back is proportional to the frames."""
+    kept = []
+    for frames in (3, 6, 12):
+        made, sizes = stirred(scene(320)), []
+        with torch.autograd.graph.saved_tensors_hooks(lambda t, sizes=sizes: sizes.append(t.numel()) or t, lambda t: t):
+            made.render(clips(ring(1, size=24), frames))
+        kept.append(sum(sizes))
+    assert kept[2] - kept[1] == pytest.approx(2 * (kept[1] - kept[0]), rel=0.15)
+
+
+def test_what_cannot_move_is_refused():
+    for words, says in ((["cameras.frames=0"], "at least 1, but it is 0"), (["cameras.frames=4", "renderer.moments=0"], "at least 1"),
+                        ([], "dynamic_mesh moves, but orbit cameras see one moment"),
+                        (["cameras=reference"], "dynamic_mesh moves, but reference cameras see one moment"),
+                        (["cameras={type: orbit, frames: 4}", "renderer.whole=rigd"], "rigid")):  # fmt: skip
+        with pytest.raises(Mistake) as told:
+            check_needs(config.load("sds-gaussian", ["renderer={type: dynamic_mesh}", *words]))
+        assert says in "\n".join(told.value.lines), words
+    check_needs(config.load("sds-gaussian", ["renderer=dynamic_mesh", "cameras={type: orbit, frames: 4}"]))
+
+
+class Killed(BaseException):
+    """Stands for kill -9."""
+
+
+SMALL = ["steps=6", "prompt=a red car driving", "prior.size=16", "prior.others=2", "prior.instances=2", "renderer.count=40",
+         "keep={preview: 0, steps: 1, seconds: 0}", "export={mesh: false, frames: 2, size: 16}", "cameras.resolution=16"]  # fmt: skip
+
+
+@pytest.mark.parametrize("renderer", ["{type: dynamic_mesh, whole: rigid, max_faces: 200, settle: 2}",
+                                      "{type: dynamic_gaussians, field: mlp, whole: shift}"])  # fmt: skip
+def test_a_run_that_is_killed_while_things_move_ends_as_one_that_was_not(renderer, tmp_path, monkeypatch):
+    motion = ("guidance: {type: video_sds}, cameras: {type: orbit, batch: 1, frames: 3, resolution: 16}, penalties: {arap: 1, smoothness: 1}, "
+              "prior: {type: exact_joint, frames: 3, size: 16, others: 2, instances: 2}")  # fmt: skip
+    stages = f"stages=[{{share: 1}}, {{share: 2, renderer: {renderer}, {motion}}}]"
+
+    def run(name: str) -> Folder:
+        found = config.load("video_sds-gaussian", [*SMALL, stages, f"out={tmp_path / name}"])
+        return Folder(Folder.place(found), found)
+
+    whole, real, count = execute(run("whole"), quiet=True), TextTo3D.step, [0]
+
+    def dying(self, index):
+        count[0] += 1
+        if count[0] == 5:  # the third step of four that move
+            raise Killed
+        return real(self, index)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(TextTo3D, "step", dying)
+        first = run("killed")
+        with pytest.raises(Killed):
+            execute(first, quiet=True)
+        first.lock.release(force=True)
+    again = execute(run("killed"), quiet=True)
+    one, other = whole.scene.state(), again.scene.state()
+    assert one.keys() == other.keys() and all(torch.equal(one[k], other[k]) for k in one)
+    assert one["whole.shift"].any()  # it has learnt something
