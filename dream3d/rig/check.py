@@ -127,8 +127,8 @@ def _weights(path: Path, weights: ndarray) -> ndarray:
     total = weights.sum(1)
     off = np.abs(total - 1)
     if off.max() > LOOSE:
-        v = int(off.argmax())
-        raise _wrong(path, f"the weights of {int((off > LOOSE).sum())} of {len(off)} vertices do not sum to one (vertex {v}: {total[v]:.4g})",
+        v, many = int(off.argmax()), int((off > LOOSE).sum())
+        raise _wrong(path, f"the weights of {many} of {len(off)} vertices do not sum to one (vertex {v}: {total[v]:.4g})",
                      "normalise the weights of all vertices where it was made")  # fmt: skip
     weights = weights.clip(min=0)
     return weights / weights.sum(1, keepdims=True)

@@ -72,8 +72,9 @@ def built() -> dict:
     parents = np.array([-1 if bone[0] is None else names.index(bone[0]) for bone in bones.values()])
     joints = np.array([bone[1] for bone in bones.values()], dtype=np.float64)
     shapes, joint_shapes = _shapes(vertices, weights, bones, parents)
+    limits = np.array([_limits(name) for name in names], dtype=np.float64)
     return {"names": names, "parents": parents, "vertices": vertices, "faces": faces, "joints": joints, "weights": weights,
-            "shapes": shapes, "joint_shapes": joint_shapes, "shape_names": SHAPES, "limits": np.array([_limits(name) for name in names], dtype=np.float64),
+            "shapes": shapes, "joint_shapes": joint_shapes, "shape_names": SHAPES, "limits": limits,
             "about": "the humanoid of dream3d, built by dream3d/rig/humanoid.py; Apache-2.0"}  # fmt: skip
 
 
@@ -264,7 +265,9 @@ def _growth(shape: str, name: str, bone: tuple) -> Float[ndarray, "3 3"]:
         case "height":
             return np.diag([0.0, 0, 1])
         case "girth":
-            return np.diag([1.0, 1, 0]) if name in ("hips", "spine", "chest") else np.eye(3) - along if part not in ("head", "neck") else np.zeros((3, 3))
+            if name in ("hips", "spine", "chest"):
+                return np.diag([1.0, 1, 0])
+            return (np.eye(3) - along) * (part not in ("head", "neck"))
         case "head":
             return np.eye(3) * (name == "head")
         case "legs":

@@ -1,8 +1,8 @@
 """The house's own rigs: NAME.safetensors with numbers, NAME.json beside it with names.
 
 Tensors: vertices (V 3), faces (F 3), joints (J 3), weights (V J), or the joints that move each vertex, `weight_joint` (V M), and how much,
-`weight` (V M); shapes (V 3 K) and joint_shapes (J 3 K), where there are any. JSON: {"joints": [{"name": "hips", "parent": null, "low": [0, 0,
-0], "high": [0, 0, 0]}, ...], "shapes": ["height", ...], "up": "z"}; angles in degrees.
+`weight` (V M); shapes (V 3 K) and joint_shapes (J 3 K), where there are any. JSON: {"joints": [{"name": "hips", "parent": null, "low": [0, 0, 0],
+"high": [0, 0, 0]}, ...], "shapes": ["height", ...], "up": "z"}; angles in degrees.
 """
 
 import hashlib
@@ -20,6 +20,7 @@ from dream3d.rig.check import checked
 from dream3d.rig.types import Rig
 
 MOST, TEXT = 1 << 28, 1 << 22  # bytes of either file
+JOINTS = 1000  # of a rig
 MOVING = 4  # joints a vertex that are written
 
 
@@ -79,6 +80,8 @@ def _said(path: Path, data: bytes) -> dict[str, Any]:
     said = {"shapes": [], "up": "z", "about": "", **said}
     if not isinstance(said.get("joints"), list) or not said["joints"]:
         raise _broken(path, "it lists no joints", fix='"joints": [{"name": "hips", "parent": null}]')
+    if len(said["joints"]) > JOINTS:
+        raise _broken(path, f"it lists {len(said['joints'])} joints, more than {JOINTS}")
     if not isinstance(said["shapes"], list) or not all(isinstance(name, str) for name in said["shapes"]):
         raise _broken(path, "its shapes are no list of names")
     if said["up"] not in ("y", "z") or not isinstance(said["about"], str):
@@ -132,7 +135,7 @@ def _weights(path: Path, tensors: dict[str, ndarray], joints: int) -> ndarray:
         raise _broken(path, "it has no tensor 'weights', nor 'weight' with 'weight_joint'")
     index, weight = tensors["weight_joint"], tensors["weight"]
     if index.ndim != 2 or index.shape != weight.shape or len(index) != len(tensors["vertices"]) or index.dtype.kind not in "iu":
-        raise _broken(path, f"'weight' {weight.shape} and 'weight_joint' {index.shape} do not say {len(tensors['vertices'])} vertices alike")
+        raise _broken(path, f"'weight' {weight.shape} and 'weight_joint' {index.shape} are not of {len(tensors['vertices'])} vertices")
     if index.size and not 0 <= int(index.min()) <= int(index.max()) < joints:
         raise _broken(path, f"'weight_joint' names joint {int(index.max())}, which is missing; there are {joints}")
     every = np.zeros((len(index), joints))
