@@ -10,10 +10,11 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from dream3d.errors import Mistake
-from dream3d.interfaces import Representation
+from dream3d.interfaces import Representation, device_of
 from dream3d.schedule import Ramp, at
 from dream3d.types import Render, Step
 
+CELLS = 32  # a side of a volume, where its densities are compared with what they were
 NEAR = 8  # neighbours that are kept at their distance where no edges say who is one
 
 
@@ -123,6 +124,27 @@ def fog(scene: Representation, render: Render) -> Float[Tensor, ""]:
     return torch.where(total[:, 0] > 0.1, entropy, 0).sum() / len(render)
 
 
+def correlation(scene: Representation, render: Render, source: Representation, now: Step) -> Float[Tensor, ""]:
+    """1 - the correlation of a volume's densities (1/metre) with those of the scene as its stage found it, over 32^3 places, one by chance
+    in every cell of its cube (Vox-E, Sella et al., arXiv:2303.12048, over all nodes of a grid; their weight is 200): an edit may make all
+    of it thicker or thinner, not another shape. In [0, 2], whatever the size of a scene."""
+    if not all(hasattr(volume, name) for volume in (scene, source) for name in ("told", "dense")):
+        raise Mistake("penalty 'correlation' compares densities, which this renderer has not", near="hashgrid, nerf, triplane, voxels",
+                      fix="one of these as renderer.type, or remove penalties.correlation")  # fmt: skip
+    axis = torch.arange(CELLS, device=device_of(scene))
+    cells = torch.cartesian_prod(axis, axis, axis)
+    x = scene.bound * (2 * (cells + now.uniform(CELLS**3, 3, device=axis.device)) / CELLS - 1)
+    with torch.no_grad():
+        before = source.dense(source.told(x)[0])
+    return 1 - _correlation(scene.dense(scene.told(x, now)[0]), before)
+
+
+def _correlation(a: Float[Tensor, " N"], b: Float[Tensor, " N"]) -> Float[Tensor, ""]:
+    """Pearson's, 0 where either is constant."""
+    a, b = a - a.mean(), b - b.mean()
+    return (a * b).mean() / (a.square().mean() * b.square().mean()).clamp(min=1e-20).sqrt()
+
+
 def arap(scene: Representation, render: Render) -> Float[Tensor, ""]:
     """As rigid as possible (Sorkine and Alexa, "As-Rigid-As-Possible Surface Modeling", SGP 2007, equation 7; with nearest neighbours as in
     Animate3D, arXiv:2407.11398): how far, in square metres, the edges to a primitive's neighbours are from those at rest, turned as fits
@@ -184,11 +206,28 @@ def _edges(faces: Int[Tensor, "F 3"], count: int) -> tuple[Int[Tensor, "E 2"], I
 
 
 class Penalties:
-    """The weighted sum of the configured penalties, or None where there are none."""
+    """The weighted sum of the configured penalties, or None where there are none. Those that are `comparing` are also handed the scene as
+    its stage found it, which the system then keeps, and the step."""
+
+    comparing = (correlation,)
 
     def __init__(self, weights: dict[str, Ramp]):
         self.terms = [(globals()[name], weight) for name, weight in weights.items()]
 
-    def __call__(self, scene: Representation, render: Render, now: Step) -> Float[Tensor, ""] | None:
-        values = [at(weight, now) * penalty(scene, render) for penalty, weight in self.terms]
+    @property
+    def compare(self) -> bool:
+        return any(penalty in self.comparing for penalty, _ in self.terms)
+
+    def __call__(
+        self, scene: Representation, render: Render, now: Step, source: Representation | None = None
+    ) -> Float[Tensor, ""] | None:
+        values = [at(weight, now) * self._value(penalty, scene, render, now, source) for penalty, weight in self.terms]
         return sum(values) if values else None
+
+    def _value(self, penalty, scene: Representation, render: Render, now: Step, source: Representation | None) -> Float[Tensor, ""]:
+        if penalty not in self.comparing:
+            return penalty(scene, render)
+        if source is None:
+            raise Mistake(f"penalty {penalty.__name__!r} compares with the scene as its stage found it, which is not kept here",
+                          near="system.type=text_to_3d", fix=f"remove penalties.{penalty.__name__}")  # fmt: skip
+        return penalty(scene, render, source, now)

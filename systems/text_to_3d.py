@@ -28,7 +28,7 @@ class TextTo3D(System):
         self.scene, self.terms, self.cameras, self.background = scene, terms, cameras, background
         self.optimizer, self.penalties, self.clip = optimizer, penalties, clip
         self.steps, self.seed, self.salt = steps, seed, salt
-        self.source: Representation | None = None  # where a formula edits: the scene as this stage found it
+        self.source: Representation | None = None  # where something compares with it: the scene as this stage found it
 
     def step(self, index: int) -> Log:
         clock, evaluations = Clock(), self._evaluations()
@@ -44,7 +44,7 @@ class TextTo3D(System):
 
         raw, limit = seen.gradients(), at(self.clip, now)
         pixels = clip_pixels(raw, limit)  # per buffer, per pixel, all terms together (PGC)
-        render.backward(pixels, self.penalties(self.scene, render, now))  # through the renderer only
+        render.backward(pixels, self.penalties(self.scene, render, now, self.source))  # through the renderer only
         clock.lap("renderer")
 
         moved = self.optimizer.step(self.scene.groups(now))
@@ -58,10 +58,11 @@ class TextTo3D(System):
 
     def draw(self, cameras: Cameras, now: Step) -> Render:
         """The scene, and beside it the unedited one where a formula compares the two."""
-        if not any(term.guidance.edits for term in self.terms):
-            return self.scene.render(cameras, now)
-        if self.source is None:  # not in the constructor: a stage starts from what the one before hands over
+        edits = any(term.guidance.edits for term in self.terms)
+        if self.source is None and (edits or self.penalties.compare):  # not in the constructor: a stage starts from what it is handed
             self.source = copy.deepcopy(self.scene).requires_grad_(False)
+        if not edits:
+            return self.scene.render(cameras, now)
         return dataclasses.replace(self.scene.render(cameras, now), source=self.source.render(cameras, now).detach())
 
     def _evaluations(self) -> float:
