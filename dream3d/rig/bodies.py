@@ -9,7 +9,6 @@ flat at 0; the corrections that a pose asks for are SMPL's.
 import hashlib
 import zipfile
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy import ndarray

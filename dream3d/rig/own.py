@@ -1,8 +1,8 @@
 """The house's own rigs: NAME.safetensors with numbers, NAME.json beside it with names.
 
 Tensors: vertices (V 3), faces (F 3), joints (J 3), weights (V J), or the joints that move each vertex, `weight_joint` (V M), and how much,
-`weight` (V M); shapes (V 3 K) and joint_shapes (J 3 K), where there are any. JSON: {"joints": [{"name": "hips", "parent": null, "low": [0, 0, 0],
-"high": [0, 0, 0]}, ...], "shapes": ["height", ...], "up": "z"}; angles in degrees.
+`weight` (V M); shapes (V 3 K) and joint_shapes (J 3 K), where there are any. JSON, angles in degrees:
+{"joints": [{"name": "hips", "parent": null, "low": [0, 0, 0], "high": [0, 0, 0]}, ...], "shapes": ["height", ...], "up": "z"}.
 """
 
 import hashlib

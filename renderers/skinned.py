@@ -1,0 +1,165 @@
+"""A body with joints, linear blend skinning over a template (SMPL, Loper et al. 2015), that learns its shape, a displacement and its looks.
+
+The template is our humanoid, a rig of one's own, or SMPL-X, SMPL or FLAME from the user's own file (`dream3d/rig`). Displacements along
+normals, and poses by chance while it is optimised, are TADA's (Liao et al., arXiv:2308.10899); Gaussians on its triangles are as in
+GaussianAvatars (`_skin_gaussians.py`), where TADA has a texture.
+"""
+
+from typing import ClassVar, Literal
+
+import torch
+from dream3d.renderers._skin_body import Body
+from dream3d.renderers._skin_gaussians import Anchored
+from dream3d.renderers._skin_mesh import Painted
+from jaxtyping import Float
+from torch import Tensor
+
+from dream3d.errors import Mistake
+from dream3d.interfaces import Group, Representation
+from dream3d.rig.finer import chosen, finer
+from dream3d.rig.load import load
+from dream3d.rig.motion import motion as play
+from dream3d.schedule import Angle, Count, Inside, NonNegative, Positive, Ramp, Share, Whole
+from dream3d.types import Cameras, Field, Mesh, Points, Render, Step
+
+
+class Skinned(Representation):
+    """rig: humanoid, or a file: SMPL-X (.npz), SMPL or FLAME (.pkl), or a .safetensors as in docs/rigs.md. Of SMPL-X and FLAME the first
+    `shapes` and `expressions` are used. cuts: each triangle in four, so often.
+
+    pose: how it stands, degrees about an axis (axis times angle, in the rig's own axes) by joint, {left_shoulder: [0, 30, 0]}. shape:
+    coefficients by name, {height: 1}. poses: how it stands while it is optimised: rest (as pose says), random (each joint at most `sway`
+    of its limits away), motion (some moment of `motion`). motion: wave, walk, or a .json or .safetensors file; cameras with a time see it
+    at that moment of it. What is exported stands as pose says.
+
+    surface: mesh, or `count` gaussians in the frames of its triangles, which start with `opacity`. displace: along normals, or any way;
+    stiffness: how far a step of one vertex moves its neighbours. appearance, texture, bound, shading, ambient, environment, turning and
+    smooth are those of mesh, for that surface. backend "auto" is that of mesh or gaussians.
+
+    What learns, and how fast: lr_pose in radians, lr_shape and lr_expression in coefficients, lr_displacement in metres, lr_colour in
+    colour units; of gaussians lr_offset in metres, lr_scale in log metres, lr_rotation of the quaternion, lr_opacity of the logit. What
+    has 0 stays.
+    """
+
+    memory: ClassVar[str] = (
+        "6e7 * 4**cuts + 135 * texture**2 * (appearance == 'texture') + 320 * views * side**2"
+        " + (surface == 'gaussians') * count * (650 + 560 * views)"
+    )
+
+    offers: ClassVar[dict[str, str]] = {"normal": "True"}
+
+    def __init__(
+        self,
+        rng: torch.Generator,
+        *,
+        rig: str = "humanoid",
+        surface: Literal["mesh", "gaussians"] = "mesh",
+        shapes: Whole = 10,
+        expressions: Whole = 10,
+        cuts: Literal[0, 1, 2] = 0,
+        pose: dict[str, tuple[Angle, Angle, Angle]] | None = None,
+        shape: dict[str, float] | None = None,
+        poses: Literal["rest", "random", "motion"] = "rest",
+        sway: Share = 0.5,
+        motion: str | None = None,
+        displace: Literal["normal", "vector"] = "normal",
+        stiffness: NonNegative = 4.0,
+        count: Count = 4000,
+        opacity: Inside = 0.95,
+        antialias: bool = True,
+        appearance: Literal["vertex", "texture", "field"] = "vertex",
+        texture: Count = 512,
+        bound: Positive = 0.8,
+        shading: Literal["albedo", "lambert", "textureless", "pbr"]
+        | dict[Literal["albedo", "lambert", "textureless", "pbr"], Share] = "albedo",
+        ambient: Share = 0.3,
+        environment: str = "studio",
+        turning: bool = True,
+        smooth: bool = True,
+        lr_pose: Ramp = Ramp(0.0),
+        lr_shape: Ramp = Ramp(2e-2, 5e-3),
+        lr_expression: Ramp = Ramp(0.0),
+        lr_displacement: Ramp = Ramp(5e-3, 1e-3),
+        lr_colour: Ramp = Ramp(1e-2, 2e-3),
+        lr_offset: Ramp = Ramp(1e-3, 2e-4),
+        lr_scale: Ramp = Ramp(1e-2, 2e-3, shape="exp"),
+        lr_rotation: Ramp = Ramp(1e-2, 2e-3, shape="exp"),
+        lr_opacity: Ramp = Ramp(5e-2),
+        backend: Literal["auto", "numba", "torch", "nvdiffrast", "gsplat"] = "auto",
+    ):
+        super().__init__()
+        if backend == ("gsplat" if surface == "mesh" else "nvdiffrast"):
+            raise Mistake(f"{backend} does not draw a surface of {surface}", where="renderer.backend", near="auto, numba, torch")
+        if poses == "motion" and motion is None:
+            raise Mistake("poses: motion, but there is no motion", where="renderer.poses", near="renderer.motion=wave")
+        found = chosen(load(rig).to(torch.float32), shapes, expressions)
+        for _ in range(cuts):
+            found = finer(found)
+        self.name, self.poses, self.sway = rig, poses, sway
+        self.motion = None if motion is None else play(motion, found)
+        rates = {"pose": lr_pose, "shape": lr_shape, "expression": lr_expression, "displacement": lr_displacement}
+        self.body = Body(found, pose=pose or {}, shape=shape or {}, vectors=displace == "vector", stiffness=stiffness, rates=rates)
+        if surface == "mesh":
+            self.surface = Painted(rng, found.mesh(), appearance=appearance, texture=texture, bound=bound, smooth=smooth, backend=backend,
+                                   rate=lr_colour, shading=shading, ambient=ambient, environment=environment, turning=turning)  # fmt: skip
+        else:
+            own = {"offset": lr_offset, "scale": lr_scale, "rotation": lr_rotation, "opacity": lr_opacity, "colour": lr_colour}
+            self.surface = Anchored(rng, found.mesh(), count=count, opacity=opacity, antialias=antialias, backend=backend, rates=own)
+
+    @property
+    def about(self) -> str:
+        body = self.body
+        return f"{self.name}: {len(body.vertices)} vertices, {len(body.joints)} joints; {self.surface.about}"
+
+    # --- drawing ----------------------------------------------------------------------------------------------------
+
+    def render(self, cameras: Cameras, now: Step | None = None) -> Render:
+        """All buffers. extras: vertices (V 3, metres, shaped and displaced but not bent), faces (F 3); of gaussians opacity (N) and scale
+        (N 3, metres, mean over rows)."""
+        rest, faces = self.body.rest(), self.body.faces
+        stances = self.body.stances(cameras, now, self.poses, self.motion, self.sway)
+        chance, parts = None if now is None else now.rng.get_state(), []
+        for rows, turns, shift in stances:
+            if now is not None:
+                now.rng.set_state(chance)  # one lamp for all moments
+            parts.append(self.surface.render(self.body.bent(rest, turns, shift), faces, cameras.at(rows), now))
+        rows = [rows for rows, _, _ in stances]
+        order = torch.cat(rows).argsort()
+        buffers = {name: torch.cat([getattr(part, name) for part in parts])[order] for name in parts[0].buffers()}
+        extras = {"vertices": self.body.rig.world(rest[0]), "faces": faces}
+        if "scale" in parts[0].extras:
+            scale = sum(len(i) * part.extras["scale"] for i, part in zip(rows, parts, strict=True)) / max(len(cameras), 1)
+            extras |= {"opacity": parts[0].extras["opacity"], "scale": scale}
+        return Render(**buffers, extras=extras)
+
+    def vertices(self) -> Float[Tensor, "V 3"]:
+        """As it stands, metres."""
+        return self.body.bent(self.body.rest(), self.body.standing())
+
+    # --- optimising -------------------------------------------------------------------------------------------------
+
+    def groups(self, now: Step) -> list[Group]:
+        return self.body.groups(now) + self.surface.groups(now)
+
+    # --- handing over -----------------------------------------------------------------------------------------------
+
+    @torch.no_grad()
+    def handover(self) -> Mesh | Points:
+        """As it stands: a mesh with colours, texture or materials, or Gaussians."""
+        return self.surface.handover(self.vertices(), self.body.faces)
+
+    def init_from(self, data: Points | Mesh | Field) -> None:
+        """Of a mesh with the same triangles, as an earlier stage hands it over: where its vertices are, and its colours. Raises Mistake for
+        anything else: nothing tells which joint would move it."""
+        faces = self.body.faces
+        if not isinstance(data, Mesh) or not torch.equal(data.faces.to(faces), faces):
+            what = f"{len(data.faces)} other faces" if isinstance(data, Mesh) else type(data).__name__.lower()
+            raise Mistake(f"a skinned body starts from a mesh with the {len(faces)} faces of its rig, not from {what}",
+                          where="renderer.rig", fix="a mesh that this rig has handed over, or the stage without init")  # fmt: skip
+        self.body.fit(data)
+        if data.rgb is not None or data.texture is not None:
+            self.surface.paint(data)
+
+    def restore(self, state: dict[str, Tensor]) -> None:
+        for part in ("body", "surface"):
+            getattr(self, part).restore({k.removeprefix(f"{part}."): v for k, v in state.items() if k.startswith(f"{part}.")})
