@@ -23,7 +23,7 @@ FOLDERS = {"guidance": "Guidance", "renderers": "Representation", "priors": "Pri
 MODULES = ("cameras", "background", "optim")  # one module each; a name is one of its classes, in lower case
 KINDS = {"renderers": "renderer", "priors": "prior", "systems": "system", "optim": "optimizer"}  # one thing of a catalogue
 MISSING = object()
-SAID = ("vocabulary", "memory", "weights", "edits", "needs", "offers", "perp_neg")  # what a class may say of itself
+SAID = ("vocabulary", "memory", "weights", "edits", "needs", "offers", "perp_neg", "completes")  # what a class may say of itself
 _NAMES = {**vars(typing), **{k: v for k, v in vars(schedule).items() if not k.startswith("_")}}
 plugins: dict[tuple[str, str], str] = {}  # (catalogue, name) -> dotted module, from --plugin only
 
@@ -43,6 +43,7 @@ class Signature:
     needs: frozenset[str] | None = None
     offers: dict[str, str] | None = None
     perp_neg: bool | None = None
+    completes: str | None = None
 
 
 def place(folder: str) -> Path:
@@ -196,7 +197,8 @@ def _said(node: ast.ClassDef, name: str) -> Any:
     """What a class says of itself in `name: ClassVar[str] = "..."`: `vocabulary`, the torch-free module that checks the prompts of a
     prior that has one; `memory`, the bytes it takes (dream3d.estimate); `weights`, the model in assets/ that a prior loads; `offers`, what
     a prior or renderer has for formulas under which settings (dream3d.claims); of a guidance `needs`, what of this it must have, `edits`,
-    that it changes a scene it has to be told of, and `perp_neg`, whether it heeds such rows. None where it does not say, or says it in
+    that it changes a scene it has to be told of, and `perp_neg`, whether it heeds such rows; `completes`, the torch-free module whose
+    `complete(settings, prompt, where)` finishes settings that name files or hold other parts. None where it does not say, or says it in
     other words than literals."""
     for item in node.body:
         if isinstance(item, ast.AnnAssign) and ast.unparse(item.target) == name and item.value is not None:

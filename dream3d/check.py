@@ -2,6 +2,7 @@
 
 import copy
 import dataclasses
+import importlib
 import re
 from typing import Any
 
@@ -81,7 +82,10 @@ def _check_stage(full: dict, stage: Any, i: int, where: Where) -> None:
     if "share" in stage:
         stage["share"] = _typed(stage["share"], Positive, f"{at}.share", where, 1)
     changed = {k: v for k, v in stage.items() if k != "share"}
-    fill(merge(full, changed), lambda path: where(join(at, path)) if path.split(".")[0] in changed else where(path))
+    found = fill(merge(full, changed), lambda path: where(join(at, path)) if path.split(".")[0] in changed else where(path))
+    for key, given in changed.items():  # what was read from elsewhere is written out
+        if key in PLUGINS and isinstance(given, dict) and isinstance(found[key], dict) and _completes(key, found[key]):
+            stage[key] = {name: found[key][name] for name in given}
 
 
 def fill(values: dict[str, Any], where: Where = lambda path: "") -> dict[str, Any]:
@@ -93,8 +97,8 @@ def fill(values: dict[str, Any], where: Where = lambda path: "") -> dict[str, An
         raise Mistake(f"there is no device {out['device']!r}", where=where("device"), near="auto, cpu, cuda, cuda:1, mps")
     out["prompt"] = _prompt(values["prompt"], where)
     for key in ("prior", "renderer", "cameras", "background", "optimizer", "system"):
-        out[key] = _plugin(key, values[key], where)
-    out["guidance"] = _guidance(values["guidance"], where)
+        out[key] = _completed(key, plugin(key, values[key], where), out["prompt"], where)
+    out["guidance"] = _guidance(values["guidance"], out["prior"]["type"], where)
     for key, cls in build.OPTIONS.items():
         out[key] = _settings(key, _mapping(key, values[key], where), build.option_parameters(cls), where)
     out["penalties"] = _named_ramps("penalties", values["penalties"], build.penalties(), where)
@@ -109,14 +113,24 @@ def fill(values: dict[str, Any], where: Where = lambda path: "") -> dict[str, An
     return {key: out[key] for key in DEFAULTS}
 
 
-def _guidance(value: Any, where: Where) -> dict | list[dict]:
-    """One term, or a list of them."""
+def _completed(section: str, settings: dict[str, Any], prompt: str | list[str], where: Where) -> dict[str, Any]:
+    """The settings of a part that says which module completes them: files read, parts within it checked."""
+    module = _completes(section, settings)
+    return settings if module is None else importlib.import_module(module).complete(settings, prompt, where)
+
+
+def _completes(section: str, settings: dict[str, Any]) -> str | None:
+    return build.signature(PLUGINS[section], settings["type"]).completes
+
+
+def _guidance(value: Any, prior: str, where: Where) -> dict | list[dict]:
+    """One term, or a list of them; none where there is no prior to ask."""
     _few("guidance", value, where)
-    if value == []:
+    if value == [] and prior != "none":
         raise Mistake("there is no guidance", where=where("guidance"), fix="guidance: {type: sds}")
     if isinstance(value, list):
-        return [_plugin(f"guidance.{i}", term, where) for i, term in enumerate(value)]
-    return _plugin("guidance", value, where)
+        return [plugin(f"guidance.{i}", term, where) for i, term in enumerate(value)]
+    return plugin("guidance", value, where)
 
 
 def _few(path: str, value: Any, where: Where) -> None:
@@ -147,7 +161,8 @@ def _prompt(value: Any, where: Where) -> str | list[str]:
     return value
 
 
-def _plugin(path: str, settings: Any, where: Where) -> dict[str, Any]:
+def plugin(path: str, settings: Any, where: Where) -> dict[str, Any]:
+    """The complete settings of one part: of a section, or of a part within another (renderer.object)."""
     settings = _mapping(path, settings, where)
     catalogue, default = PLUGINS[path.split(".")[0]], DEFAULTS[path.split(".")[0]]["type"]
     name = _typed(settings.get("type", default), str, f"{path}.type", where, default)

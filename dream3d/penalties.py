@@ -54,6 +54,12 @@ def sparsity(scene: Representation, render: Render) -> Float[Tensor, ""]:
     return (render.alpha**2 + 0.01).sqrt().sum() / len(render)
 
 
+def boxed(scene: Representation, render: Render) -> Float[Tensor, ""]:
+    """Sum over the primitives of a composed scene of the metres, along the axes of its object's box, by which each lies outside of it
+    (SemanticSDS, arXiv:2410.09009)."""
+    return _extra(render, "outside", "boxed", "a composed renderer of gaussians or meshes, or ").sum()
+
+
 def laplacian(scene: Representation, render: Render) -> Float[Tensor, ""]:
     """Sum over a surface's vertices of the squared distance, in square metres, to the mean of their neighbours: no crumples."""
     vertices, faces = _extra(render, "vertices", "laplacian"), _extra(render, "faces", "laplacian")
