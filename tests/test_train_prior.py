@@ -2,7 +2,9 @@
 
 import dataclasses
 import json
+import os
 import shutil
+import signal
 from collections import Counter
 
 import pytest
@@ -14,7 +16,7 @@ from dream3d.errors import Mistake
 from dream3d.toybox import train
 from dream3d.toybox.language import COLOURS, OBJECTS, Wish, captions, parse
 from dream3d.toybox.shapes import Dice
-from dream3d.toybox.training import data, measure, network, words
+from dream3d.toybox.training import data, measure, network, store, words
 from dream3d.toybox.training.presets import TIERS, Place, Tier
 from dream3d.toybox.world import builder
 
@@ -77,10 +79,13 @@ def test_a_pool_of_builders_changes_nothing():
     order = data.Order(count=8, views=4, size=16, seed=5)
     pooled = data.Feed(order, workers=1)
     try:
-        x, said = pooled.chunk(1).values()
+        pooled.chunk(0)
+        for pid in pooled.pool._processes:  # as Ctrl-C in a terminal reaches every process
+            os.kill(pid, signal.SIGINT)
+        x, said = pooled.chunk(9).values()
     finally:
         pooled.close()
-    alone = data.Feed(order).chunk(1)
+    alone = data.Feed(order).chunk(9)
     assert torch.equal(x, alone["x"]) and said == alone["said"]
 
 
@@ -113,7 +118,7 @@ def test_a_training_that_was_interrupted_gives_the_same_weights(whole, tmp_path)
         pairs = zip(getattr(whole, name).state_dict().values(), getattr(last, name).state_dict().values(), strict=True)
         assert all(torch.equal(a, b) for a, b in pairs)
     assert last.step == 12 and (tmp_path / "samples_000012.png").exists()
-    assert [path.name for path in train.checkpoints(tmp_path)] == ["step_000011", "step_000012"]
+    assert [path.name for path in store.checkpoints(tmp_path)] == ["step_000011", "step_000012"]
 
 
 def test_it_stops_when_it_is_told_to_and_torn_checkpoints_are_none(tmp_path):
@@ -139,7 +144,7 @@ def test_it_learns(whole):
 
 def test_files_are_small_enough(whole):
     tensors = {str(i): torch.zeros(1000) for i in range(10)}
-    parts = train.shards(tensors, most=9000)
+    parts = store.shards(tensors, most=9000)
     assert [len(part) for part in parts] == [2, 2, 2, 2, 2] and [k for part in parts for k in part] == list(tensors)
     with torch.device("meta"):
         model = network.Pixels(TIERS["toybox"])

@@ -1,33 +1,34 @@
 """`python -m dream3d.toybox.train toybox-32 [--preset cpu|gpu]`: a trained prior, from nothing but the toybox.
 
-The same command goes on where it was stopped, to the bit on the CPU. Ctrl-C, SIGTERM and --minutes stop and save it; after a power cut the
-newest checkpoint is two minutes old. --evaluate measures the newest weights, --publish puts them with their card where recipes find them.
+The same command goes on where it was stopped, to the bit on the CPU. Ctrl-C, SIGTERM and --minutes stop and save it (a second Ctrl-C ends
+it at once); after a power cut the newest checkpoint is two minutes old. --evaluate measures the newest weights, --publish puts them with
+their card where recipes find them.
 """
 
 import argparse
 import json
-import shutil
+import math
+import os
 import signal
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
 import torch
-from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from dream3d import files
 from dream3d.build import place
 from dream3d.errors import Mistake
-from dream3d.toybox.training import kinds
+from dream3d.toybox.training import kinds, store
 from dream3d.toybox.training.data import Feed, Order, Rows
-from dream3d.toybox.training.network import LARGEST
 from dream3d.toybox.training.presets import PLACES, TIERS, Place, Tier
 
 WARM, FALL = 200, 0.25  # steps of warming up; share of all steps over which the learning rate falls to nothing at the end
 SAVE, TELL, GRID = 120.0, 25, 1000  # seconds between checkpoints, steps between progress lines, between sample grids
-KEEP = 2  # checkpoints
 DECAY, CLIP, BETAS = 0.01, 1.0, (0.9, 0.99)
 
 
@@ -35,8 +36,10 @@ class Training:
     """Weights, their moving average, Adam's moments and the step: all there is, in files of at most 16 MB."""
 
     def __init__(
-        self, tier: Tier, where: Place, out: Path, *, seed: int = 0, steps: int | None = None, device: str = "cpu", base: Path | None = None
-    ):
+        self, tier: Tier, where: Place, out: Path, *, seed: int = 0, steps: int | None = None, device: str = "cpu",
+        base: Path | None = None, measured: bool = False,
+    ):  # fmt: skip
+        """measured: it will not go on, so that its own number of steps holds where none is given."""
         self.tier, self.place, self.out, self.seed, self.device = tier, where, out, seed, device
         self.steps, self.step, self.seconds, self.stopped = steps or where.steps, 0, 0.0, False
         with torch.random.fork_rng(devices=[]):
@@ -48,15 +51,21 @@ class Training:
         order = Order(where.batch * where.chunk, where.views, tier.size, seed, tier.mix, where.early // where.chunk)
         self.feed = Feed(order, device, where.workers, self.model.draw)
         self._chunk: tuple[int, Rows] | None = None
-        if newest := checkpoints(out):
-            self._restore(newest[-1])
+        if newest := store.newest(out):
+            self._restore(*newest, steps is None and measured)
 
     def run(self, until: int | None = None, minutes: float = float("inf")) -> None:
         """To the last step, to step `until`, for some minutes, or until `stopped` is set. What was reached is saved."""
+        try:
+            self._run(until or self.steps, minutes)
+        finally:
+            self.feed.close()
+
+    def _run(self, until: int, minutes: float) -> None:
         self.out.mkdir(parents=True, exist_ok=True)
         begun = told = saved = time.monotonic()
         before = self.seconds
-        while self.step < (until or self.steps) and not self.stopped:
+        while self.step < until and not self.stopped:
             value = self._one()
             now = time.monotonic()
             self.step, self.seconds = self.step + 1, before + now - begun
@@ -70,7 +79,6 @@ class Training:
                 self.grid()
             self.stopped |= now - begun > 60 * minutes
         self.save()
-        self.feed.close()
 
     def _one(self) -> Tensor:
         rows = self._batch()
@@ -96,6 +104,8 @@ class Training:
         return {name: value[chosen] for name, value in self._chunk[1].items()}
 
     def _tell(self, value: float, speed: float) -> None:
+        if not math.isfinite(value):
+            raise self._lost()
         left = (self.steps - self.step) * self.place.batch / speed / 60
         print(f"step {self.step} of {self.steps}: loss {value:.4f}, {speed:.0f} images/s, {self.seconds / 60:.1f} min, {left:.0f} min left",
               flush=True)  # fmt: skip
@@ -104,7 +114,8 @@ class Training:
 
     def grid(self) -> None:
         """The moving average as a pipeline, and a picture of what it makes."""
-        self.mean.publish(self.out / "pipeline")
+        with store.anew(self.out / "pipeline") as folder:
+            self.mean.publish(folder)
         kinds.grid(self, self.out / f"samples_{self.step:06d}.png")
 
     def _tensors(self) -> dict[str, Tensor]:
@@ -114,32 +125,46 @@ class Training:
         return {k: v.detach().cpu().contiguous() for k, v in named.items()}
 
     def save(self) -> None:
-        """A folder of files of at most 16 MB, there or not there."""
-        folder = self.out / f"step_{self.step:06d}"
-        part = folder.with_suffix(".part")
-        shutil.rmtree(part, ignore_errors=True)
-        part.mkdir(parents=True)
-        for i, tensors in enumerate(shards(self._tensors())):
-            save_file(tensors, part / f"{i:02d}.safetensors")
-        about = {"step": self.step, "seconds": self.seconds, "seed": self.seed, "batch": self.place.batch, "base": self.base}
-        files.write_json(part / "state.json", about)
-        for path in part.iterdir():
-            files.flush(path)
-        shutil.rmtree(folder, ignore_errors=True)
-        part.rename(folder)
-        for old in checkpoints(self.out)[:-KEEP]:
-            shutil.rmtree(old)
+        """A checkpoint. Raises Mistake where weights are no numbers, and keeps those there are."""
+        tensors = self._tensors()
+        if not all(value.isfinite().all() for value in tensors.values()):
+            raise self._lost()
+        about = {"seconds": self.seconds, "steps": self.steps, "threads": torch.get_num_threads(), **self._began()}
+        store.write(self.out, self.step, tensors, about)
 
-    def _restore(self, folder: Path) -> None:
-        about = json.loads((folder / "state.json").read_text(encoding="utf-8"))
-        if (about["seed"], about["batch"]) != (self.seed, self.place.batch):
+    def _began(self) -> dict:
+        """What may not change between the beginning and the end."""
+        told = {"seed": self.seed, "base": self.base, "tier": self.tier.what}
+        return told | {name: getattr(self.place, name) for name in ("batch", "views", "chunk")}
+
+    def _lost(self) -> Mistake:
+        kept = [path.name for path in store.checkpoints(self.out)]
+        return Mistake(f"after step {self.step} weights or losses are no numbers", where=str(self.out), code=5,
+                       near=f"{kept[-1]} is whole" if kept else "", fix="a lower rate in presets.py, or without bf16")  # fmt: skip
+
+    def _restore(self, folder: Path, about: dict, tensors: dict[str, Tensor], own_steps: bool) -> None:
+        mine = self._began()
+        other = {name for name, value in mine.items() if about.get(name, value) != value}
+        if other & {"seed", "batch"}:
             raise Mistake(f"this training began with seed {about['seed']} and {about['batch']} pictures a step", where=str(folder),
                           fix="the same --seed and --preset, or another --work")  # fmt: skip
-        if about.get("base") != self.base:
+        if "base" in other:
             raise Mistake("this training began over another base", where=str(folder), fix="the same --base, or another --work")
-        tensors: dict[str, Tensor] = {}
-        for path in sorted(folder.glob("*.safetensors")):
-            tensors |= load_file(path)
+        if other:
+            raise Mistake(f"this training is of another tier: {about.get('tier')}", where=str(folder), fix="another --work")
+        before = about.get("steps", self.steps)
+        self.steps = before if own_steps else self.steps
+        check_steps(about["step"], before, self.steps, self.place.early, str(folder))
+        if self.device == "cpu" and about.get("threads", torch.get_num_threads()) != torch.get_num_threads():
+            print(f"begun with {about['threads']} threads, goes on with {torch.get_num_threads()}: not the same bits", flush=True)
+        try:
+            self._take(tensors)
+        except (KeyError, RuntimeError) as error:
+            raise Mistake(f"these are not this network's weights: {' '.join(str(error).split())[:120]}", where=str(folder),
+                          fix="another --work") from error  # fmt: skip
+        self.step, self.seconds = about["step"], about["seconds"]
+
+    def _take(self, tensors: dict[str, Tensor]) -> None:
         for name, model in (("model", self.model), ("mean", self.mean)):
             for key, value in model.named_parameters():
                 value.data.copy_(tensors[f"{name}.{key}"])
@@ -149,7 +174,6 @@ class Training:
                 _, index, name = key.split(".")
                 state.setdefault(int(index), {})[name] = value
         self.optimizer.load_state_dict({"state": state, "param_groups": self.optimizer.state_dict()["param_groups"]})
-        self.step, self.seconds = about["step"], about["seconds"]
 
 
 def rate(step: int, steps: int, early: int = 0) -> float:
@@ -159,22 +183,32 @@ def rate(step: int, steps: int, early: int = 0) -> float:
     return min(1.0, (since + 1) / WARM, (steps - step) / (FALL * steps))
 
 
-def checkpoints(out: Path) -> list[Path]:
-    """Whole ones, oldest first."""
-    return sorted(p for p in out.glob("step_*") if p.suffix == "" and (p / "state.json").is_file())
+def check_steps(step: int, before: int, now: int, early: int, where: str) -> None:
+    """Raises Mistake where a training that has taken `step` of `before` steps would have learnt at other rates had it been told `now`."""
+    if all(rate(i, before, early) == rate(i, now, early) for i in range(step)) and now >= step:
+        return
+    least = max(step, math.ceil((step - 1) / (1 - FALL)))
+    falling = step - 1 > (1 - FALL) * before
+    near = "" if falling else f"--steps {least} or more"
+    why = "the rate falls towards its end already" if falling else f"of {now} steps the rate would have fallen by now"
+    raise Mistake(f"at step {step} of {before} it is too late for {now}: {why}", where=where, near=near, fix=f"--steps {max(before, step)}")
 
 
-def shards(tensors: dict[str, Tensor], most: int = LARGEST - (1 << 16)) -> list[dict[str, Tensor]]:
-    """The same tensors, in their order, in groups of at most `most` bytes."""
-    out: list[dict[str, Tensor]] = [{}]
-    size = 0
-    for name, value in tensors.items():
-        size += value.nbytes
-        if size > most and out[-1]:
-            out.append({})
-            size = value.nbytes
-        out[-1][name] = value
-    return out
+@contextmanager
+def stopping(training: Training) -> Iterator[None]:
+    """Ctrl-C or SIGTERM lets the training stop and save; the same once more does what it does elsewhere."""
+
+    def stop(number: int, frame: object) -> None:
+        training.stopped = True
+        signal.signal(number, before[number])
+        os.write(2, b"stopping and saving; once more ends it at once\n")
+
+    before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, usual in before.items():
+            signal.signal(number, usual)
 
 
 def main(words: list[str] | None = None) -> int:
@@ -185,42 +219,71 @@ def main(words: list[str] | None = None) -> int:
     device = "cuda" if given.preset == "gpu" else "cpu"
     if device == "cuda" and not torch.cuda.is_available():
         raise Mistake("there is no CUDA device", where="--preset gpu", fix="--preset cpu")
-    work = given.work or Path("train") / given.tier
+    work, out = given.work or Path("train") / given.tier, given.out or place("assets") / given.tier
+    measured = given.evaluate or given.publish
+    if measured and not store.checkpoints(work):
+        raise Mistake("there is no checkpoint to measure", where=str(work), fix="train first, or name its folder by --work")
+    if not given.evaluate:
+        store.free(out)
+    with store.claimed(work):
+        training = _made(given, work, device, measured)
+        if not measured:
+            with stopping(training):
+                training.run(minutes=given.minutes)
+            if training.step < training.steps:
+                print(f"stopped and saved at step {training.step} of {training.steps}; the same command goes on", flush=True)
+                return 0
+        kinds.finish(training, given.tier, given.preset, None if given.evaluate else out)
+    return 0
+
+
+def _made(given: argparse.Namespace, work: Path, device: str, measured: bool) -> Training:
     tier, how = TIERS[given.tier], PLACES[given.tier, given.preset]
     how = how if given.workers is None else replace(how, workers=given.workers)
     base = kinds.base_of(tier, given.base)
-    training = Training(tier, how, work, seed=given.seed, steps=given.steps, device=device, base=base)
-    if not (given.evaluate or given.publish):
-        for number in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(number, lambda *_: setattr(training, "stopped", True))
-        training.run(minutes=given.minutes)
-        if training.step < training.steps:
-            print(f"stopped and saved at step {training.step} of {training.steps}; the same command goes on", flush=True)
-            return 0
-    out = None if given.evaluate else given.out or place("assets") / given.tier
-    kinds.finish(training, given.tier, given.preset, out)
-    return 0
+    return Training(tier, how, work, seed=given.seed, steps=given.steps, device=device, base=base, measured=measured)
 
 
 def _parser() -> argparse.ArgumentParser:
     made = argparse.ArgumentParser("python -m dream3d.toybox.train", description=__doc__.splitlines()[0])
     made.add_argument("tier", choices=TIERS)
     made.add_argument("--preset", choices=("cpu", "gpu"), default="cpu")
-    made.add_argument("--steps", type=int, help="of the whole training (the preset's)")
-    made.add_argument("--seed", type=int, default=0)
-    made.add_argument("--threads", type=int, default=0, help="of torch on the CPU (0: as many as it takes)")
-    made.add_argument("--workers", type=int, help="processes that draw, each on one core; 0: the device does (the preset's)")
-    made.add_argument("--minutes", type=float, default=float("inf"), help="stop and save after these")
+    made.add_argument("--steps", type=_whole(1), help="of the whole training (the preset's)")
+    made.add_argument("--seed", type=_whole(0), default=0)
+    made.add_argument("--threads", type=_whole(0), default=0, help="of torch on the CPU (0: as many as it takes)")
+    made.add_argument("--workers", type=_whole(0), help="processes that draw, each on one core; 0: the device does (the preset's)")
+    made.add_argument("--minutes", type=_positive, default=float("inf"), help="stop and save after these")
     made.add_argument("--work", type=Path, help="checkpoints, log and samples (train/TIER)")
     made.add_argument("--base", type=Path, help="the folder of the prior that a tier stands over (assets/BASE, else train/BASE/pipeline)")
     made.add_argument("--out", type=Path, help="the pipeline folder (assets/TIER)")
-    made.add_argument("--evaluate", action="store_true", help="measure the newest checkpoint, write WORK/metrics.json")
-    made.add_argument("--publish", action="store_true", help="measure it, and write the pipeline folder with its card")
+    what = made.add_mutually_exclusive_group()
+    what.add_argument("--evaluate", action="store_true", help="measure the newest checkpoint, write WORK/metrics.json")
+    what.add_argument("--publish", action="store_true", help="measure it, and write the pipeline folder with its card")
     return made
+
+
+def _whole(least: int):
+    """A whole number that a seed's 32 bits hold."""
+
+    def number(text: str) -> int:
+        if not least <= int(text) < 1 << 31:
+            raise argparse.ArgumentTypeError(f"{text} is not a number from {least} on")
+        return int(text)
+
+    return number
+
+
+def _positive(text: str) -> float:
+    if not float(text) > 0:
+        raise argparse.ArgumentTypeError(f"{text} is not above 0")
+    return float(text)
 
 
 if __name__ == "__main__":
     try:
         sys.exit(main())
     except Mistake as mistake:
-        sys.exit(f"error: {mistake}")
+        print(f"error: {mistake}", file=sys.stderr)
+        sys.exit(mistake.code)
+    except KeyboardInterrupt:
+        sys.exit(130)

@@ -10,7 +10,7 @@ import torch
 
 from dream3d import __version__, files
 from dream3d.toybox.language import COLOURS, OBJECTS
-from dream3d.toybox.training import measure
+from dream3d.toybox.training import measure, store
 from dream3d.toybox.training.data import CORE_COLOURS, CORE_OBJECTS, HELD_OUT
 from dream3d.toybox.training.network import publish
 
@@ -18,7 +18,8 @@ from dream3d.toybox.training.network import publish
 def finish(training, name: str, preset: str, out: Path | None, repeat: int = 1) -> None:
     """Measure the moving average and write metrics.json; into `out` (None: nowhere) the pipeline folder with its card."""
     folder = training.out / "pipeline"
-    publish(training.mean, folder)
+    with store.anew(folder) as part:
+        publish(training.mean, part)
     prior = measure.opened(folder, training.device)
     core = training.tier.mix.core > 0
     names, colours = (CORE_OBJECTS, CORE_COLOURS) if core else (OBJECTS, tuple(COLOURS))
@@ -26,8 +27,10 @@ def finish(training, name: str, preset: str, out: Path | None, repeat: int = 1) 
     files.write_json(training.out / "metrics.json", {"step": training.step, **metrics})
     print(json.dumps(metrics, indent=2))
     if out is not None:
-        publish(training.mean, out)
-        files.write_json(out / "card.json", card(training, name, preset, metrics))
+        store.free(out)
+        with store.anew(out) as part:
+            publish(training.mean, part)
+            files.write_json(part / "card.json", card(training, name, preset, metrics))
 
 
 def card(training, name: str, preset: str, metrics: dict) -> dict:

@@ -19,7 +19,7 @@ from dream3d.interfaces import Prior
 from dream3d.priors._views import VIEWS
 from dream3d.sampling import sample
 from dream3d.toybox.language import COLOURS, OBJECTS
-from dream3d.toybox.training import data, measure
+from dream3d.toybox.training import data, measure, store
 from dream3d.toybox.training.card import card
 from dream3d.toybox.training.data import Feed, Rows
 from dream3d.toybox.training.network import Learner
@@ -118,9 +118,11 @@ def finish(training, name: str, preset: str, out: Path | None) -> None:
     files.write_json(training.out / "metrics.json", {"step": training.step, **metrics})
     print(json.dumps(metrics, indent=2))
     if out is not None:
-        training.mean.publish(out)
+        store.free(out)
         told = {"kind": training.mean.family, "pictures": training.step * training.place.batch * training.mean.group, "base": training.base}
-        files.write_json(out / "card.json", card(training, name, preset, metrics) | told)
+        with store.anew(out) as part:
+            training.mean.publish(part)
+            files.write_json(part / "card.json", card(training, name, preset, metrics) | told)
 
 
 def judged(training) -> dict:
@@ -128,7 +130,8 @@ def judged(training) -> dict:
     family = training.mean.family
     if family not in ("stable_diffusion", "mvdream"):
         return {}
-    training.mean.publish(training.out / "pipeline")
+    with store.anew(training.out / "pipeline") as part:
+        training.mean.publish(part)
     prior = build.make("priors", {"type": family, "model": str(training.out / "pipeline"), "precision": "float32"}).to(training.device)
     ask = measure.evaluate if family == "stable_diffusion" else together
     return {"judge": ask(prior, data.CORE_OBJECTS, data.CORE_COLOURS)}

@@ -4,10 +4,13 @@ Chunk `i` of a training is a function of seed and `i` alone, so a training goes 
 """
 
 import math
+import os
+import signal
+import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
 from dataclasses import dataclass
-from multiprocessing import get_context
+from multiprocessing import get_context, parent_process
 from typing import Any
 
 import numpy as np
@@ -25,7 +28,7 @@ from dream3d.types import Cameras, Render
 
 CORE_OBJECTS = ("car", "house", "duck", "robot", "rabbit", "bus", "fish", "mug")
 CORE_COLOURS = ("red", "orange", "yellow", "green", "blue", "purple", "pink", "white")
-HELD_OUT = frozenset({  # object and colour that no caption or picture of a training joins; the first six are of the core
+HELD_OUT = frozenset({  # object and colour that no caption joins, nor paint (but a red thing's stripes are pinkish); the first six: core
     ("car", "purple"), ("house", "pink"), ("duck", "blue"), ("robot", "green"), ("rabbit", "orange"), ("bus", "white"),
     ("boat", "yellow"), ("cat", "blue"), ("bear", "green"), ("teapot", "pink"), ("castle", "purple"), ("lamp", "pink"),
     ("snowman", "green"), ("penguin", "red"), ("chair", "blue"), ("rocket", "purple"),
@@ -178,11 +181,18 @@ class Feed:
 
 
 def _alone() -> None:
-    """One core for each process."""
+    """One core for each process. Ctrl-C is not for it, but for the training, which ends it; it does not outlive one that was killed."""
     import numba
 
     torch.set_num_threads(1)
     numba.set_num_threads(1)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_with, args=(parent_process(),), daemon=True).start()
+
+
+def _with(parent: Any) -> None:
+    parent.join()
+    os._exit(1)
 
 
 def _drawn(draw: Draw, order: Order, chunk: int) -> Rows:
