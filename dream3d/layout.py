@@ -14,7 +14,7 @@ import re
 from pathlib import Path
 from typing import Any
 
-from dream3d import build, check, origin, places
+from dream3d import build, check, places
 from dream3d.errors import Mistake, choices
 from dream3d.options import regions as split
 from dream3d.places import SAID, Box
@@ -188,8 +188,10 @@ def _thing(path: str, thing: Any, common: dict[str, Any], where: Where) -> dict[
     full["prompt"] = (full["prompt"] or "").strip() or full["name"]
     full["box"] = _typed(f"{path}.box", full["box"] or {}, BOX, where)
     if full["file"] is not None and full["sha256"] is None:
+        from dream3d.convert.source import digest
+
         try:
-            full["sha256"] = origin.stamp(full["file"])
+            full["sha256"] = digest(full["file"])
         except Mistake as mistake:
             raise mistake.completed(where=where(f"{path}.file"), within=f"{full['name']}: ") from None
     if full["renderer"] is not None:

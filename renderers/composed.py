@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 
 import torch
 from dream3d.renderers import _compose_place
-from dream3d.renderers._compose_data import carried, joined, split, stretched
+from dream3d.renderers._compose_data import carried, given, joined, split, stretched
 from dream3d.renderers._compose_layers import Member, draw, seen, told
 from dream3d.renderers._compose_place import Place
 from dream3d.renderers.gaussians import Gaussians
@@ -19,7 +19,7 @@ from dream3d.renderers.mesh import TriangleMesh
 from jaxtyping import Bool, Int
 from torch import Tensor, nn
 
-from dream3d import build, layout, origin
+from dream3d import build, layout
 from dream3d.errors import Mistake
 from dream3d.interfaces import Group, Representation
 from dream3d.schedule import Ramp, Share, at
@@ -183,7 +183,7 @@ class Composed(Representation):
 
     def _file(self, i: int) -> Points | Mesh | Field:
         try:
-            return _settled(origin.read(self.things[i]["file"], self.things[i].get("sha256")))
+            return _settled(given(self.things[i]["file"], self.things[i].get("sha256")))
         except Mistake as mistake:
             raise mistake.completed(within=f"{self.names[i]}: ") from None
 
