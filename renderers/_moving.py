@@ -50,7 +50,7 @@ class Moving(Representation):
         moments: Count = 6,
         channels: Count = 8,
         levels: Count = 2,
-        octaves: Count = 3,
+        octaves: Count = 2,
         hidden: Count = 32,
         bound: Positive = 0.75,
         whole: Literal["none", "shift", "rigid"] = "none",
@@ -99,7 +99,8 @@ class Moving(Representation):
         rows = [(which == k).nonzero()[:, 0] for k in range(len(moments))]
         rest = self.rest()
         each = zip(moments, rows, _alike(now, len(moments)), strict=True)
-        drawn = [self.drawn(rest, time, cameras.at(i), chance) for time, i, chance in each]
+        single = dataclasses.replace(cameras, frames=1)  # of a clip every moment has each view once, in order
+        drawn = [self.drawn(rest, time, single.at(i), chance) for time, i, chance in each]
         parts, order = [part for part, _ in drawn], torch.cat(rows).argsort()
         buffers = {name: torch.cat([getattr(part, name) for part in parts])[order] for name in parts[0].buffers()}
         shift = torch.stack([position for _, position in drawn]) - rest

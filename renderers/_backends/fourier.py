@@ -7,11 +7,13 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 LAYERS = 2
+CLIP = 0.5  # of the first octave, which has a wave in 2
 
 
 class Fourier(nn.Module):
-    """`outputs` numbers at every position (in units of `bound` metres) and time in [0, 1], from `octaves` octaves of each, the first one
-    wave across [-1, 1]; all of them 0 at first, as the last of the layers of `hidden` units is."""
+    """`outputs` numbers at every position and time in [0, 1], from `octaves` octaves of each, the first one wave across [-bound, bound]
+    metres and a quarter of one across the clip (with more there is much room between moments that are never seen); all of them 0 at
+    first, as the last of the layers of `hidden` units is."""
 
     def __init__(self, rng: torch.Generator, *, outputs: int, octaves: int, hidden: int, bound: float):
         super().__init__()
@@ -20,5 +22,5 @@ class Fourier(nn.Module):
         self.perceptron.weights[-1].data.zero_()
 
     def forward(self, position: Float[Tensor, "N 3"], time: Float[Tensor, ""]) -> Float[Tensor, "N outputs"]:
-        moment = (2 * time - 1).expand(len(position), 1)
+        moment = ((time - 0.5) * CLIP).expand(len(position), 1)
         return self.perceptron(waves(torch.cat([position / self.bound, moment], 1), self.octaves))
