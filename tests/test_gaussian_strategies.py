@@ -202,6 +202,14 @@ def test_the_least_important_go():
     assert len(waiting) == 4
 
 
+def test_what_has_just_begun_is_spared():
+    """The child of the gap is by far the smallest of four; the cap is three, and the faintest of the old ones goes."""
+    made = _at([[0, 0, 0], [1, 0, 0], [0, 9, 0]], [0.3, 0.3, 0.3], neighbours=1, max_count=3, when_full="replace", densify_share=0.4)
+    made.logit.data = torch.tensor([1.0, 1.0, -1.0])
+    _due(made)
+    assert made.position[:, 0].tolist() == pytest.approx([0, 1, 0.5]) and made.position[:, 1].eq(0).all()
+
+
 def test_waiting_a_larger_scene_stays_and_does_not_grow():
     made = varied(60, densify="both", max_count=50, densify_share=0.5, **NEVER_PRUNED)
     made.log_scale.data -= 2

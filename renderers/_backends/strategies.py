@@ -87,16 +87,18 @@ class Upkeep:
             crowd = self._divided(crowd, score, now)
             if self.densify != "gradient" and len(crowd) > 1:
                 crowd = self._filled(crowd, label)
-            crowd = crowd.only(self.within(crowd.rows))
+            crowd = crowd.only(self.within(crowd.rows, crowd.fresh))
         return crowd if len(crowd) else None
 
-    def within(self, rows: dict[str, Tensor]) -> Int[Tensor, " n"]:
-        """Who may be there: with `when_full: replace` the `max_count` most important, ties to the lower index; else all."""
+    def within(self, rows: dict[str, Tensor], fresh: Bool[Tensor, " N"] | None = None) -> Int[Tensor, " n"]:
+        """Who may be there: with `when_full: replace` the `max_count` most important, else all. What has just begun (`fresh`) is spared
+        before the others, for it is small; ties go to the lower index."""
         count = len(rows["position"])
         everyone = torch.arange(count, device=rows["position"].device)
         if self.when_full == "wait" or count <= self.max_count:
             return everyone
-        return importance(rows).argsort(descending=True, stable=True)[: self.max_count].sort().values
+        worth = importance(rows) if fresh is None else importance(rows).masked_fill(fresh, torch.inf)
+        return worth.argsort(descending=True, stable=True)[: self.max_count].sort().values
 
     def _thins(self, now: Step) -> bool:
         return self.prune_only is not None and self.prune_only[0] <= now.progress <= self.prune_only[1]
