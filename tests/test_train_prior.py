@@ -82,7 +82,7 @@ def test_a_pool_of_builders_changes_nothing():
         pooled.chunk(0)
         for pid in pooled.pool._processes:  # as Ctrl-C in a terminal reaches every process
             os.kill(pid, signal.SIGINT)
-        x, said = pooled.chunk(9).values()
+        x, said = [pooled.chunk(i).values() for i in (1, 2, 9)][-1]
     finally:
         pooled.close()
     alone = data.Feed(order).chunk(9)
