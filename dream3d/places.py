@@ -20,6 +20,7 @@ SINK, GAP, TOUCH = 0.015, 0.075, 0.02  # metres: of a foot into what it stands o
 SMALLER = {"on": 0.65}  # than what it stands to, in the toybox's mean
 BESIDE = 0.9
 INSTANCES = 16  # of the toybox, whose mean is its place
+ROWS = ("kind", "pose", "shape", "colour", "second", "pattern", "part", "thing", "frame")  # of a soup, one for each primitive
 
 Vector = tuple[float, float, float]
 AXES: dict[str, tuple[int, int]] = {  # the axis along which a relation places the first, and which way
@@ -175,14 +176,14 @@ def _mean(wish: Wish) -> tuple[tuple[Vector, Vector], ...]:
     """Mean centre and size of every thing of a wish."""
     import numpy as np
 
-    from dream3d.toybox.world import build, corners, instance_seed
+    from dream3d.toybox import world
 
     ends = np.zeros((len(wish.things), 2, 3))
     for i in range(INSTANCES):
-        soup = build(wish, instance_seed("prior", i))
+        soup = world.build(wish, world.instance_seed("prior", i))
         for k in range(len(wish.things)):
             mine = soup.thing == k
-            points = corners(replace(soup, **{name: getattr(soup, name)[mine] for name in ("kind", "pose", "shape")}))
+            points = world.corners(replace(soup, **{name: getattr(soup, name)[mine] for name in ROWS}))
             ends[k] += np.stack([points.min(0), points.max(0)]) / INSTANCES
     return tuple((tuple(map(float, row.mean(0))), tuple(map(float, row[1] - row[0]))) for row in ends)
 
