@@ -57,6 +57,10 @@ class Bytes(Note):
     """Bytes written as text, as protocol 2 does."""
 
 
+class Heap(Note):
+    """A set, which chumpy keeps of what has changed."""
+
+
 class Sparse(Note):
     """A sparse matrix, by columns."""
 
@@ -90,6 +94,8 @@ KNOWN: dict[tuple[str, str], type[Note]] = {
     **{(module, "scalar"): Scalar for module in _NUMPY},
     **{(module, "_frombuffer"): Buffer for module in _NUMERIC},
     ("_codecs", "encode"): Bytes,
+    **{(module, "bytes"): Bytes for module in ("__builtin__", "builtins")},
+    **{(module, "set"): Heap for module in ("__builtin__", "builtins")},
     **{(f"scipy.sparse.{module}", "csc_matrix"): Sparse for module in ("csc", "_csc")},
     **{(f"scipy.sparse.{module}", "csr_matrix"): Rows for module in ("csr", "_csr")},
     ("chumpy.ch", "Ch"): Chumpy,

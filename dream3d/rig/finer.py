@@ -13,8 +13,9 @@ def chosen(rig: Rig, shapes: int, expressions: int) -> Rig:
     """With its first shape directions and its first expressions only, at most so many."""
     count = len(rig.shape_names) - rig.expressions
     rows = [*range(min(shapes, count)), *range(count, count + min(expressions, rig.expressions))]
-    return dataclasses.replace(rig, shapes=rig.shapes[..., rows], joint_shapes=rig.joint_shapes[..., rows],
-                               shape_names=tuple(rig.shape_names[k] for k in rows), expressions=min(expressions, rig.expressions))  # fmt: skip
+    names = tuple(rig.shape_names[k] for k in rows)
+    return dataclasses.replace(rig, shapes=rig.shapes[..., rows], joint_shapes=rig.joint_shapes[..., rows], shape_names=names,
+                               expressions=min(expressions, rig.expressions))  # fmt: skip
 
 
 def finer(rig: Rig) -> Rig:

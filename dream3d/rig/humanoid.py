@@ -78,7 +78,7 @@ def built() -> dict:
             "about": "the humanoid of dream3d, built by dream3d/rig/humanoid.py; Apache-2.0"}  # fmt: skip
 
 
-def _mirrored(point, side: int) -> tuple[float, float, float]:
+def _mirrored(point, side: int) -> tuple[float | int, ...]:
     return (side * point[0], point[1], point[2])
 
 
@@ -114,7 +114,7 @@ def _bone(x: Float[ndarray, "*n 3"], bone: tuple) -> Float[ndarray, "*n"]:
     """About the signed distance to a bone's body: a rod whose radius changes along it."""
     _, start, end, first, last = bone
     start, way = np.array(start, dtype=np.float64), np.subtract(end, start).astype(np.float64)
-    along = np.clip(_dot(x - start, way) / _dot(way, way), 0, 1)
+    along = np.clip(_dot(x - start, way) / _dot(way[None], way), 0, 1)
     return _length(x - start - along[..., None] * way) - (first + along * (last - first))
 
 
@@ -232,9 +232,20 @@ def _weights(vertices: Float[ndarray, "V 3"], faces: Int[ndarray, "F 3"], bones:
     weights = np.eye(len(names))[np.array([names.index(name) for name, _ in parts])[nearest]]
     for _ in range(SPREAD):
         weights = _smoothed(weights, faces, 0.5)
+    weights = (weights + _image(weights, vertices, names)) / 2
     least = np.sort(weights, 1)[:, -MOST - 1 : -MOST]
     weights = np.where(weights > least, weights, 0).astype(np.float32).astype(np.float64)
     return weights / weights.sum(1, keepdims=True)
+
+
+def _image(weights: Float[ndarray, "V J"], vertices: Float[ndarray, "V 3"], names: list[str]) -> Float[ndarray, "V J"]:
+    """What the mirror makes of weights."""
+    middle = int((vertices[:, 0] == 0).sum())
+    half = (len(vertices) - middle) // 2
+    rows = np.r_[0:middle, middle + half : len(vertices), middle : middle + half]
+    other = {"left": "right", "right": "left"}
+    columns = [names.index("_".join(other.get(word, word) for word in name.split("_"))) for name in names]
+    return weights[rows][:, columns]
 
 
 def _shapes(vertices, weights, bones: dict[str, tuple], parents) -> tuple[Float[ndarray, "V 3 K"], Float[ndarray, "J 3 K"]]:

@@ -134,14 +134,14 @@ def _wrong(path: Path, why: str, fix: str = "docs/rigs.md says how a motion is w
 # --- built in -------------------------------------------------------------------------------------------------------
 
 
-def _wave(t: float) -> dict[str, tuple[float, float, float]]:
+def _wave(t: float) -> dict[str, tuple[float | int, ...]]:
     """The right hand goes up, to and fro, and down: at rest at 0 and 1. Degrees."""
     up = _rise(t / 0.2) * _rise((1 - t) / 0.2)
     fro = math.sin(2 * math.pi * 3 * t)
     return {"right_shoulder": (0, 100 * up, 0), "right_elbow": (0, (35 + 25 * fro) * up, 0), "head": (0, 6 * up, 8 * up)}
 
 
-def _walk(t: float) -> dict[str, tuple[float, float, float]]:
+def _walk(t: float) -> dict[str, tuple[float | int, ...]]:
     """Two steps on the spot: as it begins, so it ends."""
     swing, pass_by = math.sin(2 * math.pi * t), math.cos(2 * math.pi * t)
     legs = {"left_hip": (-28 * swing, 0, 0), "left_knee": (8 + 40 * max(0.0, pass_by), 0, 0),
@@ -151,7 +151,7 @@ def _walk(t: float) -> dict[str, tuple[float, float, float]]:
     return {**legs, **arms, "chest": (0, 0, -6 * swing)}
 
 
-BUILT_IN: dict[str, Callable[[float], dict[str, tuple[float, float, float]]]] = {"wave": _wave, "walk": _walk}
+BUILT_IN: dict[str, Callable[[float], dict[str, tuple[float | int, ...]]]] = {"wave": _wave, "walk": _walk}
 
 
 def _rise(x: float) -> float:
