@@ -9,6 +9,7 @@ BENCHES = {
     "edits": ("dream3d.bench.edits", "colours changed by the recipe that edits: is the change there, has the silhouette stayed"),
     "claims": ("dream3d.bench.claims", "what papers say, as inequalities between numbers, in worlds whose truth is known"),
     "gallery": ("dream3d.bench.gallery", "every recipe's own command and its picture: docs/gallery.md"),
+    "motion": ("dream3d.bench.motion", "ten prompts that move: is the motion recognised by optical flow, against true objects"),
     "main-job": ("dream3d.bench.main_job", "the README's command as a whole process: seconds and peak memory"),
     "overhead": ("dream3d.bench.overhead", "shares of a step, recipe by recipe: networks, training, renderer, bookkeeping"),
     "fit": ("dream3d.bench.fit", "each representation fitted to 24 views of a known object: held-out views, seconds"),
