@@ -17,8 +17,10 @@ from dream3d import __version__, files
 from dream3d.bench.compare_grid import Job, Method, check, fill, plan
 from dream3d.commands.parser import Parser
 
-PROMPTS = ("a red car driving", "a blue ball bouncing", "a blue car spinning", "a green cactus waving", "a red mushroom growing",
-           "a yellow bus driving", "a brown rabbit bouncing", "a red house spinning", "a pink flower waving", "a green tree growing")  # fmt: skip
+PROMPTS = (
+    "a red car driving", "a blue ball bouncing", "a blue car spinning", "a green cactus waving", "a red mushroom growing",
+    "a yellow bus driving", "a brown rabbit bouncing", "a red house spinning", "a pink flower waving", "a green tree growing",
+)  # fmt: skip
 EXAMPLES = ["bench motion --out motion", "bench motion --config video_sds-dynamic_mesh --prompts 5 --out motion-mesh steps=1400",
             "bench motion --controls"]  # fmt: skip
 SOURCES = ("motion_flow", "rings")  # a change in one of them makes scores stale
