@@ -226,15 +226,17 @@ def test_the_card_tells_of_what_it_was_told(whole, tmp_path, capsys, monkeypatch
     kinds.finish(made, name, "cpu", tmp_path / name)
     card = json.loads((tmp_path / name / "card.json").read_text())
     assert card["kind"] == made.mean.family and card["base"] == made.base and card["pictures"] == 4 * (4 if name == "toybox-latent" else 8)
-    assert {"v_error", "v_error_told_of_another", "psnr_made", "psnr_autoencoder", "judge"} <= set(card["metrics"])
-    assert ("seen" if name == "toybox-latent" else "agree") in card["metrics"]["judge"]
+    assert {"v_error", "v_error_told_of_another", "psnr_made", "psnr_autoencoder", "judge", "kid_x1000"} <= set(card["metrics"])
+    assert set(card["metrics"]["named_as_true"]) == {"object", "colour", "view"}
+    told = card["metrics"]["judge"]
+    assert {"seen", "held_out"} <= set(told) and ("agree" in told["seen"]) == (name == "toybox-mv")
     assert made.mean.family in (tmp_path / name / "README.md").read_text() or name == "toybox-latent"
     assert "v_error" in capsys.readouterr().out
 
 
 def test_four_views_that_the_judge_calls_one_thing_agree(monkeypatch):
-    """With true renders in place of samples; one of eight groups has a view of something else."""
-    asked = [(name, colour) for name in ("car", "house") for colour in ("red", "blue", "green", "yellow")]
+    """With true renders in place of samples; one of eight groups has a view of something else. Green robots are held out."""
+    asked = [(name, colour) for name in ("car", "robot") for colour in ("red", "blue", "green", "yellow")]
 
     class Mute(Prior):
         spec = Spec(64, 3)
@@ -253,8 +255,10 @@ def test_four_views_that_the_judge_calls_one_thing_agree(monkeypatch):
         return seen.rgb + 0.5 * (1 - seen.alpha)
 
     monkeypatch.setattr(check, "sample", drawn)
-    told = check.together(Mute(), ("car", "house"), ("red", "blue", "green", "yellow"))
-    assert told["groups"] == 8 and 70 <= told["agree"] <= 87.5 and told["object"] > 90 and told["view"] > 70
+    told = check.together(Mute(), ("car", "robot"), ("red", "blue", "green", "yellow"))
+    seen, held = told["seen"], told["held_out"]
+    assert (seen["groups"], held["groups"]) == (7, 1) and 70 <= seen["agree"] <= 86 and seen["object"] > 90 and seen["view"] > 70
+    assert held == {"groups": 1, "agree": 100.0, "object": 100.0, "colour": 100.0, "view": pytest.approx(100, abs=26)}
 
 
 def test_what_is_told_of_another_is_another():

@@ -234,8 +234,8 @@ def test_true_renders_are_named_right_and_noise_is_not():
 
 def test_kid_is_nothing_for_one_law_and_much_for_two():
     rng = torch.Generator().manual_seed(0)
-    one, other = torch.randn(2, 500, 8, generator=rng)
-    assert abs(measure.kid(one, other)) < 0.02 < 0.2 < measure.kid(one + 0.7, other)
+    one, other, like = torch.randn(3, 500, 8, generator=rng)
+    assert abs(measure.kid(one, other, like)) < 0.02 < 0.2 < measure.kid(one + 0.7, other, like)
 
 
 def test_the_card_tells_how(whole, tmp_path, capsys, monkeypatch):

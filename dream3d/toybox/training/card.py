@@ -24,6 +24,8 @@ def finish(training, name: str, preset: str, out: Path | None, repeat: int = 1) 
     core = training.tier.mix.core > 0
     names, colours = (CORE_OBJECTS, CORE_COLOURS) if core else (OBJECTS, tuple(COLOURS))
     metrics = measure.evaluate(prior, names, colours, repeat=repeat)
+    if not core:
+        metrics["two_objects"] = measure.evaluate_doubles(prior)
     files.write_json(training.out / "metrics.json", {"step": training.step, **metrics})
     print(json.dumps(metrics, indent=2))
     if out is not None:

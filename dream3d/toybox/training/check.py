@@ -14,6 +14,7 @@ from PIL import Image
 from torch import Tensor
 
 from dream3d import build, files
+from dream3d.bench.judge import Judge
 from dream3d.cameras import look_at, view_index
 from dream3d.interfaces import Prior
 from dream3d.priors._views import VIEWS
@@ -25,14 +26,14 @@ from dream3d.toybox.training.data import Feed, Rows
 from dream3d.toybox.training.network import Learner
 from dream3d.types import Condition
 
-UNSHOWN, STEPS, ROWS, LEVELS = 999_983, 25, 32, 4  # seed of what no training draws; of sampling; pictures or groups; noises for each
+UNSHOWN, STEPS, ROWS, LEVELS = 999_983, 25, 96, 4  # seed of what no training draws; of sampling; pictures, grouped or not; noises for each
 TOGETHER, LIFT = 8, math.radians(15)  # groups at once that the judge is shown; their elevation
 
 
-def unshown(training, count: int) -> Rows:
+def unshown(training, count: int, chunk: int = 0) -> Rows:
     """Rows that the training never sees, each of another instance."""
     order = dataclasses.replace(training.feed.order, count=count, views=1, seed=UNSHOWN, early=0)
-    return Feed(order, training.device, draw=training.mean.draw).chunk(0)
+    return Feed(order, training.device, draw=training.mean.draw).chunk(chunk)
 
 
 def another(rows: Rows, told: tuple[str, ...]) -> Rows:
@@ -81,18 +82,37 @@ def likeness(one: Float[Tensor, "B 3 h w"], other: Float[Tensor, "B 3 h w"]) -> 
 
 def measured(training) -> dict:
     """How well noise is told from pictures that were never shown, and how much worse if told of another picture; how like true ones made
-    ones are, and what a true picture costs to pass the autoencoder."""
-    model, rows = training.mean, unshown(training, ROWS)
+    ones are, how often the judge names them as it does the true ones, how far they are from other true ones (KID), and what a true picture
+    costs to pass the autoencoder."""
+    model, count = training.mean, max(2, ROWS // training.mean.group)
+    rows, *more = (unshown(training, count, chunk) for chunk in range(3))
     wrong = another(rows, model.told)
-    x = model.target(rows)
-    pictures = true(rows)
+    x, by = model.target(rows), measure.judge.load()
+    pictures, drawn, coded = true(rows), made(model, rows), model.pictures(x)
+    law, like, real, own = (measure.features(_seen(v), by) for v in (*map(true, more), pictures, drawn))
     return {
-        "rows": ROWS, "sampling_steps": STEPS, "v_error": round(error(model, rows), 5),
+        "rows": count, "sampling_steps": STEPS, "v_error": round(error(model, rows), 5),
         "v_error_told_of_another": round(error(model, rows, wrong), 5), "v_error_of_nothing": round(_nothing(model, x), 5),
-        "psnr_autoencoder": round(likeness(model.pictures(x), pictures), 2),
-        "psnr_made": round(likeness(made(model, rows), pictures), 2),
+        "psnr_autoencoder": round(likeness(coded, pictures), 2),
+        "psnr_made": round(likeness(drawn, pictures), 2),
         "psnr_made_told_of_another": round(likeness(made(model, wrong), pictures), 2),
+        "named_as_true": named(drawn, pictures, by), "named_as_true_by_autoencoder": named(coded, pictures, by),
+        "kid_x1000": round(1000 * measure.kid(own, law, like), 2),
+        "kid_x1000_of_true_renders": round(1000 * measure.kid(real, law, like), 2),
     }  # fmt: skip
+
+
+def named(one: Float[Tensor, "B 3 h w"], other: Float[Tensor, "B 3 h w"], by: Judge) -> dict[str, float]:
+    """Percentages of pictures in [-1, 1] whose object, its colour, and view the judge calls as it does another picture's."""
+    a, b = by.look(_seen(one)), by.look(_seen(other))
+    rows, what = torch.arange(len(other)), b.objects
+    paint = a.colour[rows, what].argmax(-1) == b.colour[rows, what].argmax(-1)
+    same = {"object": a.objects == what, "colour": paint, "view": a.view.argmax(-1) == b.view.argmax(-1)}
+    return {name: measure.percent(right) for name, right in same.items()}
+
+
+def _seen(x: Float[Tensor, "B 3 h w"]) -> Float[Tensor, "B 3 h w"]:
+    return ((x + 1) / 2).clamp(0, 1).float().cpu()
 
 
 def _nothing(model: Learner, x: Tensor) -> float:
@@ -138,7 +158,8 @@ def judged(training) -> dict:
 
 
 def together(prior: Prior, names: Sequence[str], colours: Sequence[str], *, scale: float = measure.SCALE) -> dict:
-    """Percentages of single views that the judge names right, and of groups whose four views it calls one object of one colour."""
+    """Percentages of single views that the judge names right, and of groups whose four views it calls one object of one colour (`agree`),
+    of held-out pairs apart from the others."""
     asked = [(name, colour) for name in names for colour in colours]
     turn = torch.arange(VIEWS) * (2 * math.pi / VIEWS)
     by, right, one = measure.judge.load(), [], []
@@ -157,6 +178,10 @@ def together(prior: Prior, names: Sequence[str], colours: Sequence[str], *, scal
         right.append(torch.stack([seen.objects == what, seen.colour[every, what].argmax(-1) == paint, side], 1))
         called = torch.stack([seen.objects, seen.colour[every, seen.objects].argmax(-1)], 1).unflatten(0, (-1, VIEWS))
         one.append((called == called[:, :1]).flatten(1).all(1))
-    shares = (100 * torch.cat(right).float().mean(0)).tolist()
-    return {"groups": len(asked), "guidance": scale, "agree": round(100 * torch.cat(one).float().mean().item(), 1),
-            **{name: round(share, 1) for name, share in zip(("object", "colour", "view"), shares, strict=True)}}  # fmt: skip
+    held, every, agree = torch.tensor([pair in data.HELD_OUT for pair in asked]), torch.cat(right).unflatten(0, (-1, VIEWS)), torch.cat(one)
+
+    def shares(chosen: Tensor) -> dict[str, float]:
+        names = {name: measure.percent(every[chosen][..., i]) for i, name in enumerate(("object", "colour", "view"))}
+        return {"groups": int(chosen.sum()), "agree": measure.percent(agree[chosen]), **names}
+
+    return {"guidance": scale} | {name: shares(v) for name, v in (("seen", ~held), ("held_out", held)) if v.any()}

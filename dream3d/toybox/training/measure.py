@@ -4,6 +4,7 @@ Samples are 25 steps of DDIM under guidance (dream3d.sampling). The same is aske
 that is the most the judge can say.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,28 +23,33 @@ from dream3d.cameras import VIEW_WORDS, look_at, view_index
 from dream3d.interfaces import Prior
 from dream3d.priors._renders import orbit, spread
 from dream3d.sampling import sample
-from dream3d.toybox.language import COLOURS, OBJECTS, Thing, Wish, captions
+from dream3d.toybox.language import COLOURS, OBJECTS, RELATIONS, Thing, Wish, captions
 from dream3d.toybox.render import render
-from dream3d.toybox.training.data import HELD_OUT, backgrounds
+from dream3d.toybox.shapes import Dice
+from dream3d.toybox.training.data import HELD_OUT, Mix, backgrounds, over, random_wish
 from dream3d.toybox.world import build, instance_seed
 from dream3d.types import Condition
 
 SCALE, STEPS, TOGETHER = 4.0, 25, 64  # of guidance; of sampling; pictures at once
+DOUBLES = 96  # prompts of two objects
 Case = tuple[str, str, str]  # object, colour, view
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """What the judge says of B pictures, each of which should show one case: right or wrong, and features of what it saw."""
+    """What the judge says of B pictures, each of which should show one case: right or wrong, and features of what it saw; fronted: of
+    which a view can be told at all."""
 
     object: Tensor
     colour: Tensor
     view: Tensor
     features: Float[Tensor, "B D"]
+    fronted: Tensor
 
     def shares(self, chosen: Tensor) -> dict[str, float]:
-        """Percentages among the chosen ones; of views only where an object has a front."""
-        return {name: round(100 * getattr(self, name)[chosen].float().mean().item(), 1) for name in ("object", "colour", "view")}
+        """Percentages among the chosen ones; of views only where an object has a front (left out where none has)."""
+        parts = {"object": chosen, "colour": chosen, "view": chosen & self.fronted}
+        return {name: percent(getattr(self, name)[part]) for name, part in parts.items() if part.any()}
 
 
 def opened(folder: Path | str, device: str = "cpu") -> Prior:
@@ -101,15 +107,27 @@ def judged(pictures: Float[Tensor, "B 3 h w"], asked: Sequence[Case], by: judge.
     paint = torch.tensor([list(COLOURS).index(c) for _, c, _ in asked])
     side = torch.tensor([VIEW_WORDS.index(v) for _, _, v in asked])
     rows = torch.arange(len(asked))
-    fine = F.interpolate(pictures, (judge.SIDE, judge.SIDE), mode="bicubic").clamp(0, 1)
-    features = torch.cat([by.trunk(2 * part - 1).mean((2, 3)) for part in fine.split(256)])
-    return Verdict(present.argmax(-1) == what, colour[rows, what].argmax(-1) == paint, view.argmax(-1) == side, features)
+    fronted = torch.tensor([name in FRONTED for name, _, _ in asked])
+    return Verdict(present.argmax(-1) == what, colour[rows, what].argmax(-1) == paint, view.argmax(-1) == side,
+                   features(pictures, by), fronted)  # fmt: skip
 
 
-def kid(one: Float[Tensor, "M D"], other: Float[Tensor, "N D"]) -> float:
+@torch.no_grad()
+def features(pictures: Float[Tensor, "B 3 h w"], by: judge.Judge) -> Float[Tensor, "B D"]:
+    """What the judge's last layer of places sees, mean over places."""
+    way = "area" if pictures.shape[-1] > judge.SIDE else "bicubic"
+    fine = F.interpolate(pictures, (judge.SIDE, judge.SIDE), mode=way).clamp(0, 1)
+    return torch.cat([by.trunk(2 * part - 1).mean((2, 3)) for part in fine.split(256)])
+
+
+def percent(right: Tensor) -> float:
+    return round(100 * right.float().mean().item(), 1)
+
+
+def kid(one: Float[Tensor, "M D"], other: Float[Tensor, "N D"], like: Float[Tensor, "L D"]) -> float:
     """Kernel Inception Distance (Binkowski et al. 2018, arXiv:1801.01401): the unbiased squared MMD under (x.y / D + 1)^3, here on the
-    judge's features, scaled to the unit variance of `other`."""
-    mean, std = other.mean(0), other.std(0).clamp(min=1e-6)
+    judge's features, scaled to the unit variance of `like`: pictures of neither set, or the estimate has a bias again."""
+    mean, std = like.mean(0), like.std(0).clamp(min=1e-6)
     x, y = (((v - mean) / std).double() for v in (one, other))
 
     def kernel(a: Tensor, b: Tensor) -> Tensor:
@@ -125,19 +143,54 @@ def evaluate(prior: Prior, names: Sequence[str], colours: Sequence[str], *, repe
     sets of true renders."""
     extra = [c for c in cases(names, colours, 3 * repeat) if c[:2] in HELD_OUT]  # they are few
     asked = [*(c for c in cases(names, colours, repeat) if c[:2] not in HELD_OUT), *extra]
-    if missing := {name for name, *_ in asked} - set(FRONTED):
-        asked = [c for c in asked if c[0] not in missing]
     held = torch.tensor([c[:2] in HELD_OUT for c in asked])
     by, size = judge.load(), prior.spec.pixels
     made = judged(draw(prior, [prompt(c) for c in asked], scale=scale), asked, by)
-    real, more = (judged(truth(asked, size, first), asked, by) for first in (0, len(asked)))
+    real, more, like = (judged(truth(asked, size, i * len(asked)), asked, by) for i in range(3))
+    law, scale_of = more.features[~held], like.features[~held]
     return {
         "samples": len(asked), "sampling_steps": STEPS, "guidance": scale, "objects": sorted({c[0] for c in asked}),
         "seen": made.shares(~held), **({"held_out": made.shares(held)} if held.any() else {}), "true_renders": real.shares(~held),
-        "by_view": {v: made.shares(torch.tensor([c[2] == v for c in asked]) & ~held)["view"] for v in VIEW_WORDS},
-        "kid_x1000": round(1000 * kid(made.features[~held], more.features[~held]), 2),
-        "kid_x1000_of_true_renders": round(1000 * kid(real.features[~held], more.features[~held]), 2),
+        "by_view": {v: percent(made.view[torch.tensor([c[2] == v for c in asked]) & ~held & made.fronted]) for v in VIEW_WORDS},
+        "kid_x1000": round(1000 * kid(made.features[~held], law, scale_of), 2),
+        "kid_x1000_of_true_renders": round(1000 * kid(real.features[~held], law, scale_of), 2),
     }  # fmt: skip
+
+
+def doubles(count: int) -> list[Wish]:
+    """Two different objects of named colours, no held-out pair, the relations in turn."""
+    dice, mix = Dice(0), Mix(core=0.0, pairs=1.0, plain=0.0, patterned=0.0)
+    drawn = [random_wish(dice, mix).things for _ in range(count)]
+    return [Wish(things, RELATIONS[i % len(RELATIONS)]) for i, things in enumerate(drawn)]
+
+
+def true_doubles(wishes: Sequence[Wish], size: int) -> Float[Tensor, "B 3 h w"]:
+    """Unseen instances from the front, where neither hides the other beside it."""
+    azimuth, elevation, _ = spread(len(wishes), 3).float().T
+    where = look_at((azimuth - 0.5) * math.pi / 2, elevation * math.pi / 4, size=size, subject=torch.arange(len(wishes)))
+    shown = render([build(wish, instance_seed("test", i)) for i, wish in enumerate(wishes)], where, buffers=("rgb",))
+    return (over(shown, backgrounds(len(wishes), torch.Generator().manual_seed(0))) + 1) / 2
+
+
+def both(pictures: Float[Tensor, "B 3 h w"], wishes: Sequence[Wish], by: judge.Judge) -> dict[str, float]:
+    """Percentages of pictures whose two objects are what the judge sees first, whose two colours it names right, and both; and of the
+    last by relation."""
+    said = by.look(pictures)
+    what = torch.tensor([[OBJECTS.index(thing.name) for thing in wish.things] for wish in wishes])
+    paint = torch.tensor([[list(COLOURS).index(thing.colour) for thing in wish.things] for wish in wishes])
+    objects = (said.present.topk(2, -1).indices.sort(-1).values == what.sort(-1).values).all(-1)
+    rows = torch.arange(len(wishes))[:, None]
+    colours = (said.colour[rows, what].argmax(-1) == paint).all(-1)
+    right = {"objects": objects, "colours": colours, "both": objects & colours}
+    right |= {name: right["both"][torch.tensor([wish.relation == name for wish in wishes])] for name in RELATIONS}
+    return {name: percent(one) for name, one in right.items()}
+
+
+def evaluate_doubles(prior: Prior, *, count: int = DOUBLES, scale: float = SCALE) -> dict:
+    """The judge's percentages for prompts of two objects, seen from the front, and for true renders of the same."""
+    wishes, by = doubles(count), judge.load()
+    made = draw(prior, [captions(wish, "front")[0] for wish in wishes], scale=scale)
+    return {"samples": count, **both(made, wishes, by), "true_renders": both(true_doubles(wishes, prior.spec.pixels), wishes, by)}
 
 
 def grid(prior: Prior, prompts: Sequence[str], path: Path, *, scale: float = SCALE) -> None:
