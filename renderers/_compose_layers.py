@@ -109,7 +109,7 @@ def _faces(members: list[Member], count: int, cameras: Cameras, now: Step | None
     return replace(draw_mesh(vertices, faces, cameras, shade, label=label, labels=count, **settings), extras={})
 
 
-def merged(meshes: list[tuple[Float[Tensor, "V 3"], Tensor]]) -> tuple[Float[Tensor, "V 3"], Tensor, list[int]]:
+def merged(meshes: list[tuple[Tensor, Tensor]]) -> tuple[Float[Tensor, "V 3"], Tensor, list[int]]:
     """Vertices and faces of several meshes as one, and where the faces of each end."""
     starts = torch.tensor([0, *(len(vertices) for vertices, _ in meshes)]).cumsum(0).tolist()
     faces = torch.cat([faces + start for (_, faces), start in zip(meshes, starts, strict=False)])
@@ -147,7 +147,7 @@ def stack(layers: list[Render]) -> dict[str, Float[Tensor, "B H W K"]]:
     if len(layers) == 1:
         return {name: getattr(layers[0], name) for name in names}
     far = torch.stack([torch.where(x.alpha > EMPTY, x.depth / x.alpha.clamp(min=EMPTY), torch.inf) for x in layers]).detach()
-    order = far.argsort(0, stable=True)
+    order = far.argsort(dim=0, stable=True)
     found = {name: _sorted([getattr(layer, name) for layer in layers], order) for name in names}
     light, out = torch.ones_like(layers[0].alpha), {name: 0 for name in names}
     for k in range(len(layers)):

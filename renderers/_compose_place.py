@@ -82,7 +82,7 @@ def moved(place: Place, pivot: Float[Tensor, "3"], shift: Float[Tensor, "3"], tu
     return Place(centre, product(about, place.rotation), size.exp() * place.scale, place.half)
 
 
-def product(p: Float[Tensor, "*N 4"], q: Float[Tensor, "*N 4"]) -> Float[Tensor, "*N 4"]:
+def product(p: Float[Tensor, "*P 4"], q: Float[Tensor, "*Q 4"]) -> Float[Tensor, "*R 4"]:
     """Quaternions wxyz: first q's rotation, then p's."""
     (a, b, c, d), (w, x, y, z) = p.unbind(-1), q.unbind(-1)
     rows = [a * w - b * x - c * y - d * z, a * x + b * w + c * z - d * y, a * y - b * z + c * w + d * x, a * z + b * y - c * x + d * w]

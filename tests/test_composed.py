@@ -1,0 +1,426 @@
+"""Several objects in one scene: drawn as if they had never been several, placed, frozen, labelled, densified, handed over and resumed."""
+
+import dataclasses
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+import torch
+from dream3d.guidance.semantic_sds import SemanticSDS
+from dream3d.renderers._compose_place import of_box, turned_harmonics
+from dream3d.renderers.composed import Composed
+from dream3d.renderers.gaussians import NAMES, Gaussians
+from dream3d.renderers.mesh import TriangleMesh
+
+from dream3d import build, checkpoint, config, penalties
+from dream3d.cameras import Orbit, ring
+from dream3d.errors import Mistake
+from dream3d.export.splat import write_ply
+from dream3d.optim import Adam
+from dream3d.types import Condition, Embedding, Field, Mesh, Points, Render, Step, View
+
+WHOLE = {"centre": [0.0, 0.0, 0.0], "size": 1.5}  # an object in its own frame
+LEFT, RIGHT = {"centre": [-0.35, 0.1, 0.05], "size": 0.6}, {"centre": [0.3, -0.1, -0.05], "size": 0.5}
+FEW = {"type": "gaussians", "count": 40, "opacity": 0.6}
+BALL = {"type": "mesh", "faces": 320, "remesh_every": 0.0}
+
+
+def scene(*things: dict, common: dict = FEW, overlap: bool = True, **settings) -> Composed:
+    objects = [{"name": f"thing {i}", **thing} for i, thing in enumerate(things)]
+    return Composed(torch.Generator().manual_seed(0), layout={"objects": objects, "overlap": overlap}, object=common, **settings)
+
+
+def two(**settings) -> Composed:
+    """Two that stand apart, one of them turned."""
+    made = scene({"box": LEFT}, {"box": RIGHT, "rotation": [20.0, -30.0, 70.0]}, **settings)
+    for i, part in enumerate(made.parts):
+        paint(part, i)
+    return made
+
+
+def paint(part, seed: int) -> None:
+    """Colours, and what else shows in pictures, at random."""
+    g = torch.Generator().manual_seed(seed)
+    if isinstance(part, Gaussians):
+        part.colour.data.uniform_(0.1, 0.9, generator=g)
+        part.rotation.data += 0.5 * torch.randn(part.rotation.shape, generator=g)
+        part.log_scale.data += 0.3 * torch.randn(part.log_scale.shape, generator=g)
+        part.harmonics.data += 0.2 * torch.randn(part.harmonics.shape, generator=g)
+    elif isinstance(part, TriangleMesh):
+        part.look.colour.data.uniform_(0.1, 0.9, generator=g)
+
+
+def step(index: int = 0, total: int = 20) -> Step:
+    return Step.make(index, total, 3)
+
+
+def pull(made, index: int, optimizer: Adam, total: int = 20) -> None:
+    """One step of optimisation against random colours, with what comes after it."""
+    now = step(index, total)
+    render = made.render(Orbit(20, batch=2)(now), now)
+    (render.rgb * torch.rand(render.rgb.shape, generator=now.rng)).sum().backward()
+    assert optimizer.step(made.groups(now))
+    made.refine(render, optimizer, now)
+
+
+def same(a: Render, b: Render, *names: str, atol: float = 2e-5) -> None:
+    for name in names or a.buffers():
+        torch.testing.assert_close(getattr(a, name), getattr(b, name), atol=atol, rtol=1e-4, msg=lambda text, name=name: f"{name}: {text}")
+
+
+# --- drawing ----------------------------------------------------------------------------------------------------------------------
+
+
+def test_sets_of_gaussians_are_one_set_to_the_bit():
+    """In places that change nothing; what the sets share is their order of depth."""
+    made = scene({"box": WHOLE}, {"box": WHOLE})
+    for i, part in enumerate(made.parts):
+        paint(part, i)
+    joint = Gaussians(torch.Generator(), count=1)
+    joint._replace({name: torch.cat([getattr(part, name).data for part in made.parts]) for name in NAMES})
+    joint.label, joint.objects = torch.arange(2).repeat_interleave(40), torch.tensor(2)
+    a, b = made.render(ring(4, size=32)), joint.render(ring(4, size=32))
+    assert a.alpha.max() > 0.5 and a.buffers().keys() == b.buffers().keys()
+    for name, buffer in a.buffers().items():
+        assert torch.equal(buffer, b.buffers()[name]), name
+
+
+@pytest.mark.parametrize("degrees", [(0, 0), (2, 1)])
+def test_a_joint_render_of_what_is_handed_over_is_the_same(degrees):
+    parts = [{**FEW, "sh_degree": degree} for degree in degrees]
+    made = scene({"box": LEFT, "renderer": parts[0]}, {"box": RIGHT, "rotation": 70.0, "renderer": parts[1]})
+    for i, part in enumerate(made.parts):
+        paint(part, i)
+        part.colour.data.clamp_(0.3, 0.7)
+        part.harmonics.data.clamp_(-0.05, 0.05)  # what is handed over as colours is not clamped on the way
+    joint = Gaussians(torch.Generator(), count=1, sh_degree=max(degrees))
+    joint.init_from(made.handover())
+    same(made.render(ring(4, size=32)), joint.render(ring(4, size=32)))
+
+
+def test_meshes_are_one_mesh():
+    made = two(common=BALL)
+    made.boxes[1] = dataclasses.replace(made.boxes[1], centre=torch.tensor([-0.2, 0.0, 0.0]))  # into the other one
+    joint = TriangleMesh(torch.Generator(), stiffness=0.0)
+    joint.init_from(made.handover())
+    a, b = made.render(ring(4, size=48)), joint.render(ring(4, size=48))
+    same(a, b)
+    assert (a.labels[..., :2].amax((0, 1, 2)) == 1).all()
+
+
+@pytest.mark.parametrize("kind", [{**FEW, "sh_degree": 2}, BALL, {**BALL, "shading": "lambert"},
+                                  {"type": "voxels", "resolution": 16, "samples": 24}], ids=str)  # fmt: skip
+def test_an_object_at_its_place_is_what_moved_cameras_see_of_it(kind):
+    made = scene({"box": RIGHT, "rotation": [20.0, -30.0, 70.0]}, common=kind)
+    part, place = made.parts[0], made.places()[0]
+    paint(part, 1)
+    cameras = ring(3, size=32, elevation=30.0)
+    seen, own = made.render(cameras), part.render(place.cameras(cameras))
+    same(seen, own, "alpha", atol=1e-4)
+    own = dataclasses.replace(own, normal=own.normal @ place.turn.T, depth=place.scale * own.depth)
+    same(seen, own, "rgb", "normal", "depth", atol=2e-4)
+    assert seen.alpha.max() > 0.5
+
+
+def test_an_object_stands_in_its_box():
+    made = scene({"box": {"centre": [0.2, 0.1, -0.3], "size": [0.3, 0.6, 0.2]}, "rotation": 90.0}, common={**FEW, "count": 4000})
+    x = made.handover().position
+    torch.testing.assert_close((x.amin(0) + x.amax(0)) / 2, torch.tensor([0.2, 0.1, -0.3]), atol=0.02, rtol=0)
+    torch.testing.assert_close(x.amax(0) - x.amin(0), 0.8 * torch.tensor([0.6, 0.3, 0.2]), atol=0.02, rtol=0)  # a ball of 0.6 in 0.75
+
+
+def test_opaque_objects_of_different_kinds_agree_with_a_joint_render():
+    """Meshes with flat and smooth normals are layers of their own; drawn alike they are one mesh."""
+    boxes = {"box": {"centre": [-0.2, 0.1, 0.0], "size": 0.8}}, {"box": {"centre": [0.25, -0.2, 0.1], "size": 0.6}}
+    joint = scene(*boxes, common=BALL)
+    layered = scene({**boxes[0], "renderer": {"smooth": False}}, boxes[1], common=BALL)
+    for made in (joint, layered):
+        for i, part in enumerate(made.parts):
+            paint(part, i)
+    a, b = joint.render(ring(6, size=48)), layered.render(ring(6, size=48))
+    for name in ("rgb", "alpha", "depth", "labels"):
+        gap = (getattr(a, name) - getattr(b, name)).abs().amax(-1)
+        inside = ((a.labels > 0.999) | (a.labels < 0.001)).all(-1)  # not where one ends before the other
+        assert gap[inside].max() < 1e-5 and (gap > 0.02).float().mean() < 0.02, name
+    hidden = (a.labels[..., 0] == 0) & (joint.parts[0].render(joint.places()[0].cameras(ring(6, size=48))).alpha[..., 0] > 0.9)
+    assert hidden.sum() > 100  # something was behind something
+
+
+def test_layers_are_composited_by_depth_with_a_gradient_for_all():
+    made = scene({"box": LEFT}, {"box": RIGHT, "renderer": {"type": "voxels", "resolution": 12, "samples": 16}},
+                 {"box": {"centre": [0.0, 0.45, 0.0], "size": 0.5}, "renderer": BALL})  # fmt: skip
+    render = made.render(ring(4, size=24), step())
+    assert all(v.isfinite().all() for v in render.buffers().values()) and 0 <= render.alpha.min() <= render.alpha.max() <= 1
+    torch.testing.assert_close(render.labels.sum(-1), torch.ones(4, 24, 24))
+    torch.testing.assert_close(render.labels[..., 3:], 1 - render.alpha)
+    (render.rgb * torch.rand(render.rgb.shape, generator=torch.Generator().manual_seed(0))).sum().backward()
+    for group in made.groups(step()):
+        if not group.name.endswith(("rotation", "offset")):
+            assert group.tensor.grad is not None and group.tensor.grad.abs().max() > 0, group.name
+
+
+def test_harmonics_turn_with_their_object():
+    g = torch.Generator().manual_seed(0)
+    turn = of_box({"box": {"centre": [0.0] * 3, "size": [1.5] * 3}, "rotation": [10.0, 50.0, -120.0]}).turn
+    c = torch.randn(5, 15, 3, generator=g)
+    d = torch.nn.functional.normalize(torch.randn(40, 3, generator=g), dim=-1)
+    from dream3d.renderers._backends.project import harmonics
+
+    told = torch.einsum("dk,nkc->dnc", harmonics(d, 3)[:, 1:], turned_harmonics(c, turn))
+    torch.testing.assert_close(told, torch.einsum("dk,nkc->dnc", harmonics(d @ turn, 3)[:, 1:], c), atol=1e-4, rtol=1e-4)
+
+
+# --- labels, frozen parts, rounds -----------------------------------------------------------------------------------------------------
+
+
+def test_labels_are_shares_of_what_is_seen():
+    labels = two().render(ring(4, size=24)).labels
+    assert labels.shape[-1] == 3 and labels.min() >= 0
+    torch.testing.assert_close(labels.sum(-1), torch.ones(4, 24, 24))
+    front = labels[0].mean(0)  # seen from the front the first is at the left
+    columns = torch.arange(24.0)[:, None]
+    assert ((columns * front).sum(0) / front.sum(0))[0] < 11 < ((columns * front).sum(0) / front.sum(0))[1]
+
+
+def test_what_is_frozen_gets_no_gradient_and_never_changes():
+    made = scene({"box": LEFT, "frozen": True}, {"box": RIGHT}, {"box": WHOLE, "frozen": True, "renderer": BALL}, lr_place=Ramped)
+    before = {k: v.clone() for k, v in made.state().items()}
+    assert all(name.split(".")[0] in ("1", "shift", "turn", "size") for name in (group.name for group in made.groups(step())))
+    optimizer = Adam()
+    for i in range(8):
+        pull(made, i, optimizer)
+    after = made.state()
+    assert all(p.grad is None or not p.grad.any() for k in (0, 2) for p in made.parts[k].parameters())
+    assert all(torch.equal(after[k], before[k]) for k in before if k.startswith(("parts.0.", "parts.2.")))
+    assert not torch.equal(after["parts.1.colour"], before["parts.1.colour"]) and made.shift[1].any() and not made.shift[[0, 2]].any()
+    assert torch.equal(made.places()[0].centre, made.boxes[0].centre)
+
+
+def test_rounds_show_objects_alone_in_their_own_frames():
+    made = scene({"box": LEFT}, {"box": RIGHT}, {"box": LEFT, "frozen": True}, whole=0.25)
+    cameras, subjects = ring(4, size=24), []
+    for i in range(8):
+        render = made.render(cameras, step(i, 8))
+        whole = int((i + 1) * 0.25) > int(i * 0.25)
+        if whole:
+            same(render, made.render(cameras))
+            continue
+        subjects.append([int(row[..., :-1].sum((0, 1)).argmax()) for row in render.labels])
+        for k, row in enumerate(render.labels):
+            own = made.parts[subjects[-1][k]].render(cameras.at(torch.tensor([k])))
+            torch.testing.assert_close(render.rgb[k : k + 1], own.rgb, atol=1e-5, rtol=1e-5)
+            assert (row[..., :-1].sum((0, 1)) > 0).sum() == 1
+    assert {0, 1} == {s for row in subjects for s in row} and len(subjects) == 6
+    together = dataclasses.replace(cameras, views=4)  # a prior of groups sees one object
+    assert len(set(made.render(together, step(0, 8)).labels[..., :-1].sum((1, 2)).argmax(-1).tolist())) == 1
+
+
+def test_rounds_keep_step_with_the_prompts_of_semantic_sds():
+    """The prompt of all is asked for exactly when all is shown."""
+    made = scene({"box": LEFT}, {"box": RIGHT}, whole=0.3)
+    for i in range(40):
+        now = step(i, 40)
+        labels = made.render(ring(2, size=16), now).labels
+        shows_all = bool((labels[0, ..., :-1].sum((0, 1)) > 0).all())
+
+        nothing = Embedding(torch.zeros(2, 1, 1))
+        text = Condition({"region/0": nothing, "region/1": nothing})
+        view = View(torch.zeros(2, 3, 8, 8), Render(labels[..., :3], labels[..., :1], labels[..., :1], labels=labels), ring(2), text)
+        rows, _ = SemanticSDS._regions(SimpleNamespace(scene=0.3, grow=2), view, now)
+        assert (rows == ["text"]) == shows_all, i
+
+
+def test_cameras_may_say_which_object_they_show():
+    made = two()
+    cameras = dataclasses.replace(ring(3, size=24), subject=torch.tensor([1, -1, 0]))
+    render = made.render(cameras)
+    assert [(row[..., :-1].sum((0, 1)) > 0).tolist() for row in render.labels] == [[False, True], [True, True], [True, False]]
+    torch.testing.assert_close(render.rgb[2:], made.parts[0].render(cameras.at(torch.tensor([2]))).rgb, atol=1e-5, rtol=1e-5)
+    with pytest.raises(Mistake, match="cameras look at object 2, but the layout has 2"):
+        made.render(dataclasses.replace(cameras, subject=torch.tensor([2, 0, 0])))
+
+
+# --- optimising -------------------------------------------------------------------------------------------------------------------
+
+Ramped = build.schedule.Ramp(0.01)
+BUSY = {**FEW, "densify_from": 0.0, "densify_until": 1.0, "densify_every": 0.2, "densify_share": 0.2, "reset_every": 0.5}
+
+
+def test_one_object_that_fills_the_world_learns_as_its_representation_alone():
+    made, alone = scene({"box": WHOLE}, common=BUSY), build.make("renderers", BUSY, torch.Generator().manual_seed(0))
+    optimizers = Adam(), Adam()
+    for i in range(12):
+        for which, optimizer in zip((made, alone), optimizers, strict=True):
+            pull(which, i, optimizer)
+    assert len(alone) > 45 and all(torch.equal(getattr(made.parts[0], name), getattr(alone, name)) for name in NAMES)
+
+
+def test_sets_that_are_drawn_together_are_densified_by_their_own_gradients():
+    made, now = two(common=BUSY), step(3)
+    render = made.render(ring(3, size=24), now)
+    (render.rgb * torch.rand(render.rgb.shape, generator=now.rng)).sum().backward()
+    means = next(value for name, value in render.extras.items() if name == "0+1.means2d")
+    made.refine(render, Adam(), now)
+    for part, rows in zip(made.parts, means.grad.norm(dim=-1).sum(0).split(40), strict=True):
+        torch.testing.assert_close(part.pull, rows)
+        assert part.pull.any()
+
+
+@pytest.mark.parametrize("settings", [{}, {"whole": 0.5, "lr_place": Ramped}], ids=str)
+def test_a_scene_goes_on_bit_for_bit(settings):
+    def fresh() -> Composed:
+        return scene({"box": LEFT, "group": "a"}, {"box": RIGHT, "group": "a"}, {"box": WHOLE, "renderer": {**BALL, "remesh_every": 0.2}},
+                     common=BUSY, **settings)  # fmt: skip
+
+    made, optimizer = fresh(), Adam()
+    for i in range(14):
+        if i == 9:
+            saved = {k: v.clone() for k, v in made.state().items()}, optimizer.state()
+            saved = saved[0], {**saved[1], "moments": {n: {k: v.clone() for k, v in m.items()} for n, m in saved[1]["moments"].items()}}
+        pull(made, i, optimizer)
+    again, other = fresh(), Adam()
+    again.restore(saved[0])
+    other.restore(saved[1])
+    for i in range(9, 14):
+        pull(again, i, other)
+    a, b = made.state(), again.state()
+    assert a.keys() == b.keys() and all(torch.equal(a[k], b[k]) for k in a)
+    assert len(made.parts[0]) > 40 and len(made.parts[1]) > 40
+
+
+def test_places_learn_and_groups_keep_together():
+    made = scene({"box": LEFT, "group": "pair"}, {"box": RIGHT, "group": "pair"}, lr_place=Ramped)
+    for i, part in enumerate(made.parts):
+        paint(part, i)
+    cameras, optimizer = ring(6, size=32), Adam()
+    goal = scene({"box": LEFT, "group": "pair"}, {"box": RIGHT, "group": "pair"}, lr_place=Ramped)
+    goal.restore({k: v.clone() for k, v in made.state().items()})
+    with torch.no_grad():
+        goal.shift += torch.tensor([[0.05, -0.04, 0.03]])
+        goal.turn += 0.1
+        goal.size += 0.08
+        wanted = goal.render(cameras).rgb
+    made.parts.requires_grad_(False)
+    for i in range(60):
+        now = step(i, 60)
+        (made.render(cameras, now).rgb - wanted).square().sum().backward()
+        optimizer.step([dataclasses.replace(group, lr=0.01 * (1 - i / 60)) for group in made.groups(now)])
+    for name in ("shift", "turn", "size"):
+        torch.testing.assert_close(getattr(made, name), getattr(goal, name), atol=0.01, rtol=0)
+    before = (made.boxes[0].centre - made.boxes[1].centre).norm()
+    after = (made.places()[0].centre - made.places()[1].centre).norm()
+    torch.testing.assert_close(after / before, made.size.exp()[0])
+
+
+def test_what_leaves_its_box_is_pulled_back():
+    made = scene({"box": {"centre": [0.1, 0.0, 0.0], "size": 0.75}}, {"box": WHOLE, "frozen": True})
+    part = made.parts[0]
+    part.position.data.zero_()
+    part.position.data[:2] = torch.tensor([[0.95, 0.0, -0.85], [0.0, -0.8, 0.0]])  # its frame ends at 0.75, and is half as large
+    render = made.render(ring(1, size=16))
+    loss = penalties.boxed(made, render)
+    torch.testing.assert_close(loss, torch.tensor(0.5 * (0.2 + 0.1 + 0.05)))
+    loss.backward()
+    torch.testing.assert_close(part.position.grad[:2], 0.5 * torch.tensor([[1.0, 0.0, -1.0], [0.0, -1.0, 0.0]]))
+    assert not part.position.grad[2:].any()
+    with pytest.raises(Mistake, match="penalty 'boxed' needs 'outside'"):
+        penalties.boxed(part, part.render(ring(1, size=16)))
+
+
+# --- handing over -----------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kinds", [(FEW, FEW), (BALL, BALL), (FEW, {**FEW, "sh_degree": 1})], ids=["splats", "meshes", "degrees"])
+def test_what_is_handed_over_is_taken_apart_again(kinds):
+    made = scene({"box": LEFT, "renderer": kinds[0]}, {"box": RIGHT, "rotation": 70.0, "renderer": kinds[1]})
+    for i, part in enumerate(made.parts):
+        paint(part, i)
+    handed = made.handover()
+    assert handed.label.unique().tolist() == [0, 1] and isinstance(handed, Mesh if kinds[0] is BALL else Points)
+    other = scene({"box": RIGHT, "renderer": kinds[0]}, {"box": LEFT, "rotation": -20.0, "renderer": kinds[1]})
+    other.init_from(handed)
+    same(other.render(ring(3, size=32)), made.render(ring(3, size=32)), atol=2e-3)
+
+
+def test_kinds_are_handed_over_as_one():
+    voxels = {"type": "voxels", "resolution": 12, "samples": 16, "grid": 16}
+    surfaces = scene({"box": LEFT, "renderer": BALL}, {"box": RIGHT, "renderer": voxels}).handover()
+    assert isinstance(surfaces, Mesh) and surfaces.rgb.shape == surfaces.vertices.shape
+    splats = scene({"box": LEFT}, {"box": RIGHT, "renderer": BALL}).handover()
+    assert isinstance(splats, Points) and splats.label.bincount().tolist()[0] == 40 and splats.label.bincount()[1] > 1000
+    for data, x in ((surfaces, surfaces.vertices), (splats, splats.position)):
+        assert x.isfinite().all() and x.abs().max() < 0.8 and data.label.max() == 1
+
+
+def test_textures_are_handed_over_side_by_side():
+    textured = {**BALL, "faces": 80, "appearance": "texture", "texture": 32}
+    made = scene({"box": LEFT, "renderer": textured}, {"box": RIGHT, "renderer": {**textured, "texture": 48}})
+    for k, part in enumerate(made.parts):
+        part.look.colour.data[:] = torch.tensor([0.9, 0.1, 0.2]) if k else torch.tensor([0.1, 0.8, 0.3])
+    handed = made.handover()
+    assert handed.texture.shape == (80, 48, 3) and handed.uv.min() >= 0 and handed.uv.max() <= 1
+    joint = TriangleMesh(torch.Generator(), appearance="texture", texture=80, stiffness=0.0)
+    joint.init_from(handed)
+    a, b = made.render(ring(4, size=32)), joint.render(ring(4, size=32))
+    same(a, b, "alpha", "depth", "labels", atol=1e-4)
+    assert (a.rgb - b.rgb).abs().mean() < 0.01
+
+
+@pytest.mark.parametrize(("change", "problem"), [
+    (lambda p: dataclasses.replace(p, label=None), "2 objects cannot start from gaussians without labels"),
+    (lambda p: dataclasses.replace(p, label=p.label + 1), "has 3 objects, the layout 2"),
+    (lambda p: dataclasses.replace(p, label=0 * p.label), "nothing of what was handed over belongs to 'thing 1'"),
+    (lambda p: Field(0.8, density=torch.ones(4, 4, 4)), "a field does not say"),
+])  # fmt: skip
+def test_what_cannot_be_told_apart_is_refused(change, problem):
+    with pytest.raises(Mistake, match=problem):
+        two().init_from(change(two().handover()))
+
+
+# --- files ------------------------------------------------------------------------------------------------------------------------
+
+
+def splats(path: Path, seed: int) -> Path:
+    made = Gaussians(torch.Generator().manual_seed(seed), count=30)
+    paint(made, seed)
+    write_ply(made.handover(), path)
+    return path
+
+
+def test_objects_start_from_files_once_and_a_checkpoint_needs_them_no_more(tmp_path):
+    path = splats(tmp_path / "car.ply", 5)
+    settings = {"box": LEFT, "file": str(path), "frozen": True}, {"box": RIGHT}
+    made = scene(*settings)
+    stored = made.things[0]["sha256"]
+    state = made.state()  # what a stage saves before its first step has what the file holds
+    assert len(made.parts[0]) == 30 and len(stored) == 64 and not any(p.requires_grad for p in made.parts[0].parameters())
+    kept = dict(settings[0], sha256=stored)
+    path.unlink()
+    again = scene(kept, settings[1])
+    again.restore(state)
+    same(again.render(ring(2, size=16)), made.render(ring(2, size=16)))
+    with pytest.raises(Mistake, match="thing 0: .* is neither a run nor a file"):
+        scene(kept, settings[1]).render(ring(2, size=16))
+    splats(path, 6)
+    with pytest.raises(Mistake, match="is not the file that this run began with"):
+        scene(kept, settings[1]).render(ring(2, size=16))
+
+
+def test_a_frozen_object_stays_what_its_file_says_when_a_stage_hands_over(tmp_path):
+    path = splats(tmp_path / "car.ply", 5)
+    made, handed = scene({"box": LEFT, "file": str(path), "frozen": True}, {"box": RIGHT, "file": str(path)}), two().handover()
+    made.init_from(handed)
+    assert [len(part) for part in made.parts] == [30, 40]
+
+
+def test_objects_start_from_runs(tmp_path):
+    found = config.load("sds-gaussian", ["renderer.count=25", f"out={tmp_path / 'run'}"])
+    other = build.make("renderers", found.stages[0]["renderer"], torch.Generator().manual_seed(9))
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "config.yaml").write_text(found.text(), encoding="utf-8")
+    with pytest.raises(Mistake, match="this run has no checkpoint yet"):
+        scene({"box": WHOLE, "file": str(tmp_path / "run")})
+    about = {"stage": 0, "index": 3, "attempt": 0}
+    checkpoint.save(tmp_path / "run" / "checkpoints", 3, {"scene": other.state(), "optimizer": {}, "terms": {}}, about)
+    made = scene({"box": WHOLE, "file": str(tmp_path / "run")})
+    same(made.render(ring(2, size=16)), other.render(ring(2, size=16)), "rgb", "alpha", "depth")
