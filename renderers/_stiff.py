@@ -30,8 +30,8 @@ class Stiff:
         self.matrix.setdiag(1 + stiffness * degree)
         self.factor = splu(self.matrix)
 
-    def vertices(self, u: Float[Tensor, "V 3"]) -> Float[Tensor, "V 3"]:
-        """Where the vertices are."""
+    def vertices(self, u: Float[Tensor, "V C"]) -> Float[Tensor, "V C"]:
+        """Where the vertices are, or other numbers of theirs, each column alone."""
         return u if self.factor is None else _Solve.apply(u, self.factor)
 
     def inverse(self, x: Float[Tensor, "V 3"]) -> Float[Tensor, "V 3"]:
@@ -50,5 +50,5 @@ class _Solve(torch.autograd.Function):
         return _solved(ctx.factor, pull), None  # the matrix is symmetric
 
 
-def _solved(factor, b: Float[Tensor, "V 3"]) -> Float[Tensor, "V 3"]:
+def _solved(factor, b: Float[Tensor, "V C"]) -> Float[Tensor, "V C"]:
     return torch.from_numpy(factor.solve(b.detach().cpu().double().numpy())).to(b)
