@@ -5,6 +5,7 @@ backgrounds; 12 other views are held out. A representation that cannot do this c
 """
 
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
@@ -44,9 +45,11 @@ def known(soup: Soup, size: int) -> tuple[tuple[Cameras, Render], tuple[Cameras,
 
 
 def fit(
-    scene: Representation, seen: tuple[Cameras, Render], steps: int, *, batch: int = 4, seed: int = 0, penalties: dict | None = None
-) -> None:
-    """`steps` steps of Adam on squared errors in colour and mask, and `penalties` (name: weight)."""
+    scene: Representation, seen: tuple[Cameras, Render], steps: int, *, batch: int = 4, seed: int = 0, penalties: dict | None = None,
+    each: Callable[[int], bool] | None = None,
+) -> None:  # fmt: skip
+    """`steps` steps of Adam on squared errors in colour and mask, and `penalties` (name: weight); `each` hears of every step done, and
+    ends it by True."""
     optimizer, (cameras, truth) = Adam(), seen
     more = Penalties({name: Ramp(weight) for name, weight in (penalties or {}).items()})
     for index in range(steps):
@@ -59,6 +62,8 @@ def fit(
         (loss + (more(scene, drawn, now) or 0)).backward()
         if optimizer.step(scene.groups(now)):
             scene.refine(drawn, optimizer, now)
+        if each is not None and each(index + 1):
+            break
 
 
 def over(part: Render, colour: Float[Tensor, "B 1 1 3"]) -> Float[Tensor, "B H W 3"]:

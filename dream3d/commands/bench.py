@@ -15,6 +15,7 @@ BENCHES = {
     "fit": ("dream3d.bench.fit", "each representation fitted to 24 views of a known object: held-out views, seconds"),
     "priors": ("dream3d.bench.priors", "what full-size priors cost: counted without weights, on CUDA measured"),
     "handover": ("dream3d.bench.handover", "what is lost when one representation takes over another's scene"),
+    "convert": ("dream3d.bench.convert", "a perceptron that learns a hash grid: how much faster than from pictures, what mining gains"),
     "splats": ("dream3d.bench.splats", "speed and memory of the splat kernels against their twins"),
     "hash": ("dream3d.bench.hash", "speed and memory of the hash grid's kernels against their twin"),
     "mesh": ("dream3d.bench.mesh", "speed and memory of drawing meshes: z-buffer, ends of surfaces, a whole step"),

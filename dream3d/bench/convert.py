@@ -1,0 +1,137 @@
+"""What distillation saves: python launch.py bench convert [--size 32] [--steps 900] [--seeds 3] [--out FOLDER]
+
+A hash grid is fitted to a known thing as in `bench fit`; a perceptron (nerf) then learns it by the system `distil`, from nothing and from
+what a stage hands over, and in comparison is fitted from scratch to the same pictures. Counted are seconds of processor time until the
+held-out views are within 1.5 dB of the teacher's (goal: five times fewer than from scratch), and how many decibels mining hard rays gains
+at equal steps (goal 0.3), means over seeds. The teacher stays in FOLDER, and is used again.
+"""
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+
+from dream3d import build, checkpoint, config
+from dream3d.background import Random
+from dream3d.bench.fit import fit, known, psnr, thing
+from dream3d.cameras import Orbit
+from dream3d.commands.parser import Parser
+from dream3d.convert.teacher import scene as taken
+from dream3d.files import write_json
+from dream3d.folder import Folder
+from dream3d.interfaces import Representation
+from dream3d.optim import Adam
+from dream3d.penalties import Penalties
+
+NEAR, FASTER, GAIN = 1.5, 5.0, 0.3  # dB, times, dB
+TEACHING, LOOK = 400, 25  # steps of the teacher's fit; steps between two looks at the held-out views
+SHOWN = "{name:28} {steps:5} steps {seconds:7.1f} s of a processor  {psnr:5.1f} dB  {reached}"
+
+
+class Curve:
+    """Decibels over steps and seconds of processor time, of which looking takes none; stops at a goal."""
+
+    def __init__(self, scene: Representation, held, goal: float):
+        self.scene, self.held, self.goal = scene, held, goal
+        self.points: list[tuple[int, float, float]] = []
+        self.spent, self.last = 0.0, time.process_time()
+
+    def __call__(self, done: int, *, look: bool | None = None) -> bool:
+        """Whether the goal has been reached after this many steps."""
+        self.spent += time.process_time() - self.last
+        if done % LOOK == 0 if look is None else look:
+            self.points.append((done, self.spent, psnr(self.scene, self.held)))
+        self.last = time.process_time()
+        return bool(self.points) and self.points[-1][2] >= self.goal
+
+    @property
+    def reached(self) -> tuple[int, float, float] | None:
+        return next((point for point in self.points if point[2] >= self.goal), None)
+
+
+def teacher(folder: Path, seen, size: int) -> Path:
+    """A run of a fitted hash grid, made once."""
+    path = folder / f"teacher-{size}"
+    if not (path / "checkpoints").is_dir():
+        found = config.load("sds-hashgrid", [f"out={path}", "renderer.grid=64"])
+        run = Folder(path, found)
+        scene = build.make("renderers", found.stages[0]["renderer"], torch.Generator().manual_seed(0))
+        fit(scene, seen, TEACHING)
+        checkpoint.save(path / "checkpoints", TEACHING, {"scene": scene.state()}, {"stage": 0, "index": TEACHING, "attempt": 0})
+        run.close()
+    return path
+
+
+def made(seed: int) -> Representation:
+    return build.make("renderers", {"type": "nerf"}, torch.Generator().manual_seed(seed))
+
+
+def distilled(path: Path, scene: Representation, steps: int, size: int, each: Callable[[int], bool], seed: int = 0, **settings) -> None:
+    """`steps` steps of the system, or until `each` is content; what the conversion before them takes counts."""
+    values = {"type": "distil", "teacher": str(path), **settings}
+    cameras = Orbit(size, batch=4, elevation=(-60.0, 80.0))
+    system = build.make("systems", values, scene, [], cameras, Random(), Adam(), Penalties({}), None, steps, seed, "bench")
+    system.begin(None)
+    for index in range(steps):
+        system.step(index)
+        if each(index + 1):
+            break
+
+
+def main(words: list[str]) -> int:
+    parser = Parser("bench convert", "What distillation saves, and what mining gains.", ["bench convert --steps 300 --seeds 1"])
+    parser.add_argument("--size", type=int, default=32)
+    parser.add_argument("--steps", type=int, default=900, help="at most, of each distillation; from scratch four times as many")
+    parser.add_argument("--equal", type=int, default=300, help="steps at which mining is compared")
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--out", type=Path, default=Path("runs/bench-convert"))
+    wanted = parser.parse_args(words)
+    seen, held = known(thing(), wanted.size)
+    path = teacher(wanted.out, seen, wanted.size)
+    best = psnr(taken(str(path)), held)
+    print(f"teacher (hashgrid) {best:.1f} dB; the goal is {best - NEAR:.1f} dB", flush=True)
+    rows = _speed(wanted, path, seen, held, best - NEAR)
+    gains = _mining(wanted, path, held)
+    scratch, others = rows[0], rows[1:]
+    for row in others:
+        times = None if row["reached"] is None else (scratch["reached"] or scratch["seconds"]) / row["reached"]
+        least = "at least " if scratch["reached"] is None else ""
+        print(f"{row['name']}: " + ("not reached" if times is None else f"{least}{times:.1f} times faster (goal {FASTER:g})"), flush=True)
+    mean = sum(gains) / max(len(gains), 1)
+    told = ", ".join(f"{g:+.2f}" for g in gains)
+    print(f"mining at {wanted.equal} steps: {mean:+.2f} dB (goal {GAIN:g}); by seed {told}", flush=True)
+    write_json(wanted.out / "convert.json", {"teacher": best, "rows": rows, "mining": {"steps": wanted.equal, "gains": gains}})
+    return 0
+
+
+def _speed(wanted, path: Path, seen, held, goal: float) -> list[dict]:
+    """Seconds until the goal: from scratch first, then distilled."""
+    ways = {"from scratch": None, "distilled from nothing": {"start": "nothing"}, "distilled from a handover": {"start": "handover"}}
+    rows = []
+    for name, settings in ways.items():
+        scene = made(0)
+        curve = Curve(scene, held, goal)
+        if settings is None:
+            fit(scene, seen, 4 * wanted.steps, each=curve)
+        else:
+            distilled(path, scene, wanted.steps, wanted.size, curve, **settings)
+        steps, seconds, decibels = curve.points[-1]
+        reached = curve.reached and curve.reached[1]
+        rows.append({"name": name, "steps": steps, "seconds": seconds, "psnr": decibels, "reached": reached, "curve": curve.points})
+        print(SHOWN.format(**{**rows[-1], "reached": "goal reached" if reached else "goal not reached"}), flush=True)
+    return rows
+
+
+def _mining(wanted, path: Path, held) -> list[float]:
+    """Decibels at held-out views with mining minus without, by seed."""
+    gains = []
+    for seed in range(wanted.seeds):
+        ends = []
+        for share in (0.0, 0.1):
+            scene = made(seed)
+            distilled(path, scene, wanted.equal, wanted.size, lambda done: False, seed, start="nothing", mined=share)
+            ends.append(psnr(scene, held))
+        gains.append(ends[1] - ends[0])
+        print(f"seed {seed}: {ends[0]:.2f} dB without mining, {ends[1]:.2f} with it", flush=True)
+    return gains
