@@ -20,7 +20,7 @@ def scene(count: int = 60, **settings) -> DynamicGaussians:
 def moving(count: int = 60, **settings) -> DynamicGaussians:
     """A scene whose field says something different everywhere."""
     made, g = scene(count, **settings), torch.Generator().manual_seed(1)
-    for p in made.field.parameters():
+    for p in [*made.field.parameters(), *(made.whole.parameters() if made.whole else ())]:
         p.data += 0.1 * torch.randn(p.shape, generator=g)
     return made
 
@@ -43,12 +43,12 @@ def pull(made: DynamicGaussians, seen, index: int) -> None:
 # --- at rest --------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("degree", [0, 1])
-def test_at_time_zero_it_is_the_still_set_to_the_bit(degree):
+@pytest.mark.parametrize("degree, settings", [(0, {}), (1, {}), (0, {"field": "mlp"}), (0, {"whole": "rigid"}), (1, {"whole": "shift"})])
+def test_at_time_zero_it_is_the_still_set_to_the_bit(degree, settings):
     """Whatever the field says, and also for cameras without a time, and for what an earlier stage handed over."""
     still = Gaussians(torch.Generator().manual_seed(7), count=90, sh_degree=degree)
     still.colour.data.uniform_(0, 1, generator=torch.Generator().manual_seed(2))
-    made = moving(sh_degree=degree)
+    made = moving(sh_degree=degree, **settings)
     made.init_from(still.handover())
     again = Gaussians(torch.Generator().manual_seed(7), count=1, sh_degree=degree)
     again.init_from(still.handover())
@@ -83,9 +83,10 @@ def test_rows_in_any_order_of_time_are_those_drawn_one_by_one():
     torch.testing.assert_close(together.extras["shift"], torch.stack(shifts))
 
 
-def test_the_gradient_of_a_moving_scene_is_that_of_finite_differences():
-    """Central differences in float64 along random directions of every parameter, field and still set."""
-    made = moving(12, channels=2, hidden=4, backend="torch").double()
+@pytest.mark.parametrize("settings", [{"channels": 2}, {"field": "mlp", "whole": "rigid"}], ids=str)
+def test_the_gradient_of_a_moving_scene_is_that_of_finite_differences(settings):
+    """Central differences in float64 along random directions of every parameter, of what moves and of the still set."""
+    made = moving(12, hidden=4, backend="torch", **settings).double()
     seen = dataclasses.replace(_double(ring(2, size=12)), time=torch.tensor([0.9, 0.3], dtype=torch.float64))
     g = torch.Generator().manual_seed(4)
     cotangent = torch.randn(made.render(seen).rgb.shape, generator=g, dtype=torch.float64)
