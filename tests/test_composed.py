@@ -138,10 +138,10 @@ def test_opaque_objects_of_different_kinds_agree_with_a_joint_render():
         for i, part in enumerate(made.parts):
             paint(part, i)
     a, b = joint.render(ring(6, size=48)), layered.render(ring(6, size=48))
+    inside = torch.stack([((x.labels > 0.999) | (x.labels < 0.001)).all(-1) for x in (a, b)]).all(0)  # not where one ends
     for name in ("rgb", "alpha", "depth", "labels"):
         gap = (getattr(a, name) - getattr(b, name)).abs().amax(-1)
-        inside = ((a.labels > 0.999) | (a.labels < 0.001)).all(-1)  # not where one ends before the other
-        assert gap[inside].max() < 1e-5 and (gap > 0.02).float().mean() < 0.02, name
+        assert gap[inside].max() < 1e-5 and (gap > 0.02).float().mean() < 0.005, name
     hidden = (a.labels[..., 0] == 0) & (joint.parts[0].render(joint.places()[0].cameras(ring(6, size=48))).alpha[..., 0] > 0.9)
     assert hidden.sum() > 100  # something was behind something
 

@@ -7,6 +7,7 @@ from dream3d.commands.parser import Parser, one_of
 BENCHES = {
     "quality": ("dream3d.bench.quality", "prompts times seeds through the judge: object, colour, silhouette, Janus; with controls"),
     "edits": ("dream3d.bench.edits", "colours changed by the recipe that edits: is the change there, has the silhouette stayed"),
+    "binding": ("dream3d.bench.binding", "prompts of two objects: is each in its own colour, by layouts and by one prompt for all"),
     "claims": ("dream3d.bench.claims", "what papers say, as inequalities between numbers, in worlds whose truth is known"),
     "gallery": ("dream3d.bench.gallery", "every recipe's own command and its picture: docs/gallery.md"),
     "motion": ("dream3d.bench.motion", "ten prompts that move: is the motion recognised by optical flow, against true objects"),

@@ -9,7 +9,9 @@ from dream3d.interfaces import Prior, Representation
 from dream3d.optim import Adam
 from dream3d.types import Field, Mesh, Points, Step
 
-SETTINGS = {"exact": {"size": 16, "renders": 8, "others": 16, "instances": 1}, "gaussians": {"count": 40},
+PAIR = {"objects": [{"name": "ball"}, {"name": "cube"}], "relations": ["ball on cube"]}
+SETTINGS = {"composed": {"layout": PAIR, "object": {"type": "gaussians", "count": 20}},
+            "exact": {"size": 16, "renders": 8, "others": 16, "instances": 1}, "gaussians": {"count": 40},
             **dict.fromkeys(("nerf", "hashgrid", "voxels", "triplane"), {"samples": 12, "grid": 16, "occupancy": 8}),
             "exact_joint": {"size": 16, "instances": 2, "others": 2},
             "personal": {"size": 16, "renders": 8, "others": 16, "instances": 2}}  # fmt: skip

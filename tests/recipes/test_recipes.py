@@ -12,6 +12,7 @@ SHRINK = {
     "personal": ["prior.size=16", "prior.renders=8", "prior.others=16", "prior.instances=2"],
     "exact_joint": ["prior.size=16", "prior.others=2", "prior.instances=2"],
     "gaussians": ["renderer.count=40"],
+    "composed": ["renderer.object.count=40"],
 }
 
 
