@@ -180,7 +180,7 @@ def together(prior: Prior, names: Sequence[str], colours: Sequence[str], *, scal
         one.append((called == called[:, :1]).flatten(1).all(1))
     held, every, agree = torch.tensor([pair in data.HELD_OUT for pair in asked]), torch.cat(right).unflatten(0, (-1, VIEWS)), torch.cat(one)
 
-    def shares(chosen: Tensor) -> dict[str, float]:
+    def shares(chosen: Tensor) -> dict[str, int | float]:
         names = {name: measure.percent(every[chosen][..., i]) for i, name in enumerate(("object", "colour", "view"))}
         return {"groups": int(chosen.sum()), "agree": measure.percent(agree[chosen]), **names}
 

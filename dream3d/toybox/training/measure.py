@@ -124,18 +124,18 @@ def percent(right: Tensor) -> float:
     return round(100 * right.float().mean().item(), 1)
 
 
-def kid(one: Float[Tensor, "M D"], other: Float[Tensor, "N D"], like: Float[Tensor, "L D"]) -> float:
+def kid(one: Float[Tensor, "N D"], other: Float[Tensor, "N D"], like: Float[Tensor, "L D"]) -> float:
     """Kernel Inception Distance (Binkowski et al. 2018, arXiv:1801.01401): the unbiased squared MMD under (x.y / D + 1)^3, here on the
-    judge's features, scaled to the unit variance of `like`: pictures of neither set, or the estimate has a bias again."""
+    judge's features, scaled to the unit variance of `like`: pictures of neither set, or the estimate has a bias again. Row i of both may
+    show the same thing, so such pairs are left out between the sets as within them (the U-statistic of Gretton et al. 2012, eq. 4)."""
     mean, std = like.mean(0), like.std(0).clamp(min=1e-6)
     x, y = (((v - mean) / std).double() for v in (one, other))
 
-    def kernel(a: Tensor, b: Tensor) -> Tensor:
-        return (a @ b.T / a.shape[1] + 1) ** 3
+    def between(a: Tensor, b: Tensor) -> Tensor:
+        kernel = (a @ b.T / a.shape[1] + 1) ** 3
+        return (kernel.sum() - kernel.trace()) / (len(a) * (len(a) - 1))
 
-    xx, yy, xy = kernel(x, x), kernel(y, y), kernel(x, y)
-    m, n = len(x), len(y)
-    return ((xx.sum() - xx.trace()) / (m * (m - 1)) + (yy.sum() - yy.trace()) / (n * (n - 1)) - 2 * xy.mean()).item()
+    return (between(x, x) + between(y, y) - 2 * between(x, y)).item()
 
 
 def evaluate(prior: Prior, names: Sequence[str], colours: Sequence[str], *, repeat: int = 1, scale: float = SCALE) -> dict:
