@@ -1,4 +1,4 @@
-"""One scene learns to be another: what is compared and when, the pool of what is hard, every pair, runs that survive a kill, the command."""
+"""One scene learns to be another: what is compared and when, what is hard comes again, every pair, killed runs, the command."""
 
 import dataclasses
 import itertools
@@ -22,11 +22,12 @@ from dream3d.optim import Adam
 from dream3d.types import Field, Step
 
 VOLUME = {"samples": 24, "grid": 24, "occupancy": 8}
-SMALL = {"gaussians": {"count": 500, "settle": 30}, "mesh": {"max_faces": 800, "settle": 20}, "dmtet": {"resolution": 10, "settle": 20},
+SMALL = {"gaussians": {"count": 300, "settle": 15}, "mesh": {"max_faces": 800, "settle": 15}, "dmtet": {"resolution": 10, "settle": 15},
          "nerf": {**VOLUME, "width": 24, "layers": 2}, "hashgrid": {**VOLUME, "levels": 4, "entries": 4096, "hidden": 16},
          "voxels": {**VOLUME, "resolution": 24}, "triplane": {**VOLUME, "resolution": 16, "width": 8, "hidden": 16}}  # fmt: skip
 KINDS = [*SMALL]
-RING = ["gaussians:voxels", "voxels:hashgrid", "hashgrid:nerf", "nerf:triplane", "triplane:gaussians", "voxels:mesh", "mesh:dmtet", "dmtet:mesh"]
+RING = ["gaussians:voxels", "voxels:hashgrid", "hashgrid:nerf", "nerf:triplane", "triplane:gaussians", "voxels:mesh", "mesh:dmtet",
+        "dmtet:mesh"]  # fmt: skip
 
 
 def rng():
@@ -64,9 +65,8 @@ def teachers():
 
 def learning(student, teacher, monkeypatch, steps: int = 20, *, cameras=None, **settings) -> distil.Distil:
     monkeypatch.setattr(distil, "taught", lambda *_: teacher)
-    more = {"rays": 256, **settings}
-    views = cameras or Orbit(24, batch=4)
-    return distil.Distil(student, [], views, background.Random(), Adam(), penalties.Penalties({}), None, steps, 0, "test", teacher="it", **more)
+    usual = cameras or Orbit(24, batch=4), background.Random(), Adam(), penalties.Penalties({})
+    return distil.Distil(student, [], *usual, None, steps, 0, "test", teacher="it", **{"rays": 256, **settings})
 
 
 @torch.no_grad()
@@ -110,7 +110,7 @@ def test_a_volume_beside_itself_is_equal_everywhere(teachers):
 
 
 def test_beyond_its_own_cube_a_teacher_has_nothing():
-    wide, small = made("voxels", bound=0.8, blob="none", sampling="stratified"), made("voxels", bound=0.4, blob="none", sampling="stratified")
+    wide, small = (made("voxels", bound=bound, blob="none", sampling="stratified") for bound in (0.8, 0.4))
     for scene in (wide, small):
         scene.geometry_grid.data.fill_(1.0)
     origin, way = torch.tensor([[0.0, -3, 0], [0.6, -3, 0]]), torch.tensor([[0.0, 1, 0], [0.0, 1, 0]])
@@ -170,7 +170,7 @@ def test_a_tenth_of_the_rays_comes_from_the_pool(teachers, monkeypatch):
     student, seen = made("voxels"), []
     system = learning(student, teachers("voxels"), monkeypatch, mined=0.25)
     real = student.beside
-    monkeypatch.setattr(type(student), "beside", lambda self, teacher, origin, way, now: seen.append((origin, way)) or real(teacher, origin, way, now))
+    monkeypatch.setattr(type(student), "beside", lambda self, *given: seen.append(given[1:3]) or real(*given))
     system.step(0)
     hardest = system.pool.rows.clone()
     system.step(1)
@@ -230,7 +230,9 @@ def test_from_scratch_nothing_is_taken_over(teachers, monkeypatch):
 
 # --- runs -----------------------------------------------------------------------------------------------------------------------------
 
-QUICK = ["keep={preview: 0, steps: 2, seconds: 0}", "export={mesh: false, frames: 2, size: 32}", "cameras={batch: 2, resolution: 16}", "device=cpu"]
+QUICK = ["keep={preview: 0, steps: 2, seconds: 0}", "export={mesh: false, frames: 2, size: 32}", "cameras={batch: 2, resolution: 16}",
+         "device=cpu"]  # fmt: skip
+GRID = ["resolution=12", "samples=16", "grid=12"]
 
 
 class Killed(BaseException):
@@ -245,8 +247,7 @@ def first(tmp_path_factory):
     words = ["convert", "car.ply", "--to", "gaussians", "--out", str(done), "--steps", "2", "--quiet", "count=150", "settle=4", *QUICK]
     assert cli.main(words) == 0
     grid = root / "grid"
-    words = ["convert", str(done), "--to", "voxels", "--out", str(grid), "--steps", "3", "--quiet", "resolution=12", "samples=16", "grid=12", *QUICK]
-    assert cli.main(words) == 0
+    assert cli.main(["convert", str(done), "--to", "voxels", "--out", str(grid), "--steps", "3", "--quiet", *GRID, *QUICK]) == 0
     return done, grid
 
 
@@ -259,7 +260,7 @@ def test_the_command_makes_a_run(first, capsys):
     assert told["system"]["teacher"] == str(done) and told["system"]["digests"] == [source.digest(str(done))]
     assert told["prior"]["type"] == "none" and told["guidance"] == [] and told["prompt"] == "car"
     assert "by views" in (grid / "log.txt").read_text() and "teacher" in (grid / "log.txt").read_text()
-    assert cli.main(["convert", str(done), "--to", "voxels", "--out", str(grid), "--steps", "3", "resolution=12", "samples=16", "grid=12", *QUICK]) == 0
+    assert cli.main(["convert", str(done), "--to", "voxels", "--out", str(grid), "--steps", "3", *GRID, *QUICK]) == 0
     assert "already done" in capsys.readouterr().out
 
 
@@ -310,11 +311,11 @@ def test_what_moves_is_told_to_stand_still(monkeypatch):
 # --- what is wrong --------------------------------------------------------------------------------------------------------------------
 
 WRONG = {
-    "nope --to mesh": "neither a run nor a file", "car.ply --to hashgird": "try: hashgrid", "car.ply": "missing: --to", ". --to mesh": "holds no run",
-    "car.ply --to mesh hashgrid": "fix: --to hashgrid", "car.ply --to mesh fases=3": "try: faces", "car.ply --to mesh --mask cut": "fix: --merge",
-    "car.ply --to mesh --merge nope": "neither a run nor a file", "car.ply --to mesh --merge car.ply --mask nope": "there is no mask 'nope'",
-    "car.ply --to mesh --steps 0": "steps must be at least 1", "x.txt --to mesh": "of no kind that can be read",
-    "car.ply --to mesh system.teecher=x": "try: teacher",
+    "nope --to mesh": "neither a run nor a file", "car.ply --to hashgird": "try: hashgrid", "car.ply": "missing: --to",
+    ". --to mesh": "holds no run", "car.ply --to mesh hashgrid": "fix: --to hashgrid", "car.ply --to mesh fases=3": "try: faces",
+    "car.ply --to mesh --mask cut": "fix: --merge", "car.ply --to mesh --merge nope": "neither a run nor a file",
+    "car.ply --to mesh --merge car.ply --mask nope": "there is no mask 'nope'", "x.txt --to mesh": "of no kind that can be read",
+    "car.ply --to mesh --steps 0": "steps must be at least 1", "car.ply --to mesh system.teecher=x": "try: teacher",
 }  # fmt: skip
 
 
@@ -324,7 +325,8 @@ def test_wrong_words_teach(line, tmp_path, monkeypatch, capsys):
     (tmp_path / "x.txt").write_text("x")
     assert cli.main(["convert", *line.split()]) == 2
     err = capsys.readouterr().err
-    assert err.startswith("error: ") and WRONG[line] in err and len(err.splitlines()) <= 5 and [p.name for p in tmp_path.iterdir()] == ["x.txt"]
+    assert err.startswith("error: ") and WRONG[line] in err and len(err.splitlines()) <= 5
+    assert [path.name for path in tmp_path.iterdir()] == ["x.txt"]
 
 
 def test_a_run_without_a_checkpoint_teaches_nothing_yet(tmp_path):

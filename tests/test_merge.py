@@ -85,7 +85,8 @@ def test_masks_of_files(tmp_path, monkeypatch):
     mesh = tmp_path / "tetrahedron.ply"
     corners = "-0.5 -0.5 -0.5\n0.6 -0.5 -0.5\n-0.5 0.6 -0.5\n-0.5 -0.5 0.6\n"
     head = "ply\nformat ascii 1.0\nelement vertex 4\nproperty float x\nproperty float y\nproperty float z\n"
-    mesh.write_text(f"{head}element face 4\nproperty list uchar int vertex_indices\nend_header\n{corners}3 0 2 1\n3 0 1 3\n3 0 3 2\n3 1 2 3\n")
+    sides = "3 0 2 1\n3 0 1 3\n3 0 3 2\n3 1 2 3\n"
+    mesh.write_text(f"{head}element face 4\nproperty list uchar int vertex_indices\nend_header\n{corners}{sides}")
     axis = torch.linspace(-BOUND, BOUND, SIDE)
     x = torch.stack(torch.meshgrid(axis, axis, axis, indexing="ij"), -1)
     depth = torch.cat([x + 0.5, (-0.4 - x.sum(-1, keepdim=True)) / 3**0.5], -1).amin(-1)  # metres inside
