@@ -12,7 +12,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from dream3d import build, models
+from dream3d import build, layout, models
 from dream3d.errors import Mistake, choices
 
 KINDS = {  # kind -> (one word on it, what it is in a configuration)
@@ -198,6 +198,7 @@ def used(stage: dict[str, Any]) -> Iterator[tuple[str, str]]:
     """(kind, name) of every part of a complete stage."""
     for kind in ("renderers", "priors", "systems", "cameras", "background", "optim"):
         yield kind, stage[KINDS[kind][1]]["type"]
+    yield from (("renderers", part["type"]) for part in layout.parts(stage["renderer"]))
     for term in stage["guidance"] if isinstance(stage["guidance"], list) else [stage["guidance"]]:
         yield "guidance", term["type"]
         for name in [term["sees"]] if isinstance(term["sees"], str) else term["sees"]:

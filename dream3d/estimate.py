@@ -27,7 +27,7 @@ views 509 MB, degree 3 494 MB; 2000 Gaussians at 512 pixels, 4 views 81 MB, 16 v
 import math
 from typing import Any
 
-from dream3d import build, claims, models
+from dream3d import build, claims, layout, models
 from dream3d.foreign import start
 
 LIBRARIES = 0.61e9  # Python, torch, numba and this package on a CPU, while it compiles kernels
@@ -75,11 +75,11 @@ def parts(stage: dict[str, Any]) -> list[tuple[str, float | None]]:
     rows = []
     for section, catalogue in (("prior", "priors"), ("renderer", "renderers")):
         own = stage[section]
-        expression = build.signature(catalogue, own["type"]).memory
-        if expression is None and section == "prior" and known is not None:
+        if build.signature(catalogue, own["type"]).memory is None and section == "prior" and known is not None:
             rows.append((f"prior {own['type']} (weights alone)", _weights(known, own)))
         else:
-            rows.append((f"{section} {own['type']}", _evaluate(expression, {**around, **own})))
+            sizes = [_evaluate(build.signature(catalogue, one["type"]).memory, {**around, **one}) for one in layout.parts(own) or [own]]
+            rows.append((f"{section} {own['type']}", None if None in sizes else sum(sizes)))
     if stage["init"]["file"] is not None:
         rows.append(("init", float(READING * start.size(stage["init"]))))
     return rows

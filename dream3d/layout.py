@@ -59,6 +59,12 @@ def part(common: dict[str, Any], thing: dict[str, Any]) -> dict[str, Any]:
     return check.plugin("renderer", check.merge(common, thing.get("renderer") or {}), lambda path: "")
 
 
+def parts(renderer: dict[str, Any]) -> list[dict[str, Any]]:
+    """The complete settings of every part of a complete scene; of one that is not composed none."""
+    layout = renderer.get("layout")
+    return [part(renderer["object"], thing) for thing in layout["objects"]] if isinstance(layout, dict) else []
+
+
 def _part(path: str, settings: Any, where: Where) -> dict[str, Any]:
     full = check.plugin(path, settings, where)
     if full["type"] in NOT:

@@ -2,8 +2,9 @@
 
 SemanticSDS (Yang et al. 2024, arXiv:2410.09009): every object has its place (position, rotation, one scale), its label and its prompt;
 groups of objects keep their places to each other; rounds show objects alone, in their own frames, before the scene as a whole. Frozen
-objects are seen and never change. GALA (Kim et al. 2024, arXiv:2401.12979) draws layers apart and together in the same way. What is drawn
-exactly: `_compose_layers.py`. The authors place Gaussians only, found by a language model; here a layout is the user's, or the prompt's.
+objects are seen and never change. What is drawn exactly: `_compose_layers.py`. The authors' objects are Gaussians, placed by a language
+model; here they are any representation, and the layout is the user's or the prompt's. Their objects are seen under view words of their
+own; here words are those of the camera, which are an object's own in its rounds, and in the scene where it is not turned.
 """
 
 import dataclasses
