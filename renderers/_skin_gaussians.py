@@ -81,7 +81,6 @@ class Anchored(nn.Module):
 
     def paint(self, mesh: Mesh) -> None:
         """Colours of a mesh with these triangles."""
-        mesh = Mesh(mesh.vertices.cpu(), mesh.faces.cpu(), rgb=mesh.rgb, uv=mesh.uv, texture=mesh.texture)
         self.set.colour.data.copy_(colours(mesh, self.face.cpu(), self.weights.cpu()[..., None]))
 
     def handover(self, vertices: Float[Tensor, "V 3"], faces: Int[Tensor, "F 3"]) -> Points:

@@ -5,6 +5,7 @@ normals, and poses by chance while it is optimised, are TADA's (Liao et al., arX
 GaussianAvatars (`_skin_gaussians.py`), where TADA has a texture.
 """
 
+import dataclasses
 from typing import ClassVar, Literal
 
 import torch
@@ -42,8 +43,8 @@ class Skinned(Representation):
     """
 
     memory: ClassVar[str] = (
-        "6e7 * 4**cuts + 135 * texture**2 * (appearance == 'texture') + 320 * views * side**2"
-        " + (surface == 'gaussians') * count * (650 + 560 * views)"
+        "(1.5e7 + 4e8 * (rig != 'humanoid')) * 4**cuts + 135 * texture**2 * (appearance == 'texture') + 320 * views * side**2"
+        " + count * (1000 + 700 * views) * (surface == 'gaussians')"
     )
 
     offers: ClassVar[dict[str, str]] = {"normal": "True"}
@@ -92,7 +93,7 @@ class Skinned(Representation):
             raise Mistake(f"{backend} does not draw a surface of {surface}", where="renderer.backend", near="auto, numba, torch")
         if poses == "motion" and motion is None:
             raise Mistake("poses: motion, but there is no motion", where="renderer.poses", near="renderer.motion=wave")
-        found = chosen(load(rig).to(torch.float32), shapes, expressions)
+        found = chosen(load(rig), shapes, expressions).to(torch.float32)
         for _ in range(cuts):
             found = finer(found)
         self.name, self.poses, self.sway = rig, poses, sway
@@ -156,6 +157,7 @@ class Skinned(Representation):
             what = f"{len(data.faces)} other faces" if isinstance(data, Mesh) else type(data).__name__.lower()
             raise Mistake(f"a skinned body starts from a mesh with the {len(faces)} faces of its rig, not from {what}",
                           where="renderer.rig", fix="a mesh that this rig has handed over, or the stage without init")  # fmt: skip
+        data = dataclasses.replace(data, **{k: v.detach().cpu() for k, v in vars(data).items() if v is not None})
         self.body.fit(data)
         if data.rgb is not None or data.texture is not None:
             self.surface.paint(data)
