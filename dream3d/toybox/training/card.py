@@ -14,18 +14,20 @@ from dream3d.toybox.training import measure, store
 from dream3d.toybox.training.data import CORE_COLOURS, CORE_OBJECTS, HELD_OUT
 from dream3d.toybox.training.network import publish
 
+BRIEF = ("car",), ("red", "purple")  # objects and colours where it is only to be seen that it runs
 
-def finish(training, name: str, preset: str, out: Path | None, repeat: int = 1) -> None:
+
+def finish(training, name: str, preset: str, out: Path | None, brief: bool = False) -> None:
     """Measure the moving average and write metrics.json; into `out` (None: nowhere) the pipeline folder with its card."""
     folder = training.out / "pipeline"
     with store.anew(folder) as part:
         publish(training.mean, part)
     prior = measure.opened(folder, training.device)
     core = training.tier.mix.core > 0
-    names, colours = (CORE_OBJECTS, CORE_COLOURS) if core else (OBJECTS, tuple(COLOURS))
-    metrics = measure.evaluate(prior, names, colours, repeat=repeat)
+    names, colours = BRIEF if brief else (CORE_OBJECTS, CORE_COLOURS) if core else (OBJECTS, tuple(COLOURS))
+    metrics = measure.evaluate(prior, names, colours)
     if not core:
-        metrics["two_objects"] = measure.evaluate_doubles(prior)
+        metrics["two_objects"] = measure.evaluate_doubles(prior, **{"count": 4} if brief else {})
     files.write_json(training.out / "metrics.json", {"step": training.step, **metrics})
     print(json.dumps(metrics, indent=2))
     if out is not None:

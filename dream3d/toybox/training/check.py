@@ -21,7 +21,7 @@ from dream3d.priors._views import VIEWS
 from dream3d.sampling import sample
 from dream3d.toybox.language import COLOURS, OBJECTS
 from dream3d.toybox.training import data, measure, store
-from dream3d.toybox.training.card import card
+from dream3d.toybox.training.card import BRIEF, card
 from dream3d.toybox.training.data import Feed, Rows
 from dream3d.toybox.training.network import Learner
 from dream3d.types import Condition
@@ -80,11 +80,11 @@ def likeness(one: Float[Tensor, "B 3 h w"], other: Float[Tensor, "B 3 h w"]) -> 
     return -10 * ((one - other) / 2).square().mean().clamp(min=1e-10).log10().item()
 
 
-def measured(training) -> dict:
+def measured(training, rows_of: int = ROWS) -> dict:
     """How well noise is told from pictures that were never shown, and how much worse if told of another picture; how like true ones made
     ones are, how often the judge names them as it does the true ones, how far they are from other true ones (KID), and what a true picture
     costs to pass the autoencoder."""
-    model, count = training.mean, max(2, ROWS // training.mean.group)
+    model, count = training.mean, max(2, rows_of // training.mean.group)
     rows, *more = (unshown(training, count, chunk) for chunk in range(3))
     wrong = another(rows, model.told)
     x, by = model.target(rows), measure.judge.load()
@@ -132,9 +132,9 @@ def grid(training, path: Path, count: int = 4) -> None:
         Image.fromarray(picture.round().numpy().astype(np.uint8)).save(temporary)
 
 
-def finish(training, name: str, preset: str, out: Path | None) -> None:
+def finish(training, name: str, preset: str, out: Path | None, brief: bool = False) -> None:
     """Measure the moving average and write metrics.json; into `out` (None: nowhere) the folder with its card."""
-    metrics = measured(training) | judged(training)
+    metrics = measured(training, 4 if brief else ROWS) | judged(training, *BRIEF if brief else (data.CORE_OBJECTS, data.CORE_COLOURS))
     files.write_json(training.out / "metrics.json", {"step": training.step, **metrics})
     print(json.dumps(metrics, indent=2))
     if out is not None:
@@ -145,7 +145,7 @@ def finish(training, name: str, preset: str, out: Path | None) -> None:
             files.write_json(part / "card.json", card(training, name, preset, metrics) | told)
 
 
-def judged(training) -> dict:
+def judged(training, names: Sequence[str], colours: Sequence[str]) -> dict:
     """What the judge says of pictures that the published folder's own prior makes under guidance: of a text alone, or of four views."""
     family = training.mean.family
     if family not in ("stable_diffusion", "mvdream"):
@@ -154,7 +154,7 @@ def judged(training) -> dict:
         training.mean.publish(part)
     prior = build.make("priors", {"type": family, "model": str(training.out / "pipeline"), "precision": "float32"}).to(training.device)
     ask = measure.evaluate if family == "stable_diffusion" else together
-    return {"judge": ask(prior, data.CORE_OBJECTS, data.CORE_COLOURS)}
+    return {"judge": ask(prior, names, colours)}
 
 
 def together(prior: Prior, names: Sequence[str], colours: Sequence[str], *, scale: float = measure.SCALE) -> dict:

@@ -59,12 +59,12 @@ def grid(training, path: Path) -> None:
     grid(opened(training.out / "pipeline", training.device), training.tier.shown, path)
 
 
-def finish(training, name: str, preset: str, out: Path | None) -> None:
-    """Measure, and publish into `out` unless it is None."""
+def finish(training, name: str, preset: str, out: Path | None, brief: bool = False) -> None:
+    """Measure, and publish into `out` unless it is None; brief: with so few pictures that it says nothing but that it runs."""
     if training.tier.kind != "pixels":
         from dream3d.toybox.training import check
 
-        return check.finish(training, name, preset, out)
+        return check.finish(training, name, preset, out, brief)
     from dream3d.toybox.training.card import finish
 
-    finish(training, name, preset, out)
+    finish(training, name, preset, out, brief)
