@@ -143,7 +143,7 @@ def test_opaque_objects_of_different_kinds_agree_with_a_joint_render():
         gap = (getattr(a, name) - getattr(b, name)).abs().amax(-1)
         assert gap[inside].max() < 1e-5 and (gap > 0.02).float().mean() < 0.005, name
     hidden = (a.labels[..., 0] == 0) & (joint.parts[0].render(joint.places()[0].cameras(ring(6, size=48))).alpha[..., 0] > 0.9)
-    assert hidden.sum() > 100  # something was behind something
+    assert hidden.sum() > 30  # something was behind something
 
 
 def test_layers_are_composited_by_depth_with_a_gradient_for_all():
