@@ -33,7 +33,7 @@ def strip(system, index: int) -> Float[Tensor, "h w 3"]:
     return _rows(columns)
 
 
-def _rows(columns: list[Float[Tensor, "B H W 3"]]) -> Float[Tensor, "h w 3"]:
+def _rows(columns: list[Tensor]) -> Float[Tensor, "h w 3"]:
     """The first views below each other."""
     side = max(columns[0].shape[1], SIDE)
     columns = [_resize(c, side) for c in columns if len(c)]
