@@ -1,48 +1,19 @@
-"""The skinned representation: what moves it, what it learns and what stays, Gaussians on it, resuming, handing over and starting."""
+"""The skinned representation: what moves it, what it learns and what stays, Gaussians on it."""
 
 import dataclasses
 import math
 
-import numpy as np
 import pytest
 import torch
-from dream3d.renderers.skinned import Skinned
+from skinned_scenes import ALL, STILL, coloured, double, scene, step
 
-from dream3d import build
 from dream3d.cameras import clips, ring
-from dream3d.errors import Mistake
-from dream3d.export.asset import export
 from dream3d.optim import Adam
-from dream3d.options import Export
 from dream3d.penalties import laplacian
 from dream3d.rig import kinematics
 from dream3d.rig.load import load
 from dream3d.schedule import Ramp
-from dream3d.types import Mesh, Points, Step
-
-STILL = {f"lr_{name}": Ramp(0.0) for name in ("shape", "displacement", "colour", "offset", "scale", "rotation", "opacity")}
-ALL = {"lr_pose": Ramp(0.01), "lr_shape": Ramp(0.02)}
-
-
-def scene(**settings) -> Skinned:
-    return build.make("renderers", {"type": "skinned", "count": 300, **settings}, torch.Generator().manual_seed(0))
-
-
-def step(index: int = 0) -> Step:
-    return Step.make(index, 20, 3)
-
-
-def coloured(made: Skinned) -> Skinned:
-    """With a colour for every direction."""
-    rgb = made.body.given.mesh().vertices + 0.5
-    made.surface.paint(Mesh(made.vertices().detach(), made.body.faces, rgb=rgb.clamp(0, 1)))
-    return made
-
-
-def double(value):
-    changed = {k: v.double() for k, v in vars(value).items() if isinstance(v, torch.Tensor) and v.is_floating_point()}
-    return dataclasses.replace(value, **changed)
-
+from dream3d.types import Step
 
 # --- where it is ----------------------------------------------------------------------------------------------------
 
@@ -272,114 +243,3 @@ def test_the_laplacian_penalty_smooths_displacements():
         values.append(loss.item())
         optimizer.step(made.groups(step(index)))
     assert values[-1] < 0.6 * values[0]
-
-
-# --- saving, handing over, starting ---------------------------------------------------------------------------------
-
-WAYS = ({}, {"appearance": "texture", "texture": 32, "shading": "pbr"}, {"appearance": "field", "displace": "vector"},
-        {"surface": "gaussians", "poses": "random"},
-        {"poses": "motion", "motion": "walk", "shading": {"lambert": 0.5, "albedo": 0.5}})  # fmt: skip
-
-
-@pytest.mark.parametrize("settings", WAYS)
-def test_a_run_continues_to_the_bit(settings, tmp_path):
-    settings = {**settings, **ALL} | ({"rig": str(body(tmp_path))} if "texture" in settings else {})  # quick to unwrap
-    one, two, seen = scene(**settings), scene(**settings), ring(2, size=20)
-    optimizers = Adam(), Adam()
-    for index in range(4):
-        if index == 2:
-            two.restore({k: v.clone() for k, v in one.state().items()})
-            optimizers[1].restore(optimizers[0].state())
-            assert torch.equal(two.render(seen).rgb, one.render(seen).rgb)
-        for made, optimizer in zip((one, two), optimizers, strict=True):
-            if made is one or index >= 2:
-                now = step(index)
-                (made.render(seen, now).rgb * torch.rand(2, 20, 20, 3, generator=now.rng)).sum().backward()
-                assert optimizer.step(made.groups(now))
-    states = one.state(), two.state()
-    assert states[0].keys() == states[1].keys() and all(torch.equal(v, states[1][k]) for k, v in states[0].items())
-
-
-def test_the_rig_stays_out_of_the_state_and_another_one_is_refused(tmp_path):
-    made, other = scene(), scene(rig=str(body(tmp_path)))
-    assert sum(v.numel() for k, v in made.state().items() if k.startswith("body.")) < 5 * len(made.body.vertices)
-    with pytest.raises(Mistake, match="not the one that this run began with"):
-        made.restore(other.state())
-
-
-def body(folder, seed: int = 0, vertices: int = 30):
-    """A file laid out as SMPL-X is, of 5 joints, with expressions and pose directions."""
-    g = np.random.default_rng(seed)
-    weights, regressor = g.random((vertices, 5)), g.random((5, vertices))
-    np.savez(folder / "body.npz", v_template=g.normal(size=(vertices, 3)), f=g.integers(0, vertices, (40, 3)).astype(np.uint32),
-             shapedirs=0.1 * g.normal(size=(vertices, 3, 20)), posedirs=0.02 * g.normal(size=(vertices, 3, 36)),
-             J_regressor=regressor / regressor.sum(1, keepdims=True), weights=weights / weights.sum(1, keepdims=True),
-             kintree_table=np.array([[2**32 - 1, 0, 1, 1, 1], range(5)], dtype=np.uint32))  # fmt: skip
-    return folder / "body.npz"
-
-
-def test_a_users_body_is_drawn_and_learns_its_expressions(tmp_path):
-    made = scene(rig=str(body(tmp_path)), shapes=4, expressions=3, lr_expression=Ramp(0.1), pose={"jaw": (20, 0, 0)}, cuts=1)
-    assert made.body.shape.shape == (4,) and made.body.expression.shape == (3,) and len(made.body.faces) == 160
-    made.render(ring(2, size=24), step()).alpha.sum().backward()
-    assert [g.name for g in made.groups(step())] == ["shape", "expression", "displacement", "colour"]
-    assert made.body.expression.grad.abs().min() > 0 and made.vertices().abs().max() < 1.2
-    with pytest.raises(Mistake, match="no joint 'left_elbow'"):
-        scene(rig=str(body(tmp_path)), pose={"left_elbow": (0, 0, 0)})
-
-
-POSE = {"left_knee": (60, 0, 0), "right_shoulder": (0, 80, 0)}
-
-
-@pytest.mark.parametrize("surface", ["mesh", "gaussians"])
-def test_a_stage_goes_on_from_what_it_handed_over(surface):
-    """Shape, displacement and colours of an earlier stage, bent or not: the next one looks the same, whatever of them it learns."""
-    before = coloured(scene(shape={"girth": 2.0, "arms": -1.0}, pose=POSE))
-    before.body.displacement.data.normal_(0, 0.02, generator=torch.Generator().manual_seed(1))
-    after = scene(surface=surface, pose=POSE)
-    after.init_from(before.handover())
-    torch.testing.assert_close(after.vertices(), before.vertices(), atol=1e-5, rtol=0)
-    if surface == "mesh":
-        torch.testing.assert_close(after.render(ring(3, size=32)).rgb, before.render(ring(3, size=32)).rgb, atol=1e-3, rtol=0)
-    again = scene(surface=surface, pose=POSE)
-    again.restore(after.state())
-    assert torch.equal(again.vertices(), after.vertices())
-
-
-@pytest.mark.parametrize("data", [Points(torch.zeros(3, 3), torch.zeros(3, 3)),
-                                  Mesh(torch.eye(3), torch.tensor([[0, 1, 2]])), "field"])  # fmt: skip
-def test_what_has_other_triangles_is_no_start(data):
-    from dream3d.types import Field
-
-    data = Field(1.0, density=torch.zeros(2, 2, 2)) if data == "field" else data
-    with pytest.raises(Mistake, match="starts from a mesh with the 5") as caught:
-        scene().init_from(data)
-    assert caught.value.fix
-
-
-def test_it_is_exported(tmp_path):
-    small = Export(faces=300, texture=32, resolution=16, frames=2, size=32)
-    with torch.no_grad():
-        made = export(coloured(scene(pose=POSE)), tmp_path, small, extras={})
-        made |= export(scene(surface="gaussians"), tmp_path / "g", dataclasses.replace(small, mesh=False), extras={})
-    assert made.keys() == {"mesh", "splats", "turntable", "thumbnail", "contact"}
-    assert all(path.stat().st_size > 0 for path in made.values())
-
-
-MISTAKES = {
-    "a joint": ({"pose": {"left_elbo": (0, 0, 0)}}, "no joint 'left_elbo'", "left_elbow"),
-    "a shape": ({"shape": {"heigth": 1.0}}, "no shape direction 'heigth'", "height"),
-    "no motion": ({"poses": "motion"}, "there is no motion", "wave"),
-    "a motion": ({"motion": "wlak"}, "no motion 'wlak'", "walk"),
-    "a rig": ({"rig": "human"}, "no rig 'human'", "humanoid"),
-    "a backend of the other": ({"backend": "gsplat"}, "gsplat does not draw", "auto"),
-    "the other way round": ({"backend": "nvdiffrast", "surface": "gaussians"}, "nvdiffrast does not draw", "auto"),
-}
-
-
-@pytest.mark.parametrize("name", MISTAKES)
-def test_wrong_settings_are_mistakes_that_name_the_right_one(name):
-    settings, expected, near = MISTAKES[name]
-    with pytest.raises(Mistake, match=expected) as caught:
-        scene(**settings)
-    assert near in caught.value.near and caught.value.where
