@@ -85,5 +85,6 @@ def test_a_rehearsal_takes_every_kind_through_all_of_it(tmp_path, monkeypatch):
     monkeypatch.setattr(check, "error", lambda *a: 1 / 0)
     code, done = call(tmp_path, "toybox", "toybox-latent", "--rehearse", monkeypatch=monkeypatch)
     assert code == 5 and "ZeroDivisionError" in done["toybox-latent"]["failed"] and "seconds" in done["toybox"]
+    assert "comes first" in call(tmp_path, "toybox-inpaint", "--rehearse", monkeypatch=monkeypatch)[1]["toybox-inpaint"]["failed"]
     with pytest.raises(SystemExit):
         trip.main(["toybox-64", "--out", str(tmp_path)])

@@ -118,6 +118,9 @@ def rehearsed(given: argparse.Namespace) -> dict[str, dict]:
             small = replace(where, steps=2, batch=min(8, where.batch), views=min(4, where.views), chunk=1, early=min(1, where.early),
                             workers=min(2, where.workers) if i == 0 else 0)  # fmt: skip
             work, out = Path(folder) / name, Path(folder) / "published" / name
+            if tier.base and not (Path(folder) / "published" / tier.base).exists():
+                done[name] = {"failed": f"it stands over {tier.base}, which comes first"}
+                continue
             try:
                 base = Path(folder) / "published" / tier.base if tier.base else None
                 training = train.Training(tier, small, work, device=device, base=base)

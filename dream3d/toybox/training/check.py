@@ -13,7 +13,7 @@ from jaxtyping import Float
 from PIL import Image
 from torch import Tensor
 
-from dream3d import build, files
+from dream3d import files
 from dream3d.bench.judge import Judge
 from dream3d.cameras import look_at, view_index
 from dream3d.interfaces import Prior
@@ -148,13 +148,21 @@ def finish(training, name: str, preset: str, out: Path | None, brief: bool = Fal
 def judged(training, names: Sequence[str], colours: Sequence[str]) -> dict:
     """What the judge says of pictures that the published folder's own prior makes under guidance: of a text alone, or of four views."""
     family = training.mean.family
-    if family not in ("stable_diffusion", "mvdream"):
+    if family not in _families():
         return {}
     with store.anew(training.out / "pipeline") as part:
         training.mean.publish(part)
-    prior = build.make("priors", {"type": family, "model": str(training.out / "pipeline"), "precision": "float32"}).to(training.device)
+    prior = _families()[family](model=str(training.out / "pipeline"), precision="float32").to(training.device)
     ask = measure.evaluate if family == "stable_diffusion" else together
     return {"judge": ask(prior, names, colours)}
+
+
+def _families() -> dict[str, type[Prior]]:
+    """Whose pictures the judge is shown. Not by their names in configurations: what checks these is not on every training machine."""
+    from dream3d.priors.mvdream import MVDream
+    from dream3d.priors.stable_diffusion import StableDiffusion
+
+    return {"stable_diffusion": StableDiffusion, "mvdream": MVDream}
 
 
 def together(prior: Prior, names: Sequence[str], colours: Sequence[str], *, scale: float = measure.SCALE) -> dict:
