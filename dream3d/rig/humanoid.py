@@ -93,10 +93,9 @@ def _bones() -> dict[str, tuple]:
 
 
 def _limits(name: str) -> tuple[tuple, tuple]:
-    if not name.startswith("right_"):
-        return LIMITS[name]
     low, high = LIMITS[name.replace("right_", "left_")]
-    return (low[0], -high[1], -high[2]), (high[0], -low[1], -low[2])  # what a mirror does to turns
+    mirrored = (low[0], -high[1], -high[2]), (high[0], -low[1], -low[2])  # what a mirror does to turns
+    return mirrored if name.startswith("right_") else (low, high)
 
 
 # --- the surface ----------------------------------------------------------------------------------------------------
@@ -160,8 +159,9 @@ def _surface(bones: dict[str, tuple]) -> tuple[Float[ndarray, "V 3"], Int[ndarra
 
     axes = [CELL * np.arange(0, 20), CELL * (np.arange(-12, 12) + 0.5), CELL * (np.arange(-27, 27) + 0.5)]
     grid = np.stack(np.meshgrid(*axes, indexing="ij"), -1)
-    vertices, faces, _, _ = marching_cubes(_doll(grid, bones), 0.0)  # in cells
-    vertices, faces = _welded(vertices.astype(np.float64), faces.astype(np.int64))
+    volume = _doll(grid, bones)
+    vertices, faces, _, _ = marching_cubes(volume, 0.0)  # in cells
+    vertices, faces = _welded(_crossings(vertices.astype(np.float64), volume), faces.astype(np.int64))
     vertices = CELL * vertices + np.array([axis[0] for axis in axes])
     vertices, faces, middle = _both(vertices, _outwards(vertices, faces))
     for _ in range(SMOOTH):
@@ -169,6 +169,14 @@ def _surface(bones: dict[str, tuple]) -> tuple[Float[ndarray, "V 3"], Int[ndarra
         for _ in range(2):
             vertices = _onto(vertices, bones)
     return _symmetric(vertices, middle).astype(np.float32).astype(np.float64), faces
+
+
+def _crossings(vertices: Float[ndarray, "V 3"], volume: Float[ndarray, "X Y Z"]) -> Float[ndarray, "V 3"]:
+    """Where edges of the grid cross the surface, told anew: compiled code may round in its own way."""
+    low, away = np.floor(vertices).astype(np.int64), np.abs(vertices - vertices.round())
+    way = np.eye(3, dtype=np.int64)[away.argmax(1)]
+    first, last = volume[tuple(low.T)], volume[tuple((low + way).T)]
+    return low + way * (first / (first - last))[:, None]
 
 
 def _welded(vertices: Float[ndarray, "V 3"], faces: Int[ndarray, "F 3"]) -> tuple[ndarray, ndarray]:
@@ -259,7 +267,7 @@ def _direction(shape: str, vertices, weights, places, bones: dict[str, tuple], p
     maps = [GROWTH * _growth(shape, name, bone) for name, bone in bones.items()]
     joints = np.zeros_like(places)
     for k, parent in enumerate(parents):
-        joints[k] = joints[parent] + maps[parent] @ (places[k] - places[parent]) if parent >= 0 else GROWTH * _rooted(shape) @ places[k]
+        joints[k] = joints[parent] + maps[parent] @ (places[k] - places[parent]) if parent >= 0 else maps[k] @ places[k] * (shape == "height")
     each = np.stack([joint + (vertices - place) @ grow.T for joint, place, grow in zip(joints, places, maps, strict=True)], 1)
     moved = (weights[..., None] * each).sum(1)
     ends = vertices[:, 2].argmin(), vertices[:, 2].argmax()
@@ -284,11 +292,6 @@ def _growth(shape: str, name: str, bone: tuple) -> Float[ndarray, "3 3"]:
         case "legs":
             return along * (part in ("hip", "knee"))
     return along * (part in ("shoulder", "elbow"))
-
-
-def _rooted(shape: str) -> Float[ndarray, "3 3"]:
-    """What the root's own place does."""
-    return np.diag([0.0, 0, 1]) * (shape == "height")
 
 
 if __name__ == "__main__":
