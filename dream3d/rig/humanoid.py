@@ -267,7 +267,8 @@ def _direction(shape: str, vertices, weights, places, bones: dict[str, tuple], p
     maps = [GROWTH * _growth(shape, name, bone) for name, bone in bones.items()]
     joints = np.zeros_like(places)
     for k, parent in enumerate(parents):
-        joints[k] = joints[parent] + maps[parent] @ (places[k] - places[parent]) if parent >= 0 else maps[k] @ places[k] * (shape == "height")
+        above = maps[parent] @ (places[k] - places[parent]) if parent >= 0 else maps[k] @ places[k] * (shape == "height")
+        joints[k] = above + (joints[parent] if parent >= 0 else 0)
     each = np.stack([joint + (vertices - place) @ grow.T for joint, place, grow in zip(joints, places, maps, strict=True)], 1)
     moved = (weights[..., None] * each).sum(1)
     ends = vertices[:, 2].argmin(), vertices[:, 2].argmax()
