@@ -19,6 +19,7 @@ from dream3d.convert.lesson import UNSEEN, decibels, density_gap, per_ray, shape
 from dream3d.convert.pool import Pool
 from dream3d.convert.teacher import taught
 from dream3d.errors import Mistake
+from dream3d.export.views import sphere
 from dream3d.interfaces import Log, Representation, System, device_of, freeze
 from dream3d.optim import clip_pixels, clipped_share
 from dream3d.schedule import Count, NonNegative, Share, Whole, at
@@ -30,8 +31,9 @@ VIEWS = 64  # that are kept
 
 class Distil(System):
     """teacher: a run folder, or a GLB, glTF, OBJ or PLY file (a mesh or Gaussians). digests: what teacher, merge and mask have to be,
-    found when a conversion begins; none: whatever they are. start: on the way from what the teacher hands over, as a stage would, or from
-    what the new scene begins with. how: fields (volumes of colours), views, or auto: fields where it can be and nothing else pulls.
+    found when a conversion begins; none: whatever they are. start: on the way from what the teacher hands over, as a stage would, where
+    that looks more like the teacher than before, or from what the new scene begins with. how: fields (volumes of colours), views, or auto:
+    fields where it can be and nothing else pulls.
 
     rays: of a step, from its views; milestones: progress from which colours, and then what rays show, count as well; density, colour: what
     they count for beside what is shown; depth, normal: the same between views. mined: the share of rays or views that comes again because
@@ -86,9 +88,20 @@ class Distil(System):
         return how != "views" and able and not self.terms
 
     def begin(self, handed: Points | Mesh | Field | None) -> None:
-        if handed is None and self.start == "handover":
-            handed = self.teacher.handover()
-        super().begin(handed)
+        """From what a file or an earlier stage hands over; else from what the teacher does, if that is nearer to it."""
+        if handed is not None or self.start == "nothing":
+            return super().begin(handed)
+        before, apart = {name: value.clone() for name, value in self.scene.state().items()}, self._apart()
+        super().begin(self.teacher.handover())
+        if self._apart() > apart:  # no surface of a few loose discs, for one
+            self.scene.restore(before)
+            self.about += ", begun with nothing: converted it looked less alike"
+
+    @torch.no_grad()
+    def _apart(self) -> float:
+        """How little the two look alike from all around."""
+        cameras = sphere(6, radius=0.95, size=32).to(device_of(self.scene))
+        return float(shown_gap(self.scene.render(cameras), self.teacher.render(cameras)).mean())
 
     def step(self, index: int) -> Log:
         clock, now = Clock(), Step.make(index, self.steps, self.seed, salt=self.salt)

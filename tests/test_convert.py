@@ -26,8 +26,8 @@ SMALL = {"gaussians": {"count": 300, "settle": 15}, "mesh": {"max_faces": 800, "
          "nerf": {**VOLUME, "width": 24, "layers": 2}, "hashgrid": {**VOLUME, "levels": 4, "entries": 4096, "hidden": 16},
          "voxels": {**VOLUME, "resolution": 24}, "triplane": {**VOLUME, "resolution": 16, "width": 8, "hidden": 16}}  # fmt: skip
 KINDS = [*SMALL]
-RING = ["gaussians:voxels", "voxels:hashgrid", "hashgrid:nerf", "nerf:triplane", "triplane:gaussians", "voxels:mesh", "mesh:dmtet",
-        "dmtet:mesh"]  # fmt: skip
+RING = ["gaussians:voxels", "gaussians:mesh", "voxels:hashgrid", "hashgrid:nerf", "nerf:triplane", "triplane:gaussians", "voxels:mesh",
+        "mesh:dmtet", "dmtet:mesh"]  # fmt: skip
 
 
 def rng():
@@ -214,6 +214,19 @@ def test_each_becomes_another(pair, teachers, monkeypatch):
 def test_any_becomes_any(pair, teachers, monkeypatch):
     before, after = closer(pair, teachers, monkeypatch, 100)
     assert after > before + 1.5 and after > 16.5, (before, after)
+
+
+def test_a_conversion_that_looks_less_alike_is_taken_back(teachers, monkeypatch):
+    empty = Field(0.8, density=torch.full((9, 9, 9), 1e-3), rgb=torch.zeros(9, 9, 9, 3))
+    student, teacher = made("voxels"), teachers("voxels")
+    before, about = {k: v.clone() for k, v in student.state().items()}, learning(student, teacher, monkeypatch).about
+    monkeypatch.setattr(type(teacher), "handover", lambda self: empty)
+    system = learning(student, teacher, monkeypatch)
+    system.begin(None)
+    assert all(torch.equal(v, before[k]) for k, v in student.state().items())
+    assert system.about == about + ", begun with nothing: converted it looked less alike"
+    system.begin(empty)  # asked for by name it stays
+    assert not torch.equal(student.geometry_grid, before["geometry_grid"])
 
 
 def test_from_scratch_nothing_is_taken_over(teachers, monkeypatch):
