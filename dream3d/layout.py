@@ -46,12 +46,15 @@ def complete(settings: dict[str, Any], prompt: str | list[str], where: Where = l
 
 def regions(term: dict[str, Any], renderer: dict[str, Any]) -> list[str]:
     """The prompts of the objects of a scene, in the order of their labels: those that a term is told, else, where its formula asks for
-    labels, those of the scene's layout."""
-    told = split(term.get("regions"))
-    if told or "labels" not in (build.signature("guidance", term["type"]).needs or ()):
+    labels, those of the scene's layout. Raises Mistake where a term is told of more or fewer objects than the layout has."""
+    told, layout = split(term.get("regions")), renderer.get("layout")
+    if "labels" not in (build.signature("guidance", term["type"]).needs or ()) or not isinstance(layout, dict):
         return told
-    layout = renderer.get("layout")
-    return [thing["prompt"] for thing in layout["objects"]] if isinstance(layout, dict) else []
+    if len(told) not in (0, len(layout["objects"])):
+        names = " | ".join(thing["prompt"] for thing in layout["objects"])
+        raise Mistake(f"{len(told)} region prompts, but the layout has {len(layout['objects'])} objects", where="guidance.regions",
+                      near=names, fix="one prompt for each object, in the order of the layout; none: the layout's own")  # fmt: skip
+    return told or [thing["prompt"] for thing in layout["objects"]]
 
 
 def part(common: dict[str, Any], thing: dict[str, Any]) -> dict[str, Any]:

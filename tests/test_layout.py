@@ -142,6 +142,8 @@ def test_regions_are_the_objects_prompts_where_none_are_told():
     assert layout.regions({**scene["guidance"], "regions": "a | b"}, scene["renderer"]) == ["a", "b"]
     assert layout.regions({**scene["guidance"], "type": "sds"}, scene["renderer"]) == []
     assert layout.regions(scene["guidance"], {"type": "gaussians"}) == []
+    with pytest.raises(Mistake, match="1 region prompts, but the layout has 2 objects"):
+        check_vocabulary(config.load(RECIPE, ["guidance.regions=a red ball"]))
     with pytest.raises(Mistake, match="dragon") as caught:
         check_vocabulary(config.load(RECIPE, ["renderer.layout={objects: [{name: a, prompt: a dragon}]}"]))
     assert "command line" in caught.value.where
