@@ -87,6 +87,7 @@ def test_headings_sort_and_what_is_missing_says_why(chromium, page):
     assert chromium.ask(values) == sorted(chromium.ask(values))
     click(chromium, ".scores thead th:first-child button")
     assert names(chromium) == sorted(METHODS)
+    assert chromium.ask("document.querySelector('.scores thead th').getAttribute('aria-sort')") == "ascending"
     assert "the run diverged" in chromium.ask("document.querySelector('.failed.none').textContent")
     assert chromium.ask("[...document.querySelectorAll('.run:not([hidden]) .none')].map((p) => p.textContent).join()").endswith("not yet")
 

@@ -43,15 +43,16 @@
   const order = (column, sign) => (a, b) => {
     const [x, y] = [value(a, column), value(b, column)];
     if (x === undefined || y === undefined) return (x === undefined) - (y === undefined);
-    return column ? sign * (Number(x) - Number(y)) : sign * -x.localeCompare(y);
+    return sign * (column ? Number(x) - Number(y) : x.localeCompare(y));
   };
   const heads = all(".scores thead th");
   heads.forEach((head, column) => head.firstChild.addEventListener("click", () => {
-    const down = head.getAttribute("aria-sort") !== "descending";
+    const ways = column ? ["descending", "ascending"] : ["ascending", "descending"];
+    const way = ways[Number(head.getAttribute("aria-sort") === ways[0])];
     heads.forEach((other) => other.removeAttribute("aria-sort"));
-    head.setAttribute("aria-sort", down ? "descending" : "ascending");
+    head.setAttribute("aria-sort", way);
     const body = document.querySelector(".scores tbody");
-    body.append(...all("tr", body).sort(order(column, down ? -1 : 1)));
+    body.append(...all("tr", body).sort(order(column, way === "ascending" ? 1 : -1)));
   }));
 
   look(Number(angle.value));

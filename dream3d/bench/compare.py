@@ -22,11 +22,13 @@ CONTEXT = ("prior", "renderer", "cameras", "text", "background", "optimizer", "c
 
 @dataclasses.dataclass(frozen=True)
 class Row:
-    """A method, the guidance it brings, and in words what its own recipe does otherwise than here."""
+    """A method, the guidance it brings, in words what its own recipe does otherwise than here, and (`unlike`) what differs from the first
+    method beside the guidance, as it may between recipes."""
 
     method: Method
     guidance: Any
     notes: tuple[str, ...] = ()
+    unlike: tuple[str, ...] = ()
 
 
 def rows(given: argparse.Namespace) -> tuple[list[Row], list[tuple[str, Mistake]]]:
@@ -35,10 +37,12 @@ def rows(given: argparse.Namespace) -> tuple[list[Row], list[tuple[str, Mistake]
     asked = [*(("guidance", name) for name in _names(given.guidance)), *(("recipes", name) for name in _names(given.recipes))]
     if not asked:
         raise Mistake("there is nothing to compare", where="command line", fix="--guidance sds,csd, or --recipes a.yaml,b.yaml")
-    found, wrong = [], []
+    found, wrong, first = [], [], None
     for kind, name in dict.fromkeys(asked):
         try:
-            found.append(_formula(name, given, said) if kind == "guidance" else _recipe(name, given, said))
+            row, loaded = _formula(name, given, said) if kind == "guidance" else _recipe(name, given, said)
+            first = first or loaded
+            found.append(dataclasses.replace(row, unlike=_unlike(loaded, first)))
         except Mistake as mistake:
             wrong.append((f"{name}: ", mistake))
     names = [row.method.name for row in found]
@@ -51,14 +55,14 @@ def _names(text: str) -> list[str]:
     return [name.strip() for name in text.split(",") if name.strip()]
 
 
-def _recipe(name: str, given: argparse.Namespace, said: tuple[str, ...]) -> Row:
+def _recipe(name: str, given: argparse.Namespace, said: tuple[str, ...]) -> tuple[Row, config.Config]:
     overrides = (*LOCAL, *said, *given.overrides)
     found = config.load(name, [*overrides, "prompt=a red ball"])
     _check_scorers(found)
-    return Row(Method(Path(name).stem, name, overrides), [stage["guidance"] for stage in found.stages])
+    return Row(Method(Path(name).stem, name, overrides), [stage["guidance"] for stage in found.stages]), found
 
 
-def _formula(name: str, given: argparse.Namespace, said: tuple[str, ...]) -> Row:
+def _formula(name: str, given: argparse.Namespace, said: tuple[str, ...]) -> tuple[Row, config.Config]:
     base, own = config.load(given.config, ["prompt=a red ball"]), _own(name)
     if any("guidance" in stage for stage in base.values["stages"]):
         raise Mistake("the stages of the base recipe name their own guidance", where="--config", fix="another --config, or --recipes")
@@ -70,7 +74,7 @@ def _formula(name: str, given: argparse.Namespace, said: tuple[str, ...]) -> Row
     found = config.load(given.config, [*overrides, "prompt=a red ball"])
     _check_scorers(found)
     notes = () if own is None else _notes(own, found, (*said, *given.overrides))
-    return Row(Method(name, given.config, overrides), found.values["guidance"], notes)
+    return Row(Method(name, given.config, overrides), found.values["guidance"], notes), found
 
 
 def _own(name: str) -> config.Config | None:
@@ -123,3 +127,17 @@ def _notes(own: config.Config, here: config.Config, said: tuple[str, ...]) -> tu
         elif mine != theirs:
             told.append(f"{section} {short(mine)} instead of {short(theirs)}")
     return tuple(told)
+
+
+def _unlike(here: config.Config, first: config.Config) -> tuple[str, ...]:
+    """What a method has otherwise than the first one, guidance and its stages aside."""
+    told = []
+    for section in (*CONTEXT, "steps"):
+        mine, theirs = here.values[section], first.values[section]
+        if isinstance(mine, dict) and isinstance(theirs, dict):
+            keys = ["type"] if mine.get("type") != theirs.get("type") else [key for key in mine if mine[key] != theirs.get(key)]
+            told += [f"{section}.{key} {short(mine[key])} where the first method has {short(theirs.get(key))}" for key in keys]
+        elif mine != theirs:
+            told.append(f"{section} {short(mine)} where the first method has {short(theirs)}")
+    counts = [len(found.values["stages"]) for found in (here, first)]
+    return (*told, *([f"{counts[0]} stages where the first method has {counts[1]}"] if counts[0] != counts[1] else []))

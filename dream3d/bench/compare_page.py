@@ -6,10 +6,11 @@ import shlex
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import yaml
 
-from dream3d.bench.compare_summary import ENOUGH, Measure, best, differs, shown, texts
+from dream3d.bench.compare_summary import ENOUGH, Measure, best, differs, most, shown, texts
 from dream3d.bench.compare_summary import value as measured
 from dream3d.export import page as web
 from dream3d.export.page import Markup, join, section, tag
@@ -87,14 +88,17 @@ def _cell(record: dict | None, seed: int, hidden: bool, out: Path) -> Markup:
     if record is None:
         return tag("div", tag("p", "not yet", class_="none"), **more)
     link = (out / "runs" / record["name"] / REPORT).is_file()
-    where = {"href": f"runs/{record['name']}/{REPORT.as_posix()}", "title": "the run's report"} if link else {}
+    where = {"href": f"runs/{quote(record['name'])}/{REPORT.as_posix()}", "title": "the run's report"} if link else {}
     if record["state"] != "done":
         return tag("a" if link else "div", tag("p", tag("b", "failed"), " ", record["reason"], class_="none failed"), **more, **where)
     words = f"{record['prompt']}, seed {seed}, turning"
     short = f"{measured(record, 'score.recognised'):.0%} \u00b7 IoU {measured(record, 'score.iou'):.2f}"
     fronts = measured(record, "score.janus")
     short += f" \u00b7 {fronts} fronts" if fronts is not None and fronts != 1 else ""
-    picture = tag("i", role="img", aria_label=words, data_run=record["name"])
+    if not (out / "turntables" / f"{record['name']}.jpg").is_file():
+        picture = tag("p", "its picture is missing", class_="none")
+    else:
+        picture = tag("i", role="img", aria_label=words, data_run=record["name"])
     return tag("a" if link else "div", picture, tag("small", short), **more, **where)
 
 
@@ -105,12 +109,12 @@ def _scores(summary: dict) -> Markup:
     head = tag("tr", *(tag("th", tag("button", text, arrow, type="button"), scope="col", title=what) for text, arrow, what in heads))
     rows = [tag("tr", tag("th", method["name"], scope="row", data_value=method["name"]),
                 tag("td", f"{method['done']}/{method['planned']}", data_value=method["done"]),
-                *(_score(m, method["measures"][m.key], tops[m.key]) for m in columns))
+                *(_score(m, method["measures"][m.key], tops[m.key], most(summary, m)) for m in columns))
             for method in summary["methods"]]  # fmt: skip
     sure = f"\u25b2 and \u25bc: the paired difference from {summary['methods'][0]['name']} has an interval without 0."
     unsure = f"With fewer than {ENOUGH} prompts intervals are too narrow, and differences are not marked."
-    note = ("Means over prompts of means over seeds; below, 95 % intervals (cluster bootstrap: prompts, then seeds within). Bold is best. "
-            f"{unsure if len(summary['prompts']) < ENOUGH else sure} A heading sorts.")  # fmt: skip
+    note = ("Means over prompts of means over seeds; below, 95 % intervals (cluster bootstrap: prompts, then seeds within). Bold is best "
+            f"of those that lack no run. {unsure if len(summary['prompts']) < ENOUGH else sure} A heading sorts.")  # fmt: skip
     table = tag("table", tag("thead", head), tag("tbody", *rows), class_="scores")
     wide = tag("div", table, class_="wide", tabindex=0, role="region", aria_label="Scores")
     return section("Scores", tag("p", note, class_="quiet"), wide)
@@ -121,12 +125,13 @@ def _arrow(measure: Measure) -> Markup | None:
         measure.good if isinstance(measure.good, str) else "")  # fmt: skip
 
 
-def _score(measure: Measure, found: dict | None, top: float | None) -> Markup:
+def _score(measure: Measure, found: dict | None, top: float | None, whole: int) -> Markup:
     mean, ends = texts(measure, found)
     if found is None:
         return tag("td", mean)
-    bold = tag("b", mean) if found["mean"] == top else mean
-    return tag("td", bold, _mark(measure, found), tag("small", ends) if ends else None, data_value=f"{found['mean']:.9g}")
+    few = tag("small", f"of {_many(found['runs'], 'run')}, others {whole}") if found["runs"] < whole else None
+    bold = tag("b", mean) if found["mean"] == top and not few else mean
+    return tag("td", bold, _mark(measure, found), tag("small", ends) if ends else None, few, data_value=f"{found['mean']:.9g}")
 
 
 def _mark(measure: Measure, found: dict) -> Markup | None:
@@ -146,6 +151,7 @@ def _methods(summary: dict) -> Markup:
     for method in summary["methods"]:
         said = yaml.safe_dump(method["guidance"], default_flow_style=True, sort_keys=False, width=1 << 20).strip()
         notes = [tag("p", "Its own recipe has ", note, " here.", class_="quiet") for note in method["notes"]]
+        notes += [tag("p", "It has ", note, ".", class_="quiet") for note in method["unlike"]]
         rows.append(tag("details", tag("summary", tag("b", method["name"]), f" from {method['recipe']}"), tag("pre", said), *notes))
     return section("Methods", *rows)
 

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from scipy.stats import norm, t
 
 DRAWS, SURE = 2000, 0.95  # of the bootstrap
 ENOUGH = 6  # prompts from which on a difference is marked: fewer all fall on one side by chance too often, 2 ** (1 - prompts)
@@ -33,12 +34,12 @@ MEASURES = (
     Measure("variance.0.8", "noise t=0.8", "{:.3f}", None, "the same at t = 0.8"),
     Measure("evaluations", "evaluations", "{:,.0f}", "low", "of the prior's networks, per run"),
     Measure("cost.seconds", "seconds", "{:.1f}", "low", "of a run: building the prior, steps, export"),
-    Measure("cost.memory", "memory", "{:.2f}", "low", "peak resident GB of a run's process"),
+    Measure("cost.memory", "memory", "{:.2f}", "low", "peak resident GB (2^30 bytes) of a run's process"),
     Measure("cost.card", "on the card", "{:.2f}", "low", "peak GB of CUDA memory"),
 )
 
 
-def value(record: dict, key: str) -> float | int | None:
+def value(record: dict, key: str) -> Any:
     """A measure of a finished run."""
     section, _, name = key.partition(".")
     found = record.get(section)
@@ -55,10 +56,12 @@ def summarise(about: dict, jobs: list, records: list[dict], diversity: dict[str,
         name, mine = row.method.name, [r for r in records if r["method"] == row.method.name]
         table = {m.key: _measure(m.key, name, first, prompts, seeds, done, diversity) for m in MEASURES}
         found.append({"name": name, "recipe": row.method.recipe, "guidance": row.guidance, "notes": list(row.notes),
+                      "unlike": list(row.unlike),
                       "planned": len(prompts) * len(seeds), "done": sum(r["state"] == "done" for r in mine),
                       "failed": sum(r["state"] != "done" for r in mine), "measures": table})  # fmt: skip
     stages, steps = [stage for job in jobs for stage in job.config.stages], dict.fromkeys(job.config.values["steps"] for job in jobs)
-    return {**{key: about[key] for key in ("command", "base")}, "priors": list(dict.fromkeys(stage["prior"]["type"] for stage in stages)),
+    priors = list(dict.fromkeys(stage["prior"]["type"] for stage in stages))
+    return {**{key: about.get(key) for key in ("command", "base", "plugins")}, "priors": priors,
             "steps": list(steps), "prompts": prompts, "seeds": seeds, "methods": found}  # fmt: skip
 
 
@@ -71,13 +74,13 @@ def _measure(key: str, name: str, first: str, prompts: list[str], seeds: list[in
     if not any(known):
         return None
     both = [[a - b for a, b in zip(*rows, strict=True) if a is not None and b is not None] for rows in zip(mine, theirs, strict=True)]
-    against = interval(both) if name != first and any(both) else None
+    against = {**interval(both), "prompts": sum(map(bool, both))} if name != first and any(both) else None
     return {**interval(known), "prompts": sum(map(bool, known)), "runs": sum(map(len, known)), "against": against}
 
 
 def interval(groups: list[list[float | int]], *, draws: int = DRAWS, seed: int = 0) -> dict[str, float | None]:
     """Mean of the groups' means, and its 95 % cluster bootstrap interval: groups (prompts) drawn with replacement, then in each as many
-    values (seeds) as it has. Low and high are None for a single value."""
+    values (seeds) as it has; its ends are quantiles as far out as `tail` says. Low and high are None for a single value."""
     groups = [group for group in groups if group]
     count, sizes = len(groups), np.array([len(group) for group in groups])
     mean = float(np.mean([np.mean(group) for group in groups]))
@@ -92,14 +95,22 @@ def interval(groups: list[list[float | int]], *, draws: int = DRAWS, seed: int =
     inside = (rng.random((draws, count, sizes.max())) * n).astype(int)
     kept = np.arange(sizes.max()) < n
     means = ((padded[chosen[..., None], inside] * kept).sum(-1) / n[..., 0]).mean(-1)
-    low, high = np.quantile(means, [(1 - SURE) / 2, (1 + SURE) / 2])
+    out = tail(count if count > 1 else int(sizes[0]))
+    low, high = np.quantile(means, [out, 1 - out])
     return {"mean": mean, "low": float(low), "high": float(high)}
+
+
+def tail(count: int) -> float:
+    """How much of a bootstrap's distribution lies beyond each end of a 95 % interval. Draws from n groups spread too little by
+    sqrt((n - 1) / n), and n groups hardly know their spread: with 2.5 % an interval of six covers 87 % (Hesterberg 2015, the expanded
+    percentile interval)."""
+    return float(norm.cdf((count / (count - 1)) ** 0.5 * t.ppf((1 - SURE) / 2, count - 1)))
 
 
 def differs(found: dict | None) -> bool:
     """Whether a method surely differs from the first one."""
     against = found and found["against"]
-    return bool(against and found["prompts"] >= ENOUGH and against["low"] is not None and not against["low"] <= 0 <= against["high"])
+    return bool(against and against["prompts"] >= ENOUGH and against["low"] is not None and not against["low"] <= 0 <= against["high"])
 
 
 def shown(summary: dict) -> list[Measure]:
@@ -107,9 +118,15 @@ def shown(summary: dict) -> list[Measure]:
     return [m for m in MEASURES if any(method["measures"][m.key] for method in summary["methods"])]
 
 
+def most(summary: dict, measure: Measure) -> int:
+    """The runs that the method with most of them has a measure of: others lack some, failed or not made yet, perhaps the hardest."""
+    return max((m["measures"][measure.key]["runs"] for m in summary["methods"] if m["measures"][measure.key]), default=0)
+
+
 def best(summary: dict, measure: Measure) -> float | None:
-    """The mean nearest to what is good; None where nothing is, or there is nothing to choose from."""
-    means = [m["measures"][measure.key]["mean"] for m in summary["methods"] if m["measures"][measure.key]]
+    """The mean nearest to what is good, of methods that lack no run; None where nothing is good, or there is nothing to choose from."""
+    found = [m["measures"][measure.key] for m in summary["methods"] if m["measures"][measure.key]]
+    means = [f["mean"] for f in found if f["runs"] == most(summary, measure)]
     if measure.good is None or len(set(means)) < 2:
         return None
     goal = {"high": float("inf"), "low": float("-inf")}.get(measure.good, measure.good)
@@ -139,11 +156,11 @@ def table(summary: dict) -> str:
 def csv(summary: dict) -> str:
     """A line a method; of every measure mean, low and high, as exact as they are."""
     columns = shown(summary)
-    head = ["method", "planned", "done", "failed", *(f"{m.title}{end}" for m in columns for end in ("", " low", " high"))]
+    head = ["method", "planned", "done", "failed", *(f"{m.title}{end}" for m in columns for end in ("", " low", " high", " runs"))]
     lines = [head]
     for row in summary["methods"]:
-        cells = [row["measures"][m.key] or dict.fromkeys(("mean", "low", "high")) for m in columns]
-        numbers = [cell[end] for cell in cells for end in ("mean", "low", "high")]
+        cells = [row["measures"][m.key] or dict.fromkeys(("mean", "low", "high", "runs")) for m in columns]
+        numbers = [cell[end] for cell in cells for end in ("mean", "low", "high", "runs")]
         lines.append([row["name"], row["planned"], row["done"], row["failed"], *("" if n is None else f"{n:.6g}" for n in numbers)])
     return "".join(",".join(_quoted(str(cell)) for cell in line) + "\n" for line in lines)
 
@@ -156,11 +173,12 @@ def tex(summary: dict) -> str:
     r"""A table for LaTeX (\usepackage{booktabs}); the interval's ends stand above and below, the best of a column is bold."""
     columns, arrows = shown(summary), {"high": r" $\uparrow$", "low": r" $\downarrow$"}
     bests = {m.key: best(summary, m) for m in columns}
-    rows = [["method", *(_escaped(m.title) + arrows.get(m.good, "") for m in columns)]]
-    rows += [[_escaped(row["name"]), *(_cell(m, row["measures"][m.key], bests[m.key]) for m in columns)] for row in summary["methods"]]
+    rows = [["method", "runs", *(_escaped(m.title) + arrows.get(m.good, "") for m in columns)]]
+    rows += [[_escaped(row["name"]), f"{row['done']}/{row['planned']}",
+              *(_cell(m, row["measures"][m.key], bests[m.key]) for m in columns)] for row in summary["methods"]]  # fmt: skip
     head, *body = (" & ".join(row) + r" \\" for row in rows)
     about = f"% {len(summary['prompts'])} prompts, {len(summary['seeds'])} seeds; intervals: 95 % cluster bootstrap"
-    begin = rf"\begin{{tabular}}{{l{'r' * len(columns)}}}"
+    begin = rf"\begin{{tabular}}{{l{'r' * (1 + len(columns))}}}"
     return "\n".join([about, begin, r"\toprule", head, r"\midrule", *body, r"\bottomrule", r"\end{tabular}"]) + "\n"
 
 
@@ -174,6 +192,5 @@ def _cell(measure: Measure, found: dict | None, top: float | None) -> str:
 
 
 def _escaped(text: str) -> str:
-    for mark, instead in (("\\", r"\textbackslash "), ("_", r"\_"), ("%", r"\%"), ("&", r"\&"), ("#", r"\#"), ("$", r"\$")):
-        text = text.replace(mark, instead)
-    return text
+    instead = {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"} | {mark: f"\\{mark}" for mark in "_%&#${}"}
+    return "".join(instead.get(mark, mark) for mark in text)

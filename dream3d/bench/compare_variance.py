@@ -76,17 +76,27 @@ def share(draws) -> float | None:
 
 @contextmanager
 def held(terms: list, t: float):
-    """Formulas that draw their noise level get this one; their windows, which some read besides, stay. Raises Mistake where none draws."""
-    modules = {sys.modules[type(term.guidance).__module__] for term in terms}
-    drawn = {"draw_t": (diffusion.draw_t, lambda times, cameras, now: torch.full((len(cameras),), t, device=cameras.device)),
-             "draw": (_trajectory.draw, lambda times, now: t)}  # fmt: skip
-    undo = [(module, name, real) for module in modules for name, (real, _) in drawn.items() if getattr(module, name, None) is real]
+    """Formulas that draw their noise level get this one (before a shift, what becomes it); their windows, which some read besides, stay.
+    Raises Mistake where none draws."""
+    levels: dict = {}
+    for term in terms:
+        for kind in type(term.guidance).__mro__:  # a formula may inherit where it draws
+            levels[sys.modules[kind.__module__]] = _before(term.guidance, t)
+    drawn = {"draw_t": (diffusion.draw_t, lambda u: lambda times, cameras, now: torch.full((len(cameras),), u, device=cameras.device)),
+             "draw": (_trajectory.draw, lambda u: lambda times, now: u)}  # fmt: skip
+    undo = [(module, name, real) for module in levels for name, (real, _) in drawn.items() if getattr(module, name, None) is real]
     if not undo:
         raise Mistake("its formula draws no noise level")
     for module, name, _ in undo:
-        setattr(module, name, drawn[name][1])
+        setattr(module, name, drawn[name][1](levels[module]))
     try:
         yield
     finally:
         for module, name, real in undo:
             setattr(module, name, real)
+
+
+def _before(guidance, t: float) -> float:
+    """What a formula that shifts its levels, t = shift u / (1 + (shift - 1) u), draws for t."""
+    shift = getattr(guidance, "shift", 1.0)
+    return t / (shift - (shift - 1) * t)
