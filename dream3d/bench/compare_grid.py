@@ -10,6 +10,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from filelock import FileLock, Timeout
+
 import dream3d
 from dream3d import config, needs, vocabulary
 from dream3d.build import place
@@ -20,6 +22,7 @@ from dream3d.toybox.language import parse
 OWN = ("prompt", "seed", "out")  # set for every run by the grid
 LIMIT = 1 << 20  # bytes of a file of prompts
 SHOWN = 20  # problems that are listed
+MOST = 10_000  # runs of a grid: more are a slip, and planning them alone takes minutes
 
 
 @dataclass(frozen=True)
@@ -120,6 +123,10 @@ def plan(methods: list[Method], prompts: Path, seeds: int, out: Path, known: lis
     problem, or with those `known` all Problems at once, before anything is made."""
     jobs, wrong = [], {}
     lines = read_prompts(prompts)
+    if (count := len(lines) * seeds * len(methods)) > MOST:
+        raise Mistake(f"{len(lines)} prompts x {seeds} seeds x {len(methods)} methods are {count:,} runs", where="--prompts, --seeds",
+                      fix=f"at most {MOST:,} in one folder")  # fmt: skip
+    known = [*known, *_alike(lines, prompts)]
     for seed in range(seeds):
         for number, prompt in lines:
             for method in methods:
@@ -136,6 +143,14 @@ def plan(methods: list[Method], prompts: Path, seeds: int, out: Path, known: lis
     if problems:
         raise Problems(problems)
     return jobs
+
+
+def _alike(lines: list[tuple[int, str]], prompts: Path) -> list[tuple[str, Mistake]]:
+    """Prompts whose runs would lie in one folder: they differ in capitals or marks alone."""
+    first: dict[str, str] = {}
+    found = [(number, text, other) for number, text in lines if (other := first.setdefault(folder_name(text), text)) != text]
+    return [("", Mistake(f"the runs of {text!r} and {other!r} would lie in one folder", where=f"{prompts}:{number}", fix="leave out one"))
+            for number, text, other in found]  # fmt: skip
 
 
 def _job(method: Method, where: str, prompt: str, seed: int, out: Path) -> Job:
@@ -182,6 +197,19 @@ def fill(jobs: list[Job], scores, make: Callable[[Job], None], tell: Callable[[d
         print("stopped and saved; the same command goes on", file=sys.stderr)
         return stop.number
     return None
+
+
+def claimed(out: Path) -> FileLock:
+    """The lock of a grid's folder, taken: two processes would make the same runs and write the same tables. Raises Mistake."""
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        taken = FileLock(out / ".lock")
+        taken.acquire(timeout=0)
+    except Timeout:
+        raise Mistake("another process is already at work in this folder", where=str(out), fix="wait for it, or --out ANOTHER") from None
+    except OSError as error:
+        raise Mistake(f"this folder cannot be written: {error.strerror or error}", where=str(out), fix="another --out") from None
+    return taken
 
 
 def python(code: str, *words: str) -> list[str]:

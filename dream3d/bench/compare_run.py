@@ -15,7 +15,7 @@ from dream3d import files
 from dream3d.bench.compare_grid import Job, python
 from dream3d.errors import Mistake
 
-CHILD = "from dream3d.bench.compare_run import main; sys.exit(main(sys.argv[1:]))"
+CHILD = "from dream3d.bench.compare_run import child; sys.exit(child(sys.argv[1:]))"
 STOPPING = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))
 
 
@@ -28,15 +28,17 @@ def alone(job: Job, plugins: list[str] = ()) -> None:
     try:
         folder = Folder(job.run, job.config)
     except Mistake as mistake:
-        raise Mistake(mistake.problem, where=mistake.where, fix="give another --out, or the settings this one began with") from None
+        fix = mistake.fix if "going on" in mistake.problem else "give another --out, or the settings this one began with"
+        raise Mistake(mistake.problem, where=mistake.where, fix=fix) from None
     state = folder.status().get("state")
     folder.close()
     if state == "done":
         return
+    before = len(costs(job.run))
     process = subprocess.Popen(python(CHILD, str(job.run), *plugins), start_new_session=True)  # a terminal's Ctrl-C comes by us, once
     with _relayed(process) as heard:
         code = process.wait()
-    ended = (costs(job.run) or [{}])[-1]
+    ended = (costs(job.run)[before:] or [{}])[-1]  # what an earlier process said is not why this one ended
     if heard:
         raise Interrupted(heard[0])
     if ended.get("state") != "done":
@@ -61,17 +63,27 @@ def _relayed(process):
             signal.signal(number, handler)
 
 
+def child(words: list[str]) -> int:
+    """`main`, and what it cannot write into the run's folder (another process has it, the disk is full) said on the terminal."""
+    try:
+        return main(words)
+    except Mistake as mistake:
+        print(f"error: {mistake}", file=sys.stderr)
+        return mistake.code
+
+
 def main(words: list[str]) -> int:
     """In the process of the run: its folder, then the modules to plug in."""
     from dream3d import api  # noqa: F401  (what takes long comes before the clock starts)
     from dream3d.commands.parser import plug, stored
     from dream3d.folder import Folder
 
-    run, before = Path(words[0]), costs(Path(words[0]))
     plug(words[1:])
+    run = Path(words[0])
+    folder, before = Folder(run, stored(run), resume=True), costs(run)
     files.write_json(run / "cost.json", [*before, {"state": "unknown", "seconds": None, "memory": None, "card": None}])
     began = time.monotonic()
-    ended = _execute(Folder(run, stored(run), resume=True))
+    ended = _execute(folder)
     took = {"seconds": round(time.monotonic() - began, 2), "memory": _memory(), "card": _card()}
     files.write_json(run / "cost.json", [*before, {**ended, **took}])
     return 0 if ended["state"] == "done" else 6

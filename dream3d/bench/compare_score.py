@@ -4,6 +4,7 @@ tell all of it."""
 import copy
 import io
 import json
+from collections.abc import Callable
 from functools import lru_cache
 from pathlib import Path
 
@@ -13,7 +14,9 @@ from dream3d import __version__, api, files
 from dream3d.bench import compare_page, compare_run, compare_summary, compare_variance
 from dream3d.bench.compare_grid import Job, folder_name
 from dream3d.bench.score import Scores, digest
+from dream3d.bench.summary import line
 from dream3d.cameras import ring
+from dream3d.errors import Mistake
 from dream3d.export.views import frames
 
 FRAMES, SIDE = 12, 96  # of a turntable: views side by side in one JPEG, pixels
@@ -30,6 +33,27 @@ class Cells(Scores):
 
     def key(self, job: Job) -> dict:
         return {**super().key(job), "cells": self.own}
+
+    def of(self, job: Job, make: Callable[[], None]) -> dict:
+        """As of all scores; a picture that somebody has deleted is made again, too."""
+        stored = self.stored(job)
+        if stored and stored["state"] == "done" and not sprite_file(self.out, job.name).is_file() and (job.run / "config.yaml").is_file():
+            files.write_bytes(sprite_file(self.out, job.name), sprite(api.load(job.run).scene))
+        return super().of(job, make)
+
+    def stored(self, job: Job) -> dict | None:
+        """The record of a job that has ended, well or not; one that is not what this makes is as good as none."""
+        found = super().stored(job)
+        return found if found and sound(found, job) else None
+
+    def diversity(self, jobs: list[Job]) -> float | None:
+        """As of all scores; None where it is not known and the runs are gone."""
+        try:
+            return super().diversity(jobs)
+        except Mistake:
+            if all((job.run / "config.yaml").is_file() for job in jobs):
+                raise
+            return None
 
     def _score(self, job: Job) -> dict:
         found = super()._score(job)
@@ -54,6 +78,22 @@ class Cells(Scores):
 
     def table(self) -> str:
         return compare_summary.table(self.summary)
+
+
+def sound(record: dict, job) -> bool:
+    """Whether a record is of this job and has what the page and the tables take from it."""
+    if any(record.get(name) != getattr(job, name) for name in ("name", "method", "prompt", "seed")):
+        return False
+    if record.get("state") != "done":
+        return record.get("state") == "failed" and isinstance(record.get("reason"), str)
+    try:
+        json.dumps(record, allow_nan=False)
+        line(record)
+    except (AttributeError, KeyError, TypeError, ValueError):
+        return False
+    numbers = {m.key: compare_summary.value(record, m.key) for m in compare_summary.MEASURES if m.key != "diversity"}
+    known = all(number is None or type(number) in (int, float) for number in numbers.values())
+    return known and None not in (numbers["score.recognised"], numbers["score.iou"])
 
 
 def sprite_file(out: Path, name: str) -> Path:

@@ -31,7 +31,7 @@ class Scores:
     def of(self, job, make: Callable[[], None]) -> dict:
         """The record of one job: made by `make` where its run is not finished, scored where it is not scored."""
         key = self.key(job)
-        if (stored := self._read(job.score, key)) and stored["state"] == "done":
+        if (stored := self.stored(job)) and stored["state"] == "done":
             return stored
         record = {"key": key, "name": job.name, "method": job.method, "prompt": job.prompt, "seed": job.seed}
         try:

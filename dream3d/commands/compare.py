@@ -1,9 +1,14 @@
 """`compare`: the same prompts, seeds, prior and budget for every method, scored against the truth, on one page."""
 
 import argparse
+import hashlib
+import json
 import sys
+from importlib.util import find_spec
+from pathlib import Path
 
 from dream3d.commands.parser import Parser, plug, plugin
+from dream3d.errors import Mistake
 
 EXAMPLES = [
     "compare --guidance sds,vsd,esd --prompts assets/quality.txt --seeds 3",
@@ -37,11 +42,15 @@ def main(words: list[str]) -> int:
     found, wrong = rows(given)
     jobs = grid.plan([row.method for row in found], given.prompts, given.seeds, given.out, wrong)
     for row in found:
-        for note in row.notes:
-            print(f"{row.method.name}: its own recipe has {note} here", flush=True)
-    if given.background:
-        return grid.background(["compare"], words, given.out)
-    return _run(given, words, found, jobs)
+        for note in (*(f"its own recipe has {note} here" for note in row.notes), *row.unlike):
+            print(f"{row.method.name}: {note}", flush=True)
+    lock = grid.claimed(given.out)
+    try:
+        if not given.background:
+            return _run(given, words, found, jobs)
+    finally:
+        lock.release()
+    return grid.background(["compare"], words, given.out)
 
 
 def _run(given: argparse.Namespace, words: list[str], rows: list, jobs: list) -> int:
@@ -51,7 +60,7 @@ def _run(given: argparse.Namespace, words: list[str], rows: list, jobs: list) ->
     from dream3d.bench.summary import line
 
     cells = Cells(given.out)
-    about = {"command": words, "base": given.config if given.guidance else None, "rows": rows}
+    about = {"plugins": plugged(given.plugin, given.out), "command": words, "base": given.config if given.guidance else None, "rows": rows}
     stopped = grid.fill(jobs, cells, lambda job: alone(job, given.plugin), line, lambda: cells.write(about, jobs))
     failed = cells.write(about, jobs)
     if stopped is not None:
@@ -59,6 +68,20 @@ def _run(given: argparse.Namespace, words: list[str], rows: list, jobs: list) ->
     print(cells.table())
     print(*(given.out / f"compare.{kind}" for kind in ("html", "json", "csv", "tex")), sep="\n")
     return 6 if failed else 0
+
+
+def plugged(modules: list[str], out: Path) -> dict[str, str]:
+    """A hash of every module of --plugin. Raises Mistake where one has changed since runs were made with it, which would be taken for
+    its."""
+    found = {name: hashlib.sha256(Path(find_spec(name).origin).read_bytes()).hexdigest()[:12] for name in modules}
+    try:
+        before = json.loads((out / "compare.json").read_text(encoding="utf-8")).get("plugins", {})
+    except (OSError, ValueError, AttributeError):
+        before = {}
+    for name in found:
+        if before.get(name, found[name]) != found[name]:
+            raise Mistake(f"{name!r} has changed since this comparison began", where=str(out), fix="another --out")
+    return found
 
 
 if __name__ == "__main__":
