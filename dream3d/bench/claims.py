@@ -12,13 +12,14 @@ import time
 from pathlib import Path
 
 from dream3d import __version__, files
-from dream3d.bench.claims_core import PRIORS, Claim, judge
+from dream3d.bench.claims_core import PRIORS, Claim, judge, lacking
 from dream3d.bench.claims_list import CLAIMS
 from dream3d.bench.claims_notes import NOTES
 from dream3d.build import place
 from dream3d.commands.parser import Parser
 from dream3d.errors import Mistake, choices
 
+NOISE = "of each prompt"  # what older numbers lack: all prompts had the noise of a seed in common
 EXAMPLES = ["bench claims --list", "bench claims --prior mixture", "bench claims asd-variance csd-direction --prior exact",
             "bench claims 3d-saturation --prior exact", "bench claims --prior toybox --model FOLDER", "bench claims --page"]  # fmt: skip
 
@@ -124,8 +125,8 @@ def _kept(given: argparse.Namespace, claim: Claim, prior: str, cells: list, seco
     """The result into its claim's file, beside those of other priors."""
     path = given.out / f"{claim.name}.json"
     stored = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
-    found = {**judge(claim.rules, cells), "cells": cells, "version": __version__, "command": command(claim, prior, given),
-             "seconds": round(seconds, 1)}  # fmt: skip
+    found = {**judge(claim.rules, cells), "cells": cells, **({"noise": NOISE} if claim.kind == "pointwise" else {}),
+             "version": __version__, "command": command(claim, prior, given), "seconds": round(seconds, 1)}  # fmt: skip
     files.write_json(path, {**described(claim), "results": {**stored.get("results", {}), prior: found}})
     print(f"{claim.name}, {prior}: {found['verdict']}", flush=True)
 
@@ -162,7 +163,12 @@ def _written(out: Path) -> int:
     for claim in CLAIMS.values():
         path = out / f"{claim.name}.json"
         stored = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
-        again = {prior: {**found, **judge(claim.rules, found["cells"])} for prior, found in stored.get("results", {}).items()}
+        again = {}
+        for prior, found in stored.get("results", {}).items():
+            if names := lacking(claim.rules, found["cells"]):
+                print(f"{claim.name}, {prior}: left out, it was measured without {', '.join(sorted(names))}", flush=True)
+            elif prior not in claim.silent:
+                again[prior] = {**found, **judge(claim.rules, found["cells"])}
         files.write_json(path, {**described(claim), "results": again})
     records = sorted((json.loads(path.read_text(encoding="utf-8")) for path in out.glob("*.json")), key=lambda record: record["order"])
     target = out.with_suffix(".md")

@@ -5,11 +5,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from dream3d.bench.compare_summary import interval
+from dream3d.bench.compare_summary import ENOUGH, interval
 
 PRIORS = ("mixture", "exact", "toybox")
 AGREES, DISAGREES, UNDECIDED, SILENT = "agrees", "disagrees", "undecided", "says nothing here"
-FEWEST = 3  # prompts, for a verdict
 ALLOWED = {"log": math.log, "abs": abs, "min": min, "max": max, "sqrt": math.sqrt}
 Cell = Mapping[str, float | None]  # the numbers of one prompt with one seed
 
@@ -53,17 +52,31 @@ def margin(rule: str, numbers: Cell) -> float | None:
     return found if math.isfinite(found) else None
 
 
+def lacking(rules: tuple[str, ...], cells: list[list[Cell]]) -> set[str]:
+    """The numbers that rules ask for and no cell has: those of an older measure."""
+    asked = {name for rule in rules for name in compile(rule, "<rule>", "eval").co_names} - set(ALLOWED)
+    return asked - {name for row in cells for cell in row for name in cell}
+
+
 def judge(rules: tuple[str, ...], cells: list[list[Cell]]) -> dict[str, Any]:
     """Of numbers by prompt and seed: every number and every rule's margin with a 95 % interval (prompts are drawn with replacement,
     then seeds within; 2000 draws, seed 0; differences are taken cell by cell, so they are paired), and the verdict.
 
-    A claim agrees where the intervals of all its margins lie above 0, disagrees where one lies below, else it is undecided, and so it is
-    with fewer than three prompts, whose interval means little; where a margin has no value at all, the prior says nothing.
+    A claim agrees where the intervals of all its margins lie above 0, disagrees where one lies below, else it is undecided. Margins of
+    fewer than six prompts decide nothing: all of three fall on one side by chance once in four times. Where a margin has no value at all,
+    the prior says nothing.
     """
     names = list(dict.fromkeys(name for row in cells for cell in row for name in cell))
     numbers = {name: spread([[cell.get(name) for cell in row] for row in cells]) for name in names}
-    margins = {rule: spread([[margin(rule, cell) for cell in row] for row in cells]) for rule in rules}
-    return {"verdict": verdict(list(margins.values()), len(cells)), "margins": margins, "numbers": numbers}
+    margins = {rule: counted([[margin(rule, cell) for cell in row] for row in cells]) for rule in rules}
+    return {"verdict": verdict(list(margins.values())), "margins": margins, "numbers": numbers}
+
+
+def counted(table: list[list[float | None]]) -> dict[str, float | None] | None:
+    """`spread`, and how many prompts and cells it is of."""
+    known = [sum(value is not None for value in row) for row in table]
+    found = spread(table)
+    return found and {**found, "prompts": sum(map(bool, known)), "cells": sum(known)}
 
 
 def spread(table: list[list[float | None]]) -> dict[str, float | None] | None:
@@ -76,12 +89,11 @@ def _short(value: float) -> float:
     return float(f"{value:.6g}")
 
 
-def verdict(margins: list[dict | None], prompts: int) -> str:
-    """From the intervals of all margins of a claim, and how many prompts they are of."""
+def verdict(margins: list[dict | None]) -> str:
+    """From the intervals of all margins of a claim, each of so many prompts."""
     if not margins or any(found is None for found in margins):
         return SILENT
-    if prompts < FEWEST or any(found["low"] is None for found in margins):
-        return UNDECIDED  # a single value has no interval
-    if any(found["high"] < 0 for found in margins):
+    sure = [found for found in margins if found["prompts"] >= ENOUGH and found["low"] is not None]  # a single value has no interval
+    if any(found["high"] < 0 for found in sure):
         return DISAGREES
-    return AGREES if all(found["low"] > 0 for found in margins) else UNDECIDED
+    return AGREES if len(sure) == len(margins) and all(found["low"] > 0 for found in sure) else UNDECIDED

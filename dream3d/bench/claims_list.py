@@ -72,7 +72,7 @@ NOISE = (
           ("csd_cosine > 0.9", "csd_cosine > sds_cosine"),
           "noise.csd_direction"),
     Claim("nfsd-direction", "katzir2023nfsd",
-          "NFSD at 7.5 points where SDS at 100 does.",
+          "NFSD at 7.5 points where SDS at 100 does, and nearer to it than SDS at 7.5.",
           "cosine of NFSD's mean gradient with SDS's at 101; beside it that of SDS at 7.5. The negative prompt is another "
           "component of the mixture; the toybox has no words for bad pictures, so there it is empty.",
           ("nfsd_cosine > 0.9", "nfsd_cosine > sds_cosine"),
@@ -110,9 +110,9 @@ PATHS = (
           "path.one_step"),
     Claim("sdi-ddim", "lukoianov2024sdi",
           "With inverted noise distillation follows DDIM; with random noise it does not.",
-          "root mean square distance to DDIM's picture after 19 moves x <- x0_hat at the same levels from the same start; no "
-          "guidance, eta = jitter = 0.",
-          ("random > inverted",),
+          "root mean square distance to DDIM's picture after 19 moves x <- x0_hat at the same levels from the same start, and of that "
+          "start; no guidance, eta = jitter = 0.",
+          ("random > inverted", "start > inverted"),
           "path.sdi_ddim"),
 )  # fmt: skip
 
@@ -128,7 +128,7 @@ PLAY = (
           ("abs(sds) > abs(bsd)",),
           "play.balanced"),
     Claim("rescale-saturation", "shi2023mvdream",
-          "Rescaling x0_hat's contrast by a half takes away over-saturation.",
+          "Rescaling x0_hat's contrast by a half lessens over-saturation.",
           OVERSHOOT + " SDS on x0 at scale 50.",
           ("abs(plain) > abs(rescaled)",),
           "play.rescaled"),
@@ -156,14 +156,14 @@ PLAY = (
     Claim("dds-identity", "hertz2023dds",
           "DDS edits leave alone what need not change, where SDS does not.",
           "root mean square change of x across the way from source to prompt (mixture), or outside the object (pictures), after "
-          "120 steps of an edit.",
+          "120 steps of an edit, as long for all of x together as Adam's: what is pulled little moves little, as under the authors' SGD.",
           ("sds > dds",),
           "play.edits"),
     Claim("pds-identity", "koo2023pds",
           "PDS keeps more of the source than DDS.",
           "as for dds-identity, both at 7.5.",
           ("dds > pds",),
-          "play.edits"),
+          "play.edits", silent={"mixture": "between Gaussians of one spread neither moves x across the way from source to prompt"}),
     Claim("vsd-diversity", "wang2023prolificdreamer",
           "VSD's particles are more diverse than SDS's.",
           "variance per number over 24 particles after 250 steps (the data's is 0.25): SDS at 101, VSD at 7.5, both t from [0.02, "

@@ -5,7 +5,7 @@ import dataclasses
 import torch
 
 from dream3d.bench.claims_noise import ANY, Numbers
-from dream3d.bench.claims_world import draws, formula, sampled
+from dream3d.bench.claims_world import draws, formula, own, sampled
 from dream3d.diffusion import add_noise, predict, x0_from_eps
 from dream3d.types import Step
 
@@ -37,7 +37,7 @@ def one_step(world, prompt: int, seed: int) -> Numbers:
     """Detail (mean squared difference of neighbouring numbers) of x0_hat after one step from t = 0.8 and after DDIM in 16, from the same
     noised data, and of the data."""
     scene = world.scene(prompt, seed)
-    z, t = _noised(world, scene.data, 0.8, seed)
+    z, t = _noised(world, scene.data, 0.8, own(prompt, seed))
     levels = [0.8 - 0.05 * i for i in range(16)]
     one = x0_from_eps(world.prior, z, t, predict(world.prior, z, t, scene.view, "text")[0])
     many = sampled(world.prior, z, scene.view, levels)
@@ -56,16 +56,18 @@ def _noised(world, x: torch.Tensor, t: float, seed: int) -> tuple[torch.Tensor, 
 @torch.no_grad()
 def sdi_ddim(world, prompt: int, seed: int) -> Numbers:
     """DDIM from pure noise (t = 0.98 down to 0.03 in 20 levels, no guidance) against x <- x - g at the same levels from the same first
-    x0_hat, g of SDI and of SDI with random noise (SDS with w = sigma / alpha): root mean square distance to DDIM's picture."""
+    x0_hat, g of SDI and of SDI with random noise (SDS with w = sigma / alpha): root mean square distance to DDIM's picture, and that of the
+    x0_hat where both begin."""
     view = world.scene(prompt, seed).view
     levels = [0.98 - 0.05 * i for i in range(20)]
-    z, t = Step.make(0, 1, seed, salt="start").normal(*view.x.shape).to(view.x), torch.full((len(view.x),), levels[0], dtype=view.x.dtype)
+    z = Step.make(0, 1, own(prompt, seed), salt="start").normal(*view.x.shape).to(view.x)
+    t = torch.full((len(view.x),), levels[0], dtype=view.x.dtype)
     target = sampled(world.prior, z, view, levels)
     start = x0_from_eps(world.prior, z, t, predict(world.prior, z, t, view, "text")[0])
-    found = {}
+    found = {"start": (start - target).square().mean().sqrt().item()}
     for name in ("inverted", "random"):
         guidance, x = formula(world.prior, "sdi", scale=1.0, inversion=1.0, stride=0.05, eta=0.0, jitter=0.0, noise=name, t=ANY), start
         for k, level in enumerate(levels[1:]):
-            x = x - draws(guidance, dataclasses.replace(view, x=x), level, seed=100 * seed + k, count=1)[0].to(x)
+            x = x - draws(guidance, dataclasses.replace(view, x=x), level, seed=own(prompt, seed, k), count=1)[0].to(x)
         found[name] = (x - target).square().mean().sqrt().item()
     return found

@@ -4,12 +4,11 @@ import dataclasses
 from functools import lru_cache
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from dream3d import build
 from dream3d.bench.claims_noise import ANY, Numbers
-from dream3d.bench.claims_world import EXACT, LEVELS, PROMPTS, Pictures, backed, blurred, draws, formula, play
+from dream3d.bench.claims_world import EXACT, LEVELS, PROMPTS, Pictures, backed, blurred, draws, formula, own, play
 from dream3d.cameras import ring
 from dream3d.optim import clip_pixels
 from dream3d.options import Words
@@ -53,7 +52,7 @@ def binding(world, prompt: int, seed: int) -> Numbers:
     for name, settings in (("sds", {}), ("semantic_sds", {"scene": 0.0})):
         guidance, shares = formula(prior, name, t=ANY, **settings), []
         for t in LEVELS:
-            pull = -draws(guidance, view, t, seed=seed).mean(0).movedim(1, -1)
+            pull = -draws(guidance, view, t, seed=own(prompt, seed)).mean(0).movedim(1, -1)
             shares += [_along(pull[seen.labels[..., k] > 0.5], way.double()) for k, way in enumerate(ways)]
         known = [share for share in shares if share is not None]
         found[name] = sum(known) / len(known) if known else None
@@ -109,15 +108,15 @@ def clipping(world, prompt: int, seed: int) -> Numbers:
     latents = Mixture.of(encoder()(truth), 0.25)
     plain = formula(latents, "sds")
     view = _each_own(world, start, latents)
-    first = _norms(draws(Encoded(plain), view, None, seed=seed, count=1)[0])
+    first = _norms(draws(Encoded(plain), view, None, seed=own(prompt, seed), count=1)[0])
     limit = 2 * first.median().item()
-    pixels = Mixture.of(F.avg_pool2d(truth, 1), 0.25)
-    direct = _norms(draws(formula(pixels, "sds"), _each_own(world, start, pixels), None, seed=seed, count=1)[0])
-    clipped = _norms(draws(Encoded(plain, limit), view, None, seed=seed, count=1)[0])
+    pixels = Mixture.of(truth, 0.25)
+    direct = _norms(draws(formula(pixels, "sds"), _each_own(world, start, pixels), None, seed=own(prompt, seed), count=1)[0])
+    clipped = _norms(draws(Encoded(plain, limit), view, None, seed=own(prompt, seed), count=1)[0])
     for name, norms in (("encoder", first), ("clipped", clipped), ("pixels", direct)):
         found[f"spikes_{name}"] = (norms.max() / norms.median()).item()
     for name, guidance in (("raw", Encoded(plain)), ("clipped", Encoded(plain, limit))):
-        x = play(guidance, view, 120, seed=seed, lr=0.02, bounded=True)
+        x = play(guidance, view, 120, seed=own(prompt, seed), lr=0.02, bounded=True)
         found[f"colour_{name}"] = _colour(x, truth, inside)
     return found
 

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from dream3d.bench.claims_noise import ANY, Numbers
-from dream3d.bench.claims_world import Gaussians, formula, misfit, play
+from dream3d.bench.claims_world import Gaussians, formula, misfit, own, play
 from dream3d.diffusion import per_view
 from dream3d.priors.mixture import Mixture
 from dream3d.types import Step
@@ -26,7 +26,7 @@ def overshoot(world, prompt: int, seed: int, **formulas) -> Numbers:
     scene, found = world.scene(prompt, seed, 4), {}
     for name, (kind, settings) in formulas.items():
         guidance = formula(world.prior, kind, **settings)
-        found[name] = beyond(world, prompt, scene, play(guidance, scene.view, steps(world), seed=seed, bounded=world.bounded))
+        found[name] = beyond(world, prompt, scene, play(guidance, scene.view, steps(world), seed=own(prompt, seed), bounded=world.bounded))
     return found
 
 
@@ -65,8 +65,8 @@ def _schedules(world, prompt: int, seed: int, **windows) -> Numbers:
     """Misfit at the end of SDS with each window of levels."""
     scene, found = world.scene(prompt, seed), {}
     for name, t in windows.items():
-        x = play(formula(world.prior, "sds", t=t), scene.view, steps(world), seed=seed, bounded=world.bounded)
-        found[name] = misfit(world.prior, x, scene.view)
+        x = play(formula(world.prior, "sds", t=t), scene.view, steps(world), seed=own(prompt, seed), bounded=world.bounded)
+        found[name] = misfit(world.prior, x, scene.view, seed=own(prompt, seed))
     return found
 
 
@@ -87,7 +87,7 @@ def run_seeds(world, prompt: int, seed: int) -> Numbers:
     scene, found = world.scene(prompt, seed), {}
     for name, settings in (("sds", {"scale": 51.0, "w": "uniform"}), ("cds", {})):
         guidance = formula(world.prior, name, **settings)
-        ends = [play(guidance, scene.view, steps(world) // 2, seed=run, bounded=world.bounded) for run in range(4)]
+        ends = [play(guidance, scene.view, steps(world) // 2, seed=own(prompt, seed, run), bounded=world.bounded) for run in range(4)]
         found[name] = torch.stack(ends).var(0).mean().item()
     return found
 
@@ -100,7 +100,7 @@ def edits(world, prompt: int, seed: int) -> Numbers:
     pictures, where there is nothing to edit: outside the object. 120 steps."""
     view, found = world.edit(prompt, seed), {}
     for name, settings in (("sds", {"w": "uniform"}), ("dds", {}), ("pds", {"scale": 7.5})):
-        x = play(formula(world.prior, name, **settings), view, SHORT, seed=seed, bounded=world.bounded, lr=0.02)
+        x = play(formula(world.prior, name, **settings), view, SHORT, seed=own(prompt, seed), bounded=world.bounded, lr=0.02, whole=True)
         change = x - view.source
         if world.bounded:
             outside = (view.source - view.source[:, :, :1, :1]).abs().amax(1, keepdim=True) < 0.02
@@ -130,11 +130,11 @@ def ensemble(world, prompt: int, seed: int) -> Numbers:
     every particle has a student of its own."""
     alone = Gaussians(subjects=PARTICLES)
     view, apart = _particles(world, prompt, seed, PARTICLES), _particles(alone, prompt, seed, PARTICLES, True)
-    learner = {"t": ANY, "lr": 0.02, "inner": 2}
-    return {"sds": _spread(play(formula(world.prior, "sds", scale=101.0), view, STEPS, seed=seed)),
-            "vsd": _spread(play(formula(world.prior, "vsd", scale=7.5, **learner), view, STEPS, seed=seed)),
-            "vsd_plain": _spread(play(formula(world.prior, "vsd", scale=1.0, **learner), view, STEPS, seed=seed)),
-            "vsd_alone": _spread(play(formula(alone.prior, "vsd", scale=1.0, **learner), apart, STEPS, seed=seed))}  # fmt: skip
+    learner, key = {"t": ANY, "lr": 0.02, "inner": 2}, own(prompt, seed)
+    return {"sds": _spread(play(formula(world.prior, "sds", scale=101.0), view, STEPS, seed=key)),
+            "vsd": _spread(play(formula(world.prior, "vsd", scale=7.5, **learner), view, STEPS, seed=key)),
+            "vsd_plain": _spread(play(formula(world.prior, "vsd", scale=1.0, **learner), view, STEPS, seed=key)),
+            "vsd_alone": _spread(play(formula(alone.prior, "vsd", scale=1.0, **learner), apart, STEPS, seed=key))}  # fmt: skip
 
 
 class Ensemble:
@@ -168,7 +168,7 @@ def entropy(world, prompt: int, seed: int) -> Numbers:
     for name, share in (("vsd", 0.0), ("esd", 0.5), ("esd_80", 0.8)):
         guidance = formula(world.prior, "esd", entropy=share, scale=1.0)
         guidance.phi = Ensemble(world.prior)
-        found[name] = _spread(play(guidance, view, STEPS, seed=seed))
+        found[name] = _spread(play(guidance, view, STEPS, seed=own(prompt, seed)))
     return found
 
 
@@ -178,7 +178,7 @@ def random_scale(world, prompt: int, seed: int) -> Numbers:
     view, found = _particles(world, prompt, seed, PARTICLES), {}
     formulas = {"fixed": ("vsd", {"scale": 2.25}), "both": ("random_cfg", {"low": 2.25, "high": 2.25}), "random": ("random_cfg", {})}
     for name, (kind, settings) in formulas.items():
-        x = play(formula(world.prior, kind, t=ANY, lr=0.02, inner=2, **settings), view, STEPS, seed=seed)
+        x = play(formula(world.prior, kind, t=ANY, lr=0.02, inner=2, **settings), view, STEPS, seed=own(prompt, seed))
         found[name] = (x.mean(0) - world.mean(prompt)).square().mean().item() + (_spread(x) ** 0.5 - 0.5) ** 2
     return found
 
@@ -212,7 +212,7 @@ def modes(world, prompt: int, seed: int) -> Numbers:
     for name in ("reverse-kl", "forward-kl"):
         guidance = formula(prior, "f_distill", divergence=name, ratio="exact", scale=1.0, t=[0.02, 0.3])
         guidance.phi = guidance.critic.student = Fitted(prior)
-        mean, log_v = _descended(guidance, view, a / 2, 10 * prompt + seed)
+        mean, log_v = _descended(guidance, view, a / 2, own(prompt, seed))
         found[name.replace("-", "_")] = torch.special.ndtr(-(mean.abs() / log_v.exp()).squeeze()).item()
     return found
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from dream3d import files
 from dream3d.bench.claims_core import Cell, Claim
 from dream3d.bench.claims_world import PROMPTS
-from dream3d.bench.compare_grid import Job, Method, fill, plan
+from dream3d.bench.compare_grid import Job, Method, fill, folder_name, plan
 from dream3d.bench.compare_summary import value
 from dream3d.toybox.language import parse
 
@@ -39,7 +39,7 @@ def planned(
     """Seed by seed and prompt by prompt, so that an unfinished grid is balanced."""
     jobs = []
     for text in prompts:
-        path = out / "prompts.txt"
+        path = out / "prompts" / f"{folder_name(text)}.txt"  # one each: another process may plan other prompts here
         files.write_text(path, text + "\n")
         methods = [Method(name, recipe, (*(_told(o, text) for o in _of(overrides, prior, model)), *more))
                    for name, (recipe, overrides) in claim.methods.items()]  # fmt: skip

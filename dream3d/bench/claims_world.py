@@ -3,7 +3,6 @@ scenes of four independent views (or of as many as asked for) that depend on pro
 
 import dataclasses
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 from types import SimpleNamespace
@@ -143,6 +142,12 @@ def _normal(key: str, *shape: int) -> Tensor:
     return Step.make(0, 1, 0, salt=key).normal(*shape)
 
 
+def own(prompt: int, seed: int, run: int = 0) -> int:
+    """The seed of a prompt's noise. Prompts that had the noise of a seed in common would all be off by the same amount, which an
+    interval that resamples prompts does not see."""
+    return (1000 * prompt + seed) * 1000 + run
+
+
 def blurred(x: Float[Tensor, "B C h w"], width: float) -> Float[Tensor, "B C h w"]:
     """By a Gaussian of this deviation in pixels; borders are repeated."""
     reach = math.ceil(3 * width)
@@ -191,16 +196,16 @@ def cosine(a: Tensor, b: Tensor) -> float | None:
 
 
 def play(guidance: Guidance, view: View, steps: int, *, seed: int = 0, lr: float = 0.05, bounded: bool = False,
-         each: Callable[[Tensor], Tensor] | None = None) -> Float[Tensor, "B C h w"]:  # fmt: skip
+         whole: bool = False) -> Float[Tensor, "B C h w"]:  # fmt: skip
     """x itself descends (Adam, 0.9 and 0.99, a rate that falls to a tenth; pictures stay in [-1, 1]), as in the papers' experiments in
-    two dimensions; `each` changes a gradient before it is taken. Returns the last x."""
+    two dimensions. `whole`: one second moment for all of x instead of one for each number, so that a number whose gradient is small
+    moves little, as under the SGD of papers on edits. Returns the last x."""
     x = view.x.clone()
     m, v = torch.zeros_like(x), torch.zeros_like(x)
     for i in range(steps):
         now = Step.make(i, steps, seed, salt="claims")
         g = guidance.gradient(dataclasses.replace(view, x=x), now)
-        g = g if each is None else each(g)
-        m, v = 0.9 * m + 0.1 * g, 0.99 * v + 0.01 * g.square()
+        m, v = 0.9 * m + 0.1 * g, 0.99 * v + 0.01 * (g.square().mean() if whole else g.square())
         rate = lr * (1 - 0.9 * i / steps)
         x = x - rate * (m / (1 - 0.9 ** (i + 1))) / ((v / (1 - 0.99 ** (i + 1))).sqrt() + 1e-12)
         x = x.clamp(-1, 1) if bounded else x
@@ -220,9 +225,9 @@ def sampled(prior: Prior, z: Tensor, view: View, levels: list[float], row: str =
 
 
 @torch.no_grad()
-def misfit(prior: Prior, x: Tensor, view: View, *, t: float = 0.3) -> float:
+def misfit(prior: Prior, x: Tensor, view: View, *, t: float = 0.3, seed: int = 0) -> float:
     """Root mean square of what the prior would still change: x0_hat - x at t for the prompt alone, no guidance, mean over 4 noises."""
-    rng, total = torch.Generator().manual_seed(0), 0.0
+    rng, total = torch.Generator().manual_seed(seed), 0.0
     at_t = torch.full((len(x),), t, dtype=x.dtype)
     alpha, sigma = (v.to(x.dtype).view(-1, 1, 1, 1) for v in prior.alpha_sigma(at_t))
     for _ in range(4):
