@@ -22,7 +22,7 @@ from dream3d.rig.types import Rig
 BYTES = 1 << 30  # of a file, and of one array in it
 KEYS = ("v_template", "f", "shapedirs", "posedirs", "J_regressor", "weights", "kintree_table", "vt", "ft")
 OPTIONAL = ("posedirs", "vt", "ft")
-FACE = {400: 100, 150: 50, 20: 10}  # of SMPL-X and FLAME: shape directions in all, and how many of them are of the face
+FACE = {400: 100, 20: 10}  # of SMPL-X and FLAME: shape directions in all, and how many of them are of the face
 MEAN = 1e-2  # how far the rows of a joint regressor may be from means
 FIX = "the model file itself, as its authors hand it out"
 
