@@ -3,12 +3,14 @@
 A hash grid is fitted to a known thing as in `bench fit`; a perceptron (nerf) then learns it by the system `distil`, from nothing and from
 what a stage hands over, and in comparison is fitted from scratch to the same pictures. Counted are seconds of processor time until the
 held-out views are within 1.5 dB of the teacher's (goal: five times fewer than from scratch), and how many decibels mining hard rays gains
-at equal steps (goal 0.3), means over seeds. The teacher stays in FOLDER, and is used again.
+at equal steps (goal 0.3), means over seeds. Whatever has been measured stays in FOLDER, and is not measured again.
 """
 
+import json
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -25,8 +27,9 @@ from dream3d.optim import Adam
 from dream3d.penalties import Penalties
 
 NEAR, FASTER, GAIN = 1.5, 5.0, 0.3  # dB, times, dB
-TEACHING, LOOK = 400, 25  # steps of the teacher's fit; steps between two looks at the held-out views
-SHOWN = "{name:28} {steps:5} steps {seconds:7.1f} s of a processor  {psnr:5.1f} dB  {reached}"
+TEACHING, LOOK = 300, 25  # steps of the teacher's fit; steps between two looks at the held-out views
+WAYS = {"distilled from nothing": {"start": "nothing"}, "distilled from a handover": {"start": "handover"}, "from scratch": None}
+SHOWN = "{name:28} {steps:5} steps {seconds:7.1f} s of a processor  {psnr:5.1f} dB  {end}"
 
 
 class Curve:
@@ -37,17 +40,13 @@ class Curve:
         self.points: list[tuple[int, float, float]] = []
         self.spent, self.last = 0.0, time.process_time()
 
-    def __call__(self, done: int, *, look: bool | None = None) -> bool:
+    def __call__(self, done: int) -> bool:
         """Whether the goal has been reached after this many steps."""
         self.spent += time.process_time() - self.last
-        if done % LOOK == 0 if look is None else look:
+        if done % LOOK == 0:
             self.points.append((done, self.spent, psnr(self.scene, self.held)))
         self.last = time.process_time()
         return bool(self.points) and self.points[-1][2] >= self.goal
-
-    @property
-    def reached(self) -> tuple[int, float, float] | None:
-        return next((point for point in self.points if point[2] >= self.goal), None)
 
 
 def teacher(folder: Path, seen, size: int) -> Path:
@@ -85,53 +84,61 @@ def main(words: list[str]) -> int:
     parser.add_argument("--steps", type=int, default=900, help="at most, of each distillation; from scratch four times as many")
     parser.add_argument("--equal", type=int, default=300, help="steps at which mining is compared")
     parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--out", type=Path, default=Path("runs/bench-convert"))
+    parser.add_argument("--out", type=Path, default=Path("runs/bench-convert"), help="what is there already is not measured again")
     wanted = parser.parse_args(words)
     seen, held = known(thing(), wanted.size)
     path = teacher(wanted.out, seen, wanted.size)
-    best = psnr(taken(str(path)), held)
+    found = Found(wanted.out / f"convert-{wanted.size}.json")
+    best = found.get("teacher", lambda: psnr(taken(str(path)), held))
     print(f"teacher (hashgrid) {best:.1f} dB; the goal is {best - NEAR:.1f} dB", flush=True)
-    rows = _speed(wanted, path, seen, held, best - NEAR)
-    gains = _mining(wanted, path, held)
-    scratch, others = rows[0], rows[1:]
-    for row in others:
-        times = None if row["reached"] is None else (scratch["reached"] or scratch["seconds"]) / row["reached"]
-        least = "at least " if scratch["reached"] is None else ""
-        print(f"{row['name']}: " + ("not reached" if times is None else f"{least}{times:.1f} times faster (goal {FASTER:g})"), flush=True)
-    mean = sum(gains) / max(len(gains), 1)
-    told = ", ".join(f"{g:+.2f}" for g in gains)
+    gains = [found.get(f"mining, seed {seed}, {wanted.equal} steps", lambda seed=seed: _mining(wanted, path, held, seed))
+             for seed in range(wanted.seeds)]  # fmt: skip
+    mean, told = sum(gains) / max(len(gains), 1), ", ".join(f"{gain:+.2f}" for gain in gains)
     print(f"mining at {wanted.equal} steps: {mean:+.2f} dB (goal {GAIN:g}); by seed {told}", flush=True)
-    write_json(wanted.out / "convert.json", {"teacher": best, "rows": rows, "mining": {"steps": wanted.equal, "gains": gains}})
+    rows = {}
+    for name, settings in WAYS.items():
+        limit = wanted.steps * (4 if settings is None else 1)
+        rows[name] = found.get(f"{name}, {limit} steps", lambda settings=settings: _way(settings, wanted, path, seen, held, best - NEAR))
+        print(SHOWN.format(name=name, **rows[name], end="goal reached" if rows[name]["reached"] else "goal not reached"), flush=True)
+    scratch = rows["from scratch"]
+    for name, row in rows.items():
+        if name != "from scratch" and row["reached"]:
+            least = "" if scratch["reached"] else "at least "
+            print(f"{name}: {least}{scratch['seconds'] / row['seconds']:.1f} times faster (goal {FASTER:g})", flush=True)
     return 0
 
 
-def _speed(wanted, path: Path, seen, held, goal: float) -> list[dict]:
-    """Seconds until the goal: from scratch first, then distilled."""
-    ways = {"from scratch": None, "distilled from nothing": {"start": "nothing"}, "distilled from a handover": {"start": "handover"}}
-    rows = []
-    for name, settings in ways.items():
-        scene = made(0)
-        curve = Curve(scene, held, goal)
-        if settings is None:
-            fit(scene, seen, 4 * wanted.steps, each=curve)
-        else:
-            distilled(path, scene, wanted.steps, wanted.size, curve, **settings)
-        steps, seconds, decibels = curve.points[-1]
-        reached = curve.reached and curve.reached[1]
-        rows.append({"name": name, "steps": steps, "seconds": seconds, "psnr": decibels, "reached": reached, "curve": curve.points})
-        print(SHOWN.format(**{**rows[-1], "reached": "goal reached" if reached else "goal not reached"}), flush=True)
-    return rows
+class Found:
+    """What has been measured, kept in a file as soon as it is."""
+
+    def __init__(self, path: Path):
+        self.path, self.values = path, json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+
+    def get(self, name: str, measure: Callable[[], Any]) -> Any:
+        if name not in self.values:
+            self.values[name] = measure()
+            write_json(self.path, self.values)
+        return self.values[name]
 
 
-def _mining(wanted, path: Path, held) -> list[float]:
-    """Decibels at held-out views with mining minus without, by seed."""
-    gains = []
-    for seed in range(wanted.seeds):
-        ends = []
-        for share in (0.0, 0.1):
-            scene = made(seed)
-            distilled(path, scene, wanted.equal, wanted.size, lambda done: False, seed, start="nothing", mined=share)
-            ends.append(psnr(scene, held))
-        gains.append(ends[1] - ends[0])
-        print(f"seed {seed}: {ends[0]:.2f} dB without mining, {ends[1]:.2f} with it", flush=True)
-    return gains
+def _way(settings: dict | None, wanted, path: Path, seen, held, goal: float) -> dict[str, Any]:
+    """One way until the goal, or its budget: steps, seconds of processor time, decibels, the curve of all three."""
+    scene = made(0)
+    curve = Curve(scene, held, goal)
+    if settings is None:
+        fit(scene, seen, 4 * wanted.steps, each=curve)
+    else:
+        distilled(path, scene, wanted.steps, wanted.size, curve, **settings)
+    steps, seconds, decibels = curve.points[-1]
+    return {"steps": steps, "seconds": seconds, "psnr": decibels, "reached": decibels >= goal, "curve": curve.points}
+
+
+def _mining(wanted, path: Path, held, seed: int) -> float:
+    """Decibels at held-out views with mining minus without."""
+    ends = []
+    for share in (0.0, 0.1):
+        scene = made(seed)
+        distilled(path, scene, wanted.equal, wanted.size, lambda done: False, seed, start="nothing", mined=share)
+        ends.append(psnr(scene, held))
+    print(f"seed {seed}: {ends[0]:.2f} dB without mining, {ends[1]:.2f} with it", flush=True)
+    return ends[1] - ends[0]
