@@ -159,23 +159,23 @@ def test_a_steady_velocity_is_learnt_from_where_things_are(settings):
         assert (found - velocity).norm(dim=1).mean() < 0.08 * velocity.norm()
 
 
-@pytest.mark.parametrize("cls, settings", [(DynamicMesh, {}), (DynamicMesh, {"whole": "shift"}), (DynamicGaussians, {})], ids=str)
-def test_a_sphere_is_followed_through_pictures(cls, settings):
-    """A ball's clip from four sides, 0.3 m to the right: fitted to its colours alone it is where it went within a few percent of the way,
-    also at a moment that was not seen."""
+@pytest.mark.parametrize("cls", [DynamicMesh, DynamicGaussians])
+def test_a_sphere_is_followed_through_pictures(cls):
+    """A ball's clip from three sides, 0.3 m to the right: fitted to its colours alone it is where it went within 5 % of the way, also at
+    moments that were not seen."""
     rng = torch.Generator().manual_seed(0)
     if cls is DynamicMesh:
-        made = DynamicMesh(rng, faces=320, radii=(0.3, 0.3, 0.3), frozen=True, **settings)
+        made = DynamicMesh(rng, faces=320, radii=(0.3, 0.3, 0.3), frozen=True)
         made.init_from(dataclasses.replace(made.handover(), rgb=_stripes(made.handover().vertices)))
     else:
-        made = DynamicGaussians(rng, count=300, radius=0.3, opacity=0.9, frozen=True, **settings)
+        made = DynamicGaussians(rng, count=300, radius=0.3, opacity=0.9, frozen=True)
         made.still.colour.data = _stripes(made.still.position.detach())
-    seen, way, optimizer = clips(ring(4, size=32), 4), torch.tensor([0.3, 0.0, 0.0]), Adam()
+    seen, way, optimizer = clips(ring(3, size=24), 4), torch.tensor([0.3, 0.0, 0.0]), Adam()
     truth = _followed(made, seen, way)
-    for i in range(120):
+    for i in range(80):
         render = made.render(seen)
         (render.rgb - truth.rgb).square().sum().backward()
-        optimizer.step(made.groups(Step.make(i, 120, 0)))
+        optimizer.step(made.groups(Step.make(i, 80, 0)))
     for time in (1.0, 0.8, 0.5):
         gone = made.render(dataclasses.replace(ring(1, size=8), time=torch.tensor([time]))).extras["shift"][0]
         assert (gone.mean(0) - time * way).norm() < 0.05 * time * 0.3, (time, gone.mean(0))
@@ -261,19 +261,22 @@ class Killed(BaseException):
     """Stands for kill -9."""
 
 
-SMALL = ["steps=6", "prompt=a red car driving", "prior.size=16", "prior.others=2", "prior.instances=2", "renderer.count=40",
+SMALL = ["steps=6", "prompt=a red car driving", "prior.size=16", "prior.others=2", "prior.instances=2",
          "keep={preview: 0, steps: 1, seconds: 0}", "export={mesh: false, frames: 2, size: 16}", "cameras.resolution=16"]  # fmt: skip
 
 
-@pytest.mark.parametrize("renderer", ["{type: dynamic_mesh, whole: rigid, max_faces: 200, settle: 2}",
-                                      "{type: dynamic_gaussians, field: mlp, whole: shift}"])  # fmt: skip
-def test_a_run_that_is_killed_while_things_move_ends_as_one_that_was_not(renderer, tmp_path, monkeypatch):
+RUNS = [("{type: mesh, faces: 80}", "{type: dynamic_mesh, whole: rigid}"),
+        ("{type: gaussians, count: 40}", "{type: dynamic_gaussians, field: mlp, whole: shift}")]  # fmt: skip
+
+
+@pytest.mark.parametrize("still, renderer", RUNS, ids=["mesh", "gaussians"])
+def test_a_run_that_is_killed_while_things_move_ends_as_one_that_was_not(still, renderer, tmp_path, monkeypatch):
     motion = ("guidance: {type: video_sds}, cameras: {type: orbit, batch: 1, frames: 3, resolution: 16}, "
               "penalties: {arap: 1, smoothness: 1}, prior: {type: exact_joint, frames: 3, size: 16, others: 2, instances: 2}")  # fmt: skip
     stages = f"stages=[{{share: 1}}, {{share: 2, renderer: {renderer}, {motion}}}]"
 
     def run(name: str) -> Folder:
-        found = config.load("video_sds-gaussian", [*SMALL, stages, f"out={tmp_path / name}"])
+        found = config.load("video_sds-gaussian", [*SMALL, f"renderer={still}", stages, f"out={tmp_path / name}"])
         return Folder(Folder.place(found), found)
 
     whole, real, count = execute(run("whole"), quiet=True), TextTo3D.step, [0]
