@@ -1,6 +1,5 @@
 """Comparisons: planned before anything is made, balanced, resumed; what failed is a cell."""
 
-import importlib
 import json
 import re
 import signal
@@ -8,19 +7,15 @@ import subprocess
 import sys
 from types import SimpleNamespace
 
-import numpy as np
 import pytest
 import torch
-from compare_records import failed, job, record
 
 from dream3d import checkpoint, cli
 from dream3d.bench import compare_run, compare_variance, controls, quality, score
-from dream3d.bench.compare_grid import Job, Method, claimed, fill, groups, plan
-from dream3d.bench.compare_score import sound
+from dream3d.bench.compare_grid import Job, Method, fill, groups, plan
 from dream3d.bench.truth import Truth
 from dream3d.config import Config
 from dream3d.errors import Mistake
-from dream3d.folder import Folder
 from dream3d.run import Interrupted
 
 FAST = ["steps=1", "renderer.count=40", "prior.size=16", "prior.renders=8", "prior.others=16", "prior.instances=1",
@@ -74,12 +69,6 @@ def test_all_problems_are_told_at_once(compare, tmp_path, capsys):
     for start in ("  - pds: ", "  - mvsds: guidance 'mvsds' needs views", "  - reward: ", "  - nothing is known of 'zebra'"):
         assert sum(line.startswith(start) for line in told) == 1 or start.startswith("  - nothing"), told
     assert sum("zebra" in line for line in told) == 1
-
-
-def test_prompts_that_would_share_a_folder_are_told(compare, tmp_path, capsys):
-    assert compare("--guidance", "sds,csd", prompts="a red ball\na blue cube\nA red ball.\n") == 2
-    told = capsys.readouterr().err
-    assert "'A red ball.' and 'a red ball' would lie in one folder" in told and "prompts.txt:3" in told and not (tmp_path / "c").exists()
 
 
 def test_only_the_formula_differs(tmp_path):
@@ -180,46 +169,6 @@ def test_a_run_in_its_own_process_says_what_it_took(tmp_path, monkeypatch):
     compare_run.alone(job)
 
 
-def test_two_processes_are_kept_out_of_one_folder(compare, tmp_path, capsys):
-    held = claimed(tmp_path / "c")
-    for words in ((), ("--background",)):
-        assert compare("--guidance", "sds", *FAST, *words) == 2
-        assert "another process is already at work in this folder" in capsys.readouterr().err
-    held.release()
-    assert [path.name for path in (tmp_path / "c").iterdir()] == [".lock"]
-    (tmp_path / "file").write_text("")
-    with pytest.raises(Mistake, match="cannot be written"):
-        claimed(tmp_path / "file")
-
-
-def test_a_plugin_that_has_changed_is_told(tmp_path, monkeypatch):
-    """Its finished runs are of other code."""
-    from dream3d.commands.compare import plugged
-
-    monkeypatch.syspath_prepend(tmp_path)
-    (tmp_path / "my_formula.py").write_text("scale = 1\n")
-    importlib.invalidate_caches()
-    first = plugged(["my_formula"], tmp_path / "c")
-    (tmp_path / "c").mkdir()
-    (tmp_path / "c" / "compare.json").write_text(json.dumps({"plugins": first}))
-    assert plugged(["my_formula"], tmp_path / "c") == first and plugged([], tmp_path / "c") == {}
-    (tmp_path / "my_formula.py").write_text("scale = 2\n")
-    with pytest.raises(Mistake, match="'my_formula' has changed since this comparison began"):
-        plugged(["my_formula"], tmp_path / "c")
-
-
-def test_a_run_that_somebody_else_has_is_left_alone(tmp_path, capsys):
-    """Its cost.json too; and whoever finds it locked is told to wait, not to change settings."""
-    (tmp_path / "prompts.txt").write_text("a red ball")
-    (job,) = plan([Method("sds", "sds-gaussian", tuple(FAST))], tmp_path / "prompts.txt", 1, tmp_path)
-    folder = Folder(job.run, job.config)
-    assert compare_run.child([str(job.run)]) == 2 and "already going on" in capsys.readouterr().err
-    assert not (job.run / "cost.json").exists()
-    with pytest.raises(Mistake, match="wait"):
-        compare_run.alone(job)
-    folder.close()
-
-
 class Ended:
     """A process that ended as it was told to."""
 
@@ -252,19 +201,6 @@ def test_a_process_that_dies_is_a_failed_run(tmp_path, monkeypatch):
     with pytest.raises(Mistake, match="^no\n"):
         compare_run.alone(job)
     assert compare_run.total(job.run) == {"seconds": 5.0, "memory": 0.5, "card": 2.0}
-
-
-SPOILED = [{"state": "undone"}, {"prompt": "another"}, {"score": "high"}, {"score": {"recognised": 1.0, "iou": None}},
-           {"cost": {"memory": float("nan")}}, {"evaluations": [1]}, {"scale": None}, {"seed": 7},
-           {"scale": {"floor": {"iou": float("nan")}, "ceiling": {"iou": 0.9}}}]  # fmt: skip
-
-
-@pytest.mark.parametrize("spoiled", SPOILED)
-def test_records_that_are_not_what_this_makes_are_none(spoiled):
-    one = job("sds", "a red ball", 0)
-    good = record(one, np.random.default_rng(0)) | {"scale": {end: {"iou": 0.5} for end in ("floor", "ceiling")}}
-    assert sound(good, one) and sound(failed(one, "no"), one) and not sound(good | spoiled, one)
-    assert not sound(failed(one, None), one)
 
 
 def test_an_unfinished_grid_is_told_of_after_each_group_that_had_something_to_do(tmp_path):

@@ -156,6 +156,22 @@ def test_tables_say_the_same(tmp_path):
     assert "4/4" in compare_summary.table(summary) and "2; the page" in compare_summary.table(summary)
 
 
+def test_none_and_two_fronts_are_not_one_each(tmp_path):
+    def spoil(one):
+        found = record(one, np.random.default_rng(0))
+        found["score"]["janus"] = 2 * one.seed if one.method == "a" else 1
+        found["score"]["iou"] = 0.5 + 0.1 * (one.method == "a")
+        return found
+
+    path, summary = written(tmp_path, ["a", "b"], ["a red ball"], 2, spoil)
+    by = {m.key: m for m in compare_summary.MEASURES}
+    assert [m["measures"]["score.janus"]["mean"] for m in summary["methods"]] == [1.0, 1.0]
+    assert compare_summary.best(summary, by["score.janus"]) == {"b"} and compare_summary.best(summary, by["score.iou"]) == {"a"}
+    assert compare_summary.best(summary, by["evaluations"]) == set() == compare_summary.best(summary, by["variance.0.5"])
+    rows = [row for row in compare_summary.tex(summary).splitlines() if row.endswith("\\\\")][1:]
+    assert ["\\mathbf{1.00}" in row for row in rows] == [False, True] and path.read_text().count("<b>1.00</b>") == 1
+
+
 def test_a_method_that_lacks_runs_is_not_the_best(tmp_path):
     """b has failed at the hard prompts and is right at the easy one; c lacks the first method's partners."""
 
@@ -171,7 +187,7 @@ def test_a_method_that_lacks_runs_is_not_the_best(tmp_path):
     a, b, c = summary["methods"]
     iou = next(m for m in compare_summary.MEASURES if m.key == "score.iou")
     assert b["measures"]["score.iou"]["mean"] == pytest.approx(0.9)
-    assert compare_summary.most(summary, iou) == 6 and compare_summary.best(summary, iou) is None, "c alone is whole"
+    assert compare_summary.most(summary, iou) == 6 and compare_summary.best(summary, iou) == set(), "c alone is whole"
     against = c["measures"]["score.iou"]["against"]
     assert against["prompts"] == 2 and against["low"] > 0 and not compare_summary.differs(c["measures"]["score.iou"])
     assert "of 1 run, others 6" in path.read_text() and "of 6 runs" not in path.read_text()

@@ -109,12 +109,13 @@ def _scores(summary: dict) -> Markup:
     head = tag("tr", *(tag("th", tag("button", text, arrow, type="button"), scope="col", title=what) for text, arrow, what in heads))
     rows = [tag("tr", tag("th", method["name"], scope="row", data_value=method["name"]),
                 tag("td", f"{method['done']}/{method['planned']}", data_value=method["done"]),
-                *(_score(m, method["measures"][m.key], tops[m.key], most(summary, m)) for m in columns))
+                *(_score(m, method["measures"][m.key], method["name"] in tops[m.key], most(summary, m)) for m in columns))
             for method in summary["methods"]]  # fmt: skip
     sure = f"\u25b2 and \u25bc: the paired difference from {summary['methods'][0]['name']} has an interval without 0."
     unsure = f"With fewer than {ENOUGH} prompts intervals are too narrow, and differences are not marked."
-    note = ("Means over prompts of means over seeds; below, 95 % intervals (cluster bootstrap: prompts, then seeds within). Bold is best "
-            f"of those that lack no run. {unsure if len(summary['prompts']) < ENOUGH else sure} A heading sorts.")  # fmt: skip
+    note = ("Means over prompts of means over seeds; below, 95 % intervals (cluster bootstrap: prompts, then seeds within). "
+            "Bold is best of those that lack no run (fronts and saturation: run by run nearest to 1). "
+            f"{unsure if len(summary['prompts']) < ENOUGH else sure} A heading sorts.")  # fmt: skip
     table = tag("table", tag("thead", head), tag("tbody", *rows), class_="scores")
     wide = tag("div", table, class_="wide", tabindex=0, role="region", aria_label="Scores")
     return section("Scores", tag("p", note, class_="quiet"), wide)
@@ -125,12 +126,12 @@ def _arrow(measure: Measure) -> Markup | None:
         measure.good if isinstance(measure.good, str) else "")  # fmt: skip
 
 
-def _score(measure: Measure, found: dict | None, top: float | None, whole: int) -> Markup:
+def _score(measure: Measure, found: dict | None, top: bool, whole: int) -> Markup:
     mean, ends = texts(measure, found)
     if found is None:
         return tag("td", mean)
     few = tag("small", f"of {_many(found['runs'], 'run')}, others {whole}") if found["runs"] < whole else None
-    bold = tag("b", mean) if found["mean"] == top and not few else mean
+    bold = tag("b", mean) if top else mean
     return tag("td", bold, _mark(measure, found), tag("small", ends) if ends else None, few, data_value=f"{found['mean']:.9g}")
 
 

@@ -48,13 +48,14 @@ def value(record: dict, key: str) -> Any:
 
 def summarise(about: dict, jobs: list, records: list[dict], diversity: dict[str, dict[str, float | None]]) -> dict[str, Any]:
     """What the grid is and, for every method, counts and measures: mean over prompts of means over seeds, interval, how many prompts and
-    runs have it, and `against`: the same of the difference from the first method, prompt by prompt and seed by seed."""
+    runs have it, how far runs are `off` what is good where that is a number, and `against`: the same of the difference from the first
+    method, prompt by prompt and seed by seed."""
     prompts, seeds = list(dict.fromkeys(job.prompt for job in jobs)), sorted({job.seed for job in jobs})
     done: dict[tuple, dict] = {(r["method"], r["prompt"], r["seed"]): r for r in records if r["state"] == "done"}
     found, first = [], about["rows"][0].method.name
     for row in about["rows"]:
         name, mine = row.method.name, [r for r in records if r["method"] == row.method.name]
-        table = {m.key: _measure(m.key, name, first, prompts, seeds, done, diversity) for m in MEASURES}
+        table = {m.key: _measure(m, name, first, prompts, seeds, done, diversity) for m in MEASURES}
         found.append({"name": name, "recipe": row.method.recipe, "guidance": row.guidance, "notes": list(row.notes),
                       "unlike": list(row.unlike),
                       "planned": len(prompts) * len(seeds), "done": sum(r["state"] == "done" for r in mine),
@@ -65,7 +66,10 @@ def summarise(about: dict, jobs: list, records: list[dict], diversity: dict[str,
             "steps": list(steps), "prompts": prompts, "seeds": seeds, "methods": found}  # fmt: skip
 
 
-def _measure(key: str, name: str, first: str, prompts: list[str], seeds: list[int], done: dict, diversity: dict) -> dict[str, Any] | None:
+def _measure(
+    measure: Measure, name: str, first: str, prompts: list[str], seeds: list[int], done: dict, diversity: dict
+) -> dict[str, Any] | None:
+    key = measure.key
     if key == "diversity":
         mine, theirs = ([[diversity[who][p]] for p in prompts] for who in (name, first))
     else:
@@ -75,7 +79,9 @@ def _measure(key: str, name: str, first: str, prompts: list[str], seeds: list[in
         return None
     both = [[a - b for a, b in zip(*rows, strict=True) if a is not None and b is not None] for rows in zip(mine, theirs, strict=True)]
     against = {**interval(both), "prompts": sum(map(bool, both))} if name != first and any(both) else None
-    return {**interval(known), "prompts": sum(map(bool, known)), "runs": sum(map(len, known)), "against": against}
+    goal = measure.good if isinstance(measure.good, float) else None  # 0 and 2 fronts are not 1 each
+    off = None if goal is None else interval([[abs(v - goal) for v in row] for row in known])["mean"]
+    return {**interval(known), "off": off, "prompts": sum(map(bool, known)), "runs": sum(map(len, known)), "against": against}
 
 
 def interval(groups: list[list[float | int]], *, draws: int = DRAWS, seed: int = 0) -> dict[str, float | None]:
@@ -123,14 +129,15 @@ def most(summary: dict, measure: Measure) -> int:
     return max((m["measures"][measure.key]["runs"] for m in summary["methods"] if m["measures"][measure.key]), default=0)
 
 
-def best(summary: dict, measure: Measure) -> float | None:
-    """The mean nearest to what is good, of methods that lack no run; None where nothing is good, or there is nothing to choose from."""
-    found = [m["measures"][measure.key] for m in summary["methods"] if m["measures"][measure.key]]
-    means = [f["mean"] for f in found if f["runs"] == most(summary, measure)]
-    if measure.good is None or len(set(means)) < 2:
-        return None
-    goal = {"high": float("inf"), "low": float("-inf")}.get(measure.good, measure.good)
-    return max(means) if goal == float("inf") else min(means, key=lambda mean: abs(mean - goal) if np.isfinite(goal) else mean)
+def best(summary: dict, measure: Measure) -> set[str]:
+    """The methods whose mean is the highest or the lowest, or whose runs are nearest to what is good, of those that lack no run. None where
+    nothing is good, or there is nothing to choose from."""
+    found = {m["name"]: m["measures"][measure.key] for m in summary["methods"] if m["measures"][measure.key]}
+    sign = {"high": -1, "low": 1}.get(measure.good if isinstance(measure.good, str) else "")
+    rank = {name: f["off"] if sign is None else sign * f["mean"] for name, f in found.items() if f["runs"] == most(summary, measure)}
+    if measure.good is None or len(set(rank.values())) < 2:
+        return set()
+    return {name for name, value in rank.items() if value == min(rank.values())}
 
 
 def texts(measure: Measure, found: dict | None) -> tuple[str, str]:
@@ -175,19 +182,19 @@ def tex(summary: dict) -> str:
     bests = {m.key: best(summary, m) for m in columns}
     rows = [["method", "runs", *(_escaped(m.title) + arrows.get(m.good, "") for m in columns)]]
     rows += [[_escaped(row["name"]), f"{row['done']}/{row['planned']}",
-              *(_cell(m, row["measures"][m.key], bests[m.key]) for m in columns)] for row in summary["methods"]]  # fmt: skip
+              *(_cell(m, row["measures"][m.key], row["name"] in bests[m.key]) for m in columns)] for row in summary["methods"]]  # fmt: skip
     head, *body = (" & ".join(row) + r" \\" for row in rows)
     about = f"% {len(summary['prompts'])} prompts, {len(summary['seeds'])} seeds; intervals: 95 % cluster bootstrap"
     begin = rf"\begin{{tabular}}{{l{'r' * (1 + len(columns))}}}"
     return "\n".join([about, begin, r"\toprule", head, r"\midrule", *body, r"\bottomrule", r"\end{tabular}"]) + "\n"
 
 
-def _cell(measure: Measure, found: dict | None, top: float | None) -> str:
+def _cell(measure: Measure, found: dict | None, top: bool) -> str:
     if found is None:
         return "--"
     told = (None if found[key] is None else measure.form.format(found[key]) for key in ("mean", "low", "high"))
     mean, low, high = (None if text is None else text.replace("%", r"\%").replace(",", "{,}") for text in told)
-    mean = rf"\mathbf{{{mean}}}" if found["mean"] == top else mean
+    mean = rf"\mathbf{{{mean}}}" if top else mean
     return f"${mean}$" if low is None else f"${mean}_{{{low}}}^{{{high}}}$"
 
 
