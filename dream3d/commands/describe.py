@@ -152,6 +152,7 @@ def example(entry: Entry, recipes: list[str]) -> list[str]:
             together = {key: entry.parameters.get(key, (int, 1))[1] for key in ("views", "frames")} if entry.kind == "priors" else {}
             told += ["cameras=orthogonal"] if together.get("views", 1) > 1 else []
             told += [f"cameras.{key}={count}" for key, count in together.items() if count > 1]  # cameras that a prior of groups needs
+            told += ["cameras.frames=4"] if "motion" in entry.offers else []  # what moves has to be seen more than once
             return [*start, f"{section}={entry.name}", *told, *_first(section, entry.parameters)]
 
 
