@@ -40,6 +40,8 @@ def drawn(tier: Tier) -> Draw:
 def base_of(tier: Tier, given: Path | None) -> Path | None:
     """The folder of the prior that a tier stands over: as given, as shipped, or as its training left it."""
     if tier.base is None:
+        if given:
+            raise Mistake("this tier stands over no other", where="--base", fix="leave it out")
         return None
     places = [given] if given else [place("assets") / tier.base, Path("train") / tier.base / "pipeline"]
     if found := next((p for p in places if (p / "model_index.json").exists()), None):

@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
+from dream3d.errors import Mistake
 from dream3d.toybox.training import shown, words
 from dream3d.toybox.training.data import Rows
 from dream3d.toybox.training.network import Learner, half, loss, sealed
@@ -97,6 +98,9 @@ class Base:
         self.vae, self.reader, self.net = (source.get(name).to(device) for name in ("vae", "text_encoder", "unet"))
         self.tokenizer, self.scheduler = source.get("tokenizer"), source.get("scheduler")
         self.scale = self.vae.config.scaling_factor
+        if self.net.config.in_channels != CHANNELS or self.vae.config.latent_channels != CHANNELS:
+            raise Mistake(f"this is no toybox-latent: its network has {self.net.config.in_channels} channels, not {CHANNELS}",
+                          where=str(folder), fix="--base FOLDER of a toybox-latent")  # fmt: skip
         parts = sorted(p for p in folder.rglob("*.safetensors"))
         self.digest = hashlib.sha256(b"".join(hashlib.sha256(p.read_bytes()).digest() for p in parts)).hexdigest()
 
