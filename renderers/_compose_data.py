@@ -18,6 +18,7 @@ from dream3d.errors import Mistake
 from dream3d.types import Field, Mesh, Points
 
 COUNT = 4000  # discs that stand for a surface among Gaussians
+THICK = 0.7  # of their width: thin ones, as gaussians start with, leave holes where a surface is made of them again
 Data = Points | Mesh | Field
 
 
@@ -73,6 +74,9 @@ def stretched(data: Data, half: Float[Tensor, "3"]) -> Points | Mesh | None:
 def _as_gaussians(data: Points | Mesh) -> Points:
     """With everything that Gaussians have, colours as harmonics."""
     points = start(data, COUNT)
+    if isinstance(data, Mesh):
+        wide = points.scale[:, :1]
+        points = dataclasses.replace(points, scale=torch.cat([wide, wide, THICK * wide], 1))
     if points.sh is None:
         points = dataclasses.replace(points, sh=((points.rgb - 0.5) / C0)[:, None])
     if None in (points.scale, points.rotation, points.opacity):
