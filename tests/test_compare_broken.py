@@ -33,16 +33,17 @@ def test_prompts_that_would_share_a_folder_are_told(compare, tmp_path, capsys):
     assert "'A red ball.' and 'a red ball' would lie in one folder" in told and "prompts.txt:3" in told and not (tmp_path / "c").exists()
 
 
-def test_two_processes_are_kept_out_of_one_folder(compare, tmp_path, capsys):
-    held = claimed(tmp_path / "c")
-    for words in ((), ("--background",)):
-        assert compare("--guidance", "sds", *words) == 2
-        assert "another process is already at work in this folder" in capsys.readouterr().err
-    held.release()
+def test_two_processes_are_kept_out_of_one_folder(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "prompts.txt").write_text("a red ball")
+    with claimed(tmp_path / "c"):
+        for words in (["compare", "--guidance", "sds"], ["compare", "--guidance", "sds", "--background"], ["bench", "quality"]):
+            assert cli.main([*words, "--prompts", "prompts.txt", "--out", "c"]) == 2
+            assert "another process is already at work in this folder" in capsys.readouterr().err
     assert [path.name for path in (tmp_path / "c").iterdir()] == [".lock"]
     (tmp_path / "file").write_text("")
-    with pytest.raises(Mistake, match="cannot be written"):
-        claimed(tmp_path / "file")
+    with pytest.raises(Mistake, match="cannot be written"), claimed(tmp_path / "file"):
+        pass
 
 
 def test_a_plugin_that_has_changed_is_told(tmp_path, monkeypatch):

@@ -92,6 +92,17 @@ def test_headings_sort_and_what_is_missing_says_why(chromium, page):
     assert chromium.ask("[...document.querySelectorAll('.run:not([hidden]) .none')].map((p) => p.textContent).join()").endswith("not yet")
 
 
+def test_long_prompts_and_reasons_leave_room(chromium, tmp_path):
+    """A prompt takes six lines at most; a reason begins where it can be read, and scrolls."""
+    prompt = "a striped green cone next to a yellow cylinder " * 8
+    page, _ = written(tmp_path, ["sds", "sdi"], [prompt, "a cat"], 1, lambda one: failed(one, "x " * 400) if one.method == "sdi" else None)
+    chromium.open(page, size=(1280, 900))
+    chromium.wait(READY)
+    assert chromium.ask("document.querySelector('.cells thead').getBoundingClientRect().height") < 140
+    top = "document.querySelector('.failed.none{}').getBoundingClientRect().top"
+    assert chromium.ask(f"{top.format(' b')} - {top.format('')}") > 0
+
+
 @pytest.mark.parametrize("scheme, dark", [("light", False), ("dark", True)])
 def test_it_fits_a_phone_in_both_colour_schemes(chromium, page, scheme, dark):
     chromium.open(page, size=(390, 844), scheme=scheme)

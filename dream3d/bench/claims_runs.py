@@ -6,7 +6,7 @@ from pathlib import Path
 from dream3d import files
 from dream3d.bench.claims_core import Cell, Claim
 from dream3d.bench.claims_world import PROMPTS
-from dream3d.bench.compare_grid import Job, Method, fill, folder_name, plan
+from dream3d.bench.compare_grid import Job, Method, claimed, fill, folder_name, plan
 from dream3d.bench.compare_summary import value
 from dream3d.toybox.language import parse
 
@@ -23,7 +23,8 @@ def measure(
     said = (claim.prompts or PROMPTS)[:prompts]
     jobs = planned(claim, said, prior, model, seeds, out, more)
     scores = Scores(out)
-    stopped = fill(jobs, scores, generate, line)
+    with claimed(out):
+        stopped = fill(jobs, scores, generate, line)
     cells = [[cell([job for job in jobs if (job.prompt, job.seed) == (text, seed)], scores) for seed in range(seeds)] for text in said]
     for text, row in zip(said, cells, strict=True):
         for name in claim.methods:

@@ -6,7 +6,8 @@ import hashlib
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -199,8 +200,9 @@ def fill(jobs: list[Job], scores, make: Callable[[Job], None], tell: Callable[[d
     return None
 
 
-def claimed(out: Path) -> FileLock:
-    """The lock of a grid's folder, taken: two processes would make the same runs and write the same tables. Raises Mistake."""
+@contextmanager
+def claimed(out: Path) -> Iterator[None]:
+    """The lock of a grid's folder: two processes would make the same runs and write the same tables. Raises Mistake."""
     try:
         out.mkdir(parents=True, exist_ok=True)
         taken = FileLock(out / ".lock")
@@ -209,7 +211,10 @@ def claimed(out: Path) -> FileLock:
         raise Mistake("another process is already at work in this folder", where=str(out), fix="wait for it, or --out ANOTHER") from None
     except OSError as error:
         raise Mistake(f"this folder cannot be written: {error.strerror or error}", where=str(out), fix="another --out") from None
-    return taken
+    try:
+        yield
+    finally:
+        taken.release()
 
 
 def python(code: str, *words: str) -> list[str]:

@@ -74,7 +74,7 @@ def _bar(seeds: list[int]) -> Markup:
 
 def _grid(summary: dict, records: list[dict], out: Path) -> Markup:
     by = {(r["method"], r["prompt"], r["seed"]): r for r in records}
-    head = tag("tr", tag("td"), *(tag("th", prompt, scope="col") for prompt in summary["prompts"]))
+    head = tag("tr", tag("td"), *(tag("th", tag("span", prompt, title=prompt), scope="col") for prompt in summary["prompts"]))
     rows = [tag("tr", tag("th", method["name"], scope="row"),
                 *(tag("td", *(_cell(by.get((method["name"], prompt, seed)), seed, seed != summary["seeds"][0], out)
                               for seed in summary["seeds"])) for prompt in summary["prompts"]))

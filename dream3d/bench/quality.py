@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 
 from dream3d import __version__, files
-from dream3d.bench.compare_grid import Job, Method, background, check, fill, folder_name, options, plan  # noqa: F401
+from dream3d.bench.compare_grid import Job, Method, background, check, claimed, fill, folder_name, options, plan  # noqa: F401
 from dream3d.commands.parser import Parser
 
 EXAMPLES = [
@@ -38,9 +38,10 @@ def main(words: list[str] | None = None) -> int:
     from dream3d.bench.score import Scores
     from dream3d.bench.summary import line
 
-    scores = Scores(given.out)
-    stopped = fill(jobs, scores, lambda job: generate(job), line)
-    return report(given.out, jobs, scores) if stopped is None else 128 + stopped
+    with claimed(given.out):
+        scores = Scores(given.out)
+        stopped = fill(jobs, scores, lambda job: generate(job), line)
+        return report(given.out, jobs, scores) if stopped is None else 128 + stopped
 
 
 def planned(given: argparse.Namespace) -> list[Job]:

@@ -44,12 +44,9 @@ def main(words: list[str]) -> int:
     for row in found:
         for note in (*(f"its own recipe has {note} here" for note in row.notes), *row.unlike):
             print(f"{row.method.name}: {note}", flush=True)
-    lock = grid.claimed(given.out)
-    try:
+    with grid.claimed(given.out):
         if not given.background:
             return _run(given, words, found, jobs)
-    finally:
-        lock.release()
     return grid.background(["compare"], words, given.out)
 
 
