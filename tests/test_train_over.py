@@ -5,6 +5,7 @@ import copy
 import dataclasses
 import json
 import shutil
+import textwrap
 
 import pytest
 import torch
@@ -161,6 +162,16 @@ def test_the_prior_of_its_family_answers_as_the_training_does(whole):
         v = model(z, index, told)
     torch.testing.assert_close(eps, alpha * v + sigma * z, rtol=0, atol=0.03 if name == "toybox-view" else 6e-3)
     assert v.abs().max() > 0.01 and set(model.told) <= set(rows)
+
+
+def test_diffusers_own_pipeline_opens_the_latent_one(base):
+    """By the very lines of its README."""
+    import diffusers
+
+    told = (base.out / "pipeline" / "README.md").read_text().replace("num_inference_steps=25", "num_inference_steps=2")
+    given = {"diffusers": diffusers, "torch": torch, "folder": base.out / "pipeline"}
+    exec(textwrap.dedent(told.partition("\n\n")[2]), given)
+    assert given["image"].size == (16, 16)
 
 
 @some(("toybox-latent", "toybox-mv", "toybox-video"))

@@ -85,7 +85,7 @@ class Latent(Learner):
     def publish(self, folder: Path) -> None:
         self.vae.register_to_config(scaling_factor=self.scale.item())
         stable(folder, "StableDiffusionPipeline", self, vae=self.vae, unet=self.net)
-        sealed(folder, README)
+        sealed(folder, README.replace("SIDE", str(self.vae.config.sample_size)))
 
 
 class Base:
@@ -184,9 +184,9 @@ def stable(folder: Path, pipeline: str, model: Learner, **nets: nn.Module) -> No
     getattr(diffusers, pipeline)(tokenizer=model.tokenizer, scheduler=scheduler, **parts | none).save_pretrained(folder)
 
 
-README = """A latent text-to-image model of toy objects (128 pixels), trained by `python -m dream3d.toybox.train`; card.json tells how.
+README = """A latent text-to-image model of toy objects (SIDE pixels), trained by `python -m dream3d.toybox.train`; card.json tells how.
 Apache-2.0.
 
-    pipe = diffusers.StableDiffusionPipeline.from_pretrained(folder)
-    image = pipe("a red car, front view", height=128, width=128, guidance_scale=4, num_inference_steps=25).images[0]
+    pipe = diffusers.StableDiffusionPipeline.from_pretrained(folder, torch_dtype=torch.float32)
+    image = pipe("a red car, front view", height=SIDE, width=SIDE, guidance_scale=4, num_inference_steps=25).images[0]
 """

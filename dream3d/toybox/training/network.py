@@ -124,7 +124,7 @@ def publish(model: Pixels, folder: Path) -> None:
 
     halves = {"text_encoder": half(model.reader), "transformer": half(model.net)}
     PixArtAlphaPipeline(tokenizer=model.tokenizer, vae=None, scheduler=model.scheduler, **halves).save_pretrained(folder)
-    sealed(folder, README)
+    sealed(folder, README.replace("SIDE", str(8 * model.net.config.sample_size)))
 
 
 def half(net: nn.Module) -> nn.Module:
@@ -142,7 +142,7 @@ def sealed(folder: Path, told: str) -> None:
 
 README = """A text-to-image model of toy objects, trained by `python -m dream3d.toybox.train`; card.json tells how. Apache-2.0.
 
-    pipe = diffusers.PixArtAlphaPipeline.from_pretrained(folder, vae=None)
-    x = pipe("a red car, front view", height=8 * side, width=8 * side, use_resolution_binning=False, max_sequence_length=24,
-             output_type="latent").images  # pixels in [-1, 1], `side` of the transformer's sample_size
+    pipe = diffusers.PixArtAlphaPipeline.from_pretrained(folder, vae=None, torch_dtype=torch.float32)
+    x = pipe("a red car, front view", height=SIDE, width=SIDE, use_resolution_binning=False, max_sequence_length=24,
+             output_type="latent").images  # pixels in [-1, 1], an eighth of SIDE each way
 """
