@@ -4,7 +4,6 @@ Samples are 25 steps of DDIM under guidance (dream3d.sampling). The same is aske
 that is the most the judge can say.
 """
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,12 +25,12 @@ from dream3d.sampling import sample
 from dream3d.toybox.language import COLOURS, OBJECTS, RELATIONS, Thing, Wish, captions
 from dream3d.toybox.render import render
 from dream3d.toybox.shapes import Dice
-from dream3d.toybox.training.data import HELD_OUT, Mix, backgrounds, over, random_wish
+from dream3d.toybox.training.data import HELD_OUT, Mix, backgrounds, random_wish
 from dream3d.toybox.world import build, instance_seed
 from dream3d.types import Condition
 
 SCALE, STEPS, TOGETHER = 4.0, 25, 64  # of guidance; of sampling; pictures at once
-DOUBLES = 96  # prompts of two objects
+DOUBLES = 192  # prompts of two objects
 Case = tuple[str, str, str]  # object, colour, view
 
 
@@ -86,15 +85,19 @@ def _wish(case: Case) -> Wish:
 
 def truth(asked: Sequence[Case], size: int, first: int = 0) -> Float[Tensor, "B 3 h w"]:
     """True renders of the same cases: unseen instances, from directions that deserve the view's word, over training's backgrounds."""
-    cameras = orbit(spread(40 * len(asked) + 400, 3), size, 1)
+    return _truth([_wish(case) for case in asked], [view for _, _, view in asked], size, first)
+
+
+def _truth(wishes: Sequence[Wish], views: Sequence[str], size: int, first: int) -> Float[Tensor, "B 3 h w"]:
+    cameras = orbit(spread(40 * len(wishes) + 400, 3), size, 1)
     words = view_index(cameras)
     pools = {word: (words == i).nonzero()[:, 0].tolist() for i, word in enumerate(VIEW_WORDS)}
-    chosen = torch.tensor([pools[view][i % len(pools[view])] for i, (_, _, view) in enumerate(asked)])
+    chosen = torch.tensor([pools[view][i % len(pools[view])] for i, view in enumerate(views)])
     seen = cameras.at(chosen)
-    seen = type(seen)(**{**vars(seen), "subject": torch.arange(len(asked))})
-    soups = [build(_wish(case), instance_seed("test", first + i)) for i, case in enumerate(asked)]
+    seen = type(seen)(**{**vars(seen), "subject": torch.arange(len(wishes))})
+    soups = [build(wish, instance_seed("test", first + i)) for i, wish in enumerate(wishes)]
     shown = render(soups, seen, buffers=("rgb",))
-    colour = backgrounds(len(asked), torch.Generator().manual_seed(first))
+    colour = backgrounds(len(wishes), torch.Generator().manual_seed(first))
     return (shown.rgb + (1 - shown.alpha) * colour[:, None, None]).movedim(-1, 1)
 
 
@@ -166,10 +169,7 @@ def doubles(count: int) -> list[Wish]:
 
 def true_doubles(wishes: Sequence[Wish], size: int) -> Float[Tensor, "B 3 h w"]:
     """Unseen instances from the front, where neither hides the other beside it."""
-    azimuth, elevation, _ = spread(len(wishes), 3).float().T
-    where = look_at((azimuth - 0.5) * math.pi / 2, elevation * math.pi / 4, size=size, subject=torch.arange(len(wishes)))
-    shown = render([build(wish, instance_seed("test", i)) for i, wish in enumerate(wishes)], where, buffers=("rgb",))
-    return (over(shown, backgrounds(len(wishes), torch.Generator().manual_seed(0))) + 1) / 2
+    return _truth(wishes, ["front"] * len(wishes), size, 0)
 
 
 def both(pictures: Float[Tensor, "B 3 h w"], wishes: Sequence[Wish], by: judge.Judge) -> dict[str, float]:
