@@ -65,7 +65,7 @@ class Moving(Representation):
                                   bound=bound)  # fmt: skip
         else:
             self.field = Fourier(rng, outputs=outputs, octaves=octaves, hidden=hidden, bound=bound)
-        self.whole = None if whole == "none" else Whole(moments, turns=whole == "rigid")
+        self.whole = None if whole == "none" else Rigid(moments, turns=whole == "rigid")
         self.frozen, self.lr_planes, self.lr_field, self.lr_whole = frozen, lr_planes, lr_field, lr_whole
         self._freeze()
 
@@ -137,6 +137,7 @@ class Moving(Representation):
         return self.still.handover()
 
     def init_from(self, data: Points | Mesh | Field) -> None:
+        self.still.requires_grad_(True)  # what takes a scene over may be fitted to it
         self.still.init_from(data)
         self._freeze()
 
@@ -151,7 +152,7 @@ class Moving(Representation):
         self._freeze()
 
 
-class Whole(nn.Module):
+class Rigid(nn.Module):
     """A rigid motion of everything: by time t a turn about the origin by t times one vector (its axis, in radians) and a shift by t times
     another (metres); both are linear between `knots` even times in [0, 1], and 0 at first."""
 
