@@ -10,6 +10,8 @@ from torch import Tensor
 from dream3d.schedule import at
 from dream3d.types import Step
 
+DARK = 0.01  # of a ray's light: behind where the teacher leaves less, nothing is asked
+
 
 class Beside(NamedTuple):
     """Each pair is (student, teacher). Of n places: the ray each lies on, densities (1/metre), colours, and the share of a ray's light
@@ -27,7 +29,8 @@ class Beside(NamedTuple):
 
 def beside(student, teacher, origin: Float[Tensor, "R 3"], way: Float[Tensor, "R 3"], now: Step) -> Beside | None:
     """The student's rays through its own cube, in even sections with one place each, by chance. A place counts where either knows that
-    there may be something: what the one has too much is seen as well as what it lacks. Beyond its own cube the teacher has nothing."""
+    there may be something and the teacher's light still comes: what the one has too much is seen as well as what it lacks, but not what
+    nobody sees. Beyond its own cube the teacher has nothing."""
     if not hasattr(teacher, "beside") or student.channels or teacher.channels:
         return None
     if student.training:
@@ -45,11 +48,15 @@ def beside(student, teacher, origin: Float[Tensor, "R 3"], way: Float[Tensor, "R
         shape, paint = teacher.told(x)
         its = inside.nonzero()[:, 0]
         given = teacher.lit(shape[its], index[its], length, t.shape)
-        told = torch.where(inside, teacher.dense(shape), 0), paint
+        left = 1 - given.cumsum(1) + given > DARK
+        given = torch.where(left, given, 0)
         shown = _march.gather(given, index, paint), given.sum(1, keepdim=True).clamp(max=1)
+        comes = left.flatten()[index]
+        index, x, inside = index[comes], x[comes], inside[comes]
+        told = torch.where(inside, teacher.dense(shape[comes]), 0), paint[comes]
     shape, paint = student.told(x, now)
     light = student.lit(shape, index, length, t.shape)
     seen = _march.gather(light, index, paint), light.sum(1, keepdim=True).clamp(max=1)
-    pairs = zip((student.dense(shape), paint, *seen), (*told, *shown), strict=True)
-    density, colour, rgb, alpha = pairs
-    return Beside(index // student.samples, density, colour, given.flatten()[index], rgb, alpha, (light * t).sum(1, keepdim=True), light)
+    density, colour, rgb, alpha = zip((student.dense(shape), paint, *seen), (*told, *shown), strict=True)
+    depth = (light * t).sum(1, keepdim=True)
+    return Beside(index // student.samples, density, colour, given.flatten()[index], rgb, alpha, depth, light)

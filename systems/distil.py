@@ -50,7 +50,7 @@ class Distil(System):
         digests: tuple[str, ...] = (),
         start: Literal["handover", "nothing"] = "handover",
         how: Literal["auto", "fields", "views"] = "auto",
-        rays: Count = 1024,
+        rays: Count = 256,
         milestones: tuple[Share, Share] = (0.07, 0.17),
         density: NonNegative = 0.002,
         colour: NonNegative = 0.002,
