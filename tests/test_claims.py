@@ -1,21 +1,18 @@
-"""Claims: verdicts against closed forms, measures on cases with a known answer, and the page that is written from the files alone."""
+"""Claims: verdicts against closed forms, and measures on cases with a known answer."""
 
 import dataclasses
-import json
 import math
-from pathlib import Path
+from itertools import pairwise
 
 import pytest
 import torch
 
-from dream3d.bench import claims, claims_noise, claims_page, claims_path, claims_pixel, claims_play, claims_runs
+from dream3d.bench import claims, claims_noise, claims_path, claims_pixel, claims_play, claims_runs
 from dream3d.bench.claims_core import AGREES, DISAGREES, SILENT, UNDECIDED, judge, margin, spread, verdict
 from dream3d.bench.claims_list import CLAIMS
 from dream3d.bench.claims_world import LEVELS, Gaussians, Pictures, cosine, draws, formula, misfit, noise, play, sampled
 from dream3d.errors import Mistake
 from dream3d.priors.exact import Exact
-
-DOCS = Path(__file__).parent.parent / "docs"
 
 
 @pytest.fixture(scope="module")
@@ -213,6 +210,27 @@ def test_walks_on_gaussians(world):
     assert one["one"] < one["many"] < 1.2 * one["data"]
 
 
+def test_the_interval_s_error_is_that_of_its_walk(world):
+    """"" is N(0, 1), so eps = sigma alpha y of y = z / alpha, and DDIM is y + (r_b - r_a) eps, r = sigma / alpha: all is a factor of x."""
+
+    def at(t: float) -> tuple[float, float]:
+        alpha, sigma = (v.double().item() for v in world.prior.alpha_sigma(torch.tensor([t], dtype=torch.float64)))
+        return sigma * alpha, sigma / alpha
+
+    def factor(t: float, stride: float, gamma: float) -> float:
+        s, y = t - 0.08, 1.0
+        levels = [0.0005 + i * stride for i in range(math.ceil((s - 0.0005) / stride))] + [s]
+        for a, b in pairwise(levels):
+            y *= 1 + (at(b)[1] - at(a)[1]) * at(a)[0]
+        ends = (y * (1 + (at(to)[1] - at(s)[1]) * at(s)[0]) * at(to)[0] for to in (t, s + math.sqrt(1 - gamma**2) * 0.08))
+        return next(ends) - next(ends)
+
+    found, size = claims_path.tsm_error(world, 0, 0), world.scene(0, 0).view.x.square().mean().sqrt().item()
+    for name, gamma in (("ism", 1.0), ("tsm", 0.3)):
+        apart = [factor(t, 0.2, gamma) - factor(t, claims_path.FINE, gamma) for t in (0.5, 0.8)]
+        assert found[f"{name}_interval"] == pytest.approx(size * math.sqrt((apart[0] ** 2 + apart[1] ** 2) / 2), rel=1e-3)
+
+
 def test_plays_end_where_they_must(world):
     scene = world.scene(0, 0)
     x = play(formula(world.prior, "sds", scale=1.0, t=[0.3, 0.7]), scene.view, 150)
@@ -271,51 +289,3 @@ def test_pictures_are_seen_half_made():
     assert torch.equal(edit.x, edit.source) and "source" in edit.text
     found = claims_noise.asd_variance(world, 0, 0)
     assert all(value > 0 for value in found.values())
-
-
-# --- files and page ---------------------------------------------------------------------------------------------------------------
-
-
-def test_the_page_is_what_the_files_say():
-    records = sorted((json.loads(path.read_text(encoding="utf-8")) for path in (DOCS / "claims").glob("*.json")), key=lambda r: r["order"])
-    assert [record["name"] for record in records] == list(CLAIMS)
-    assert (DOCS / "claims.md").read_text(encoding="utf-8") == claims_page.page(records)
-    for record in records:
-        assert claims.described(CLAIMS[record["name"]]) == {key: value for key, value in record.items() if key != "results"}
-        for prior, found in record["results"].items():
-            again = judge(tuple(record["rules"]), found["cells"])
-            assert again == {key: found[key] for key in again}, (record["name"], prior)
-
-
-def test_measuring_keeps_what_others_measured(tmp_path, capsys):
-    words = ["csd-part", "nfsd-noise", "--seeds", "1", "--out", str(tmp_path / "claims")]
-    assert claims.main([*words, "--prior", "mixture"]) == 0
-    path = tmp_path / "claims" / "csd-part.json"
-    first = json.loads(path.read_text())
-    assert set(first["results"]) == {"mixture"} and first["results"]["mixture"]["command"].endswith("--prior mixture --seeds 1")
-    cells = [[{"classifier": 1.0, "generative": 2.0 + 0.1 * p}] for p in range(6)] + [[{"classifier": None, "generative": 1.0}]]
-    first["results"]["exact"] = first["results"]["mixture"] | {"cells": cells}
-    del first["results"]["exact"]["noise"]
-    first["results"]["toybox"] = first["results"]["exact"] | {"cells": [[{"classifier": 1.0}]] * 6}  # of another measure
-    path.write_text(json.dumps(first))
-    assert claims.main([*words, "--prior", "mixture"]) == 0
-    again = json.loads(path.read_text())["results"]
-    assert again["exact"]["verdict"] == DISAGREES
-    assert again["mixture"] | {"seconds": 0} == first["results"]["mixture"] | {"seconds": 0}
-    text = (tmp_path / "claims.md").read_text()
-    assert "| agrees | **disagrees** | open |" in text and "Cannot be tested here" in text
-    assert text.count("To be measured again") == 1 and text.count(", of 6 cells and 6 prompts |") == 1
-    told = capsys.readouterr().out
-    assert "csd-part, mixture: agrees" in told and "csd-part, toybox: left out, it was measured without generative" in told
-    assert set(again) == {"mixture", "exact"}
-
-
-def test_what_cannot_be_asked_is_told(capsys):
-    with pytest.raises(Mistake, match="no claim"):
-        claims.main(["asd-varianze"])
-    with pytest.raises(Mistake, match="weights"):
-        claims.main(["--prior", "toybox"])
-    with pytest.raises(Mistake, match="1 to 6 prompts"):
-        claims.main(["--prompts", "7"])
-    assert claims.main(["--list", "3d-*"]) == 0
-    assert len(capsys.readouterr().out.splitlines()) == sum(c.kind == "runs" for c in CLAIMS.values())

@@ -4,12 +4,16 @@ A claim that is measured again replaces its numbers for that prior; the others s
 """
 
 import argparse
+import hashlib
 import importlib
 import json
 import re
 import sys
 import time
 from pathlib import Path
+from tempfile import gettempdir
+
+from filelock import FileLock
 
 from dream3d import __version__, files
 from dream3d.bench.claims_core import PRIORS, Claim, judge, lacking
@@ -124,11 +128,17 @@ def _rounded(cell: dict) -> dict:
 def _kept(given: argparse.Namespace, claim: Claim, prior: str, cells: list, seconds: float) -> None:
     """The result into its claim's file, beside those of other priors."""
     path = given.out / f"{claim.name}.json"
-    stored = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
     found = {**judge(claim.rules, cells), "cells": cells, **({"noise": NOISE} if claim.kind == "pointwise" else {}),
              "version": __version__, "command": command(claim, prior, given), "seconds": round(seconds, 1)}  # fmt: skip
-    files.write_json(path, {**described(claim), "results": {**stored.get("results", {}), prior: found}})
+    with alone(given.out):
+        stored = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+        files.write_json(path, {**described(claim), "results": {**stored.get("results", {}), prior: found}})
     print(f"{claim.name}, {prior}: {found['verdict']}", flush=True)
+
+
+def alone(out: Path) -> FileLock:
+    """Held while files are read and written again: other processes may measure other priors into them."""
+    return FileLock(Path(gettempdir()) / f"dream3d-claims-{hashlib.sha256(str(out.resolve()).encode()).hexdigest()[:12]}.lock")
 
 
 def command(claim: Claim, prior: str, given: argparse.Namespace) -> str:
@@ -160,6 +170,17 @@ def _written(out: Path) -> int:
     """Every claim has a file, also one that nothing was measured of yet, judged from its cells; the page is written from the files."""
     from dream3d.bench.claims_page import page
 
+    with alone(out):
+        _judged(out)
+    records = sorted((json.loads(path.read_text(encoding="utf-8")) for path in out.glob("*.json")), key=lambda record: record["order"])
+    target = out.with_suffix(".md")
+    files.write_text(target, page(records))
+    print(target)
+    return 0
+
+
+def _judged(out: Path) -> None:
+    """The files of all claims, with the rules as they are now."""
     for claim in CLAIMS.values():
         path = out / f"{claim.name}.json"
         stored = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
@@ -170,11 +191,6 @@ def _written(out: Path) -> int:
             elif prior not in claim.silent:
                 again[prior] = {**found, **judge(claim.rules, found["cells"])}
         files.write_json(path, {**described(claim), "results": again})
-    records = sorted((json.loads(path.read_text(encoding="utf-8")) for path in out.glob("*.json")), key=lambda record: record["order"])
-    target = out.with_suffix(".md")
-    files.write_text(target, page(records))
-    print(target)
-    return 0
 
 
 if __name__ == "__main__":

@@ -47,8 +47,8 @@ NOTES: dict[str, dict[str, str]] = {
                    "linear in it.",
     },
     "pgc-spikes": {
-        "mixture": "An untrained encoder has hardly more spikes than none; whether training makes those of the paper waits for a "
-                   "trained one. Clipping bounds what there is.",
+        "mixture": "An untrained encoder's spikes are half again those of none (24 against 16 medians), where three times was asked for; "
+                   "whether training makes those of the paper waits for a trained one. Clipping bounds what there is.",
     },
     "pgc-colour": {
         "mixture": "Adam divides a pixel's gradient by its own size, which leaves little for a clip to do.",
