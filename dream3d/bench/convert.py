@@ -28,7 +28,7 @@ from dream3d.penalties import Penalties
 
 NEAR, FASTER, GAIN = 1.5, 5.0, 0.3  # dB, times, dB
 TEACHING, LOOK = 300, 25  # steps of the teacher's fit; steps between two looks at the held-out views
-WAYS = {"distilled from nothing": {"start": "nothing"}, "distilled from a handover": {"start": "handover"}, "from scratch": None}
+WAYS = {"distilled from nothing": {"start": "nothing"}, "from scratch": None, "distilled from a handover": {"start": "handover"}}
 SHOWN = "{name:28} {steps:5} steps {seconds:7.1f} s of a processor  {psnr:5.1f} dB  {end}"
 
 
