@@ -11,6 +11,7 @@ from dream3d.systems import distil
 
 from dream3d import background, build, cli, config, penalties
 from dream3d.api import execute, load
+from dream3d.bench import convert as bench
 from dream3d.cameras import Orbit, ring
 from dream3d.convert import source
 from dream3d.convert.lesson import CLIP, density_gap, per_ray, stage
@@ -364,3 +365,20 @@ def test_the_shell_completes_it(first, monkeypatch):
 
     assert "convert" in candidates("dream3d conv") and "hashgrid" in candidates("dream3d convert car.ply --to ha")
     assert "levels=" in candidates("dream3d convert car.ply --to hashgrid lev") and "--merge" in candidates("dream3d convert car.ply --me")
+
+
+# --- the bench ------------------------------------------------------------------------------------------------------------------------
+
+
+def test_what_the_bench_has_measured_is_kept(tmp_path):
+    assert bench.Found(tmp_path / "x.json").get("a", lambda: 1.5) == 1.5
+    assert bench.Found(tmp_path / "x.json").get("a", lambda: 1 / 0) == 1.5
+
+
+def test_looking_takes_none_of_the_seconds_and_a_goal_ends_a_fit(monkeypatch):
+    clock = iter(range(100))
+    monkeypatch.setattr(bench.time, "process_time", lambda: float(next(clock)))
+    monkeypatch.setattr(bench, "psnr", lambda scene, held: 30.0)
+    curve = bench.Curve(None, None, 29.0)
+    assert not curve(1) and curve(bench.LOOK)
+    assert curve.points == [(bench.LOOK, 2.0, 30.0)] and curve.last == 4.0
