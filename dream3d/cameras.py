@@ -9,7 +9,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from dream3d.errors import Mistake
-from dream3d.schedule import Angle, Angles, Count, Distances, Elevation, Elevations, Lens, Lenses, Positive
+from dream3d.schedule import Angle, Angles, Count, Distances, Elevation, Elevations, Lens, Lenses, Positive, Ramp
 from dream3d.types import Cameras, Step
 
 FOVY, DISTANCE = 40.0, 3.0  # the lens of the house: an object in [-0.75, 0.75]^3 fills about two thirds of the frame
@@ -53,13 +53,13 @@ def ring(count: int, *, elevation: float = 15.0, start: float = 0.0, size: int =
     return look_at(azimuth, torch.full((count,), math.radians(elevation)), size=size, **more)
 
 
-def clips(cameras: Cameras, frames: int) -> Cameras:
-    """Every camera looks on for a whole clip: `frames` rows each, frames fastest, at times evenly from 0 to 1, both seen. One
+def clips(cameras: Cameras, frames: int, until: float = 1.0) -> Cameras:
+    """Every camera looks on for a whole clip: `frames` rows each, frames fastest, at times evenly from 0 to `until`, both seen. One
     frame is no clip: the cameras as they are."""
     if frames == 1:
         return cameras
     long = cameras.at(torch.arange(len(cameras), device=cameras.device).repeat_interleave(frames))
-    return dataclasses.replace(long, frames=frames, time=torch.linspace(0, 1, frames).to(long.azimuth).repeat(len(cameras)))
+    return dataclasses.replace(long, frames=frames, time=torch.linspace(0, until, frames).to(long.azimuth).repeat(len(cameras)))
 
 
 Sampler = Callable[[Step], Cameras]  # draws the cameras of a step
@@ -91,6 +91,33 @@ class Orbit:
         elevation = torch.asin(low + (high - low) * v)
         fovy = torch.deg2rad(_between(self.fovy, f))
         return clips(look_at(torch.deg2rad(azimuth), elevation, _between(self.distance, d), fovy, size=self.size), self.frames)
+
+
+class Unfolding:
+    """An orbit of clips that grow: `frames` moments from time 0 to `until`, so that a motion is learnt from its beginning on, and what is
+    far from where it was a moment ago never has to be found (D-NeRF adds its pictures in the order of time, Pumarola et al.,
+    arXiv:2011.13961). For priors that know what time a frame shows, such as exact_joint."""
+
+    def __init__(
+        self,
+        size: int,
+        *,
+        batch: Count = 2,
+        frames: Count = 4,
+        until: Ramp = Ramp(0.1, 1.0, until=0.7),
+        azimuth: Angles = (-180.0, 180.0),
+        elevation: Elevations = (-10.0, 75.0),
+        distance: Distances = (3.0, 3.0),
+        fovy: Lenses = (40.0, 40.0),
+        resolution: Count | None = None,
+    ):
+        if not all(0 < end <= 1 for end in (until.start, until.start if until.end is None else until.end)):
+            raise Mistake("a clip ends after time 0 and at most at 1", where="cameras.until", near="cameras.until={start: 0.1, end: 1}")
+        self.orbit = Orbit(size, batch=batch, azimuth=azimuth, elevation=elevation, distance=distance, fovy=fovy, resolution=resolution)
+        self.frames, self.until = frames, until
+
+    def __call__(self, now: Step) -> Cameras:
+        return clips(self.orbit(now), self.frames, self.until(now.progress))
 
 
 class Orthogonal:

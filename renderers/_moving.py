@@ -19,6 +19,7 @@ from dream3d.schedule import Count, Positive, Ramp, at
 from dream3d.types import Cameras, Field, Mesh, Points, Render, Step
 
 GRIDS = ("space", "time")  # names of planes begin with one of them
+TURNS = 10  # radians that are learnt while a metre is
 
 
 class Moving(Representation):
@@ -28,9 +29,10 @@ class Moving(Representation):
     field: "hexplane": planes of texels x texels over two of x, y, z in [-bound, bound] metres and of moments x texels over time and one
     of them, with `channels` numbers each, at `levels` resolutions, each twice as fine in space as the one before, read by a network of
     `hidden` units; "mlp": a perceptron of two layers of `hidden` units over sines and cosines of position and time in `octaves` octaves.
-    whole: everything also moves as one body: "shift", or "rigid", which turns it about the origin too (Animate3D, arXiv:2407.11398, has
-    the shift), by velocities that are linear between `moments` moments. lr_planes, lr_field and lr_whole (metres, radians) are learning
-    rates per Adam step of the planes, of the network and of the whole.
+    whole: everything also moves as one body: "shift" (as in Animate3D, arXiv:2407.11398), by a velocity that is linear between `moments`
+    moments, or "rigid", which also turns it steadily about an axis through the origin. lr_planes, lr_field and lr_whole are learning rates
+    per Adam step of the planes, of the network and of the whole, in metres and ten times as many radians: a turn of a third of a circle
+    between two moments has no slope that leads there, but one in clips that grow (cameras: unfolding) has.
 
     A stage starts from Gaussians, points, a mesh or a volume, at rest, and hands over the still scene: motion does not travel between
     stages.
@@ -124,7 +126,7 @@ class Moving(Representation):
         planes, network, whole = at(self.lr_planes, now), at(self.lr_field, now), at(self.lr_whole, now)
         field = [Group(name, p, planes if name.startswith(GRIDS) else network) for name, p in self.field.named_parameters()]
         if self.whole is not None:
-            field += [Group(f"whole.{name}", p, whole) for name, p in self.whole.named_parameters()]
+            field += [Group(f"whole.{name}", p, whole * (TURNS if name == "turn" else 1)) for name, p in self.whole.named_parameters()]
         return field if self.frozen else [*self.still.groups(now), *field]
 
     def _freeze(self) -> None:
@@ -154,28 +156,25 @@ class Moving(Representation):
 
 class Rigid(nn.Module):
     """A rigid motion of everything: by time t a turn about the origin by t times one vector (its axis, in radians) and a shift by t times
-    another (metres); both are linear between `knots` even times in [0, 1], and 0 at first."""
+    another (metres), which is linear between `knots` even times in [0, 1]; both 0 at first."""
 
     def __init__(self, knots: int, *, turns: bool):
         super().__init__()
         self.shift = nn.Parameter(torch.zeros(knots, 3))
-        self.turn = nn.Parameter(torch.zeros(knots, 3)) if turns else None
+        self.turn = nn.Parameter(torch.zeros(3)) if turns else None
 
     def forward(self, time: Float[Tensor, ""]) -> tuple[Float[Tensor, "3 3"], Float[Tensor, "3"]]:
         """The turn's matrix less the identity, exactly 0 at time 0, and the shift."""
         shift = time * self._at(self.shift, time)
-        return (_turned(self._vector(time)) if self.turn is not None else shift.new_zeros(3, 3)), shift
+        return (_turned(time * self.turn) if self.turn is not None else shift.new_zeros(3, 3)), shift
 
     def quaternion(self, time: Float[Tensor, ""]) -> Float[Tensor, "4"]:
         """The turn as wxyz; exactly (1, 0, 0, 0) at time 0."""
         if self.turn is None:
             return time.new_tensor([1.0, 0.0, 0.0, 0.0])
-        vector = self._vector(time)
+        vector = time * self.turn
         half = _length(vector) / 2
         return torch.cat([half.cos()[None], 0.5 * torch.sinc(half / torch.pi) * vector])
-
-    def _vector(self, time: Float[Tensor, ""]) -> Float[Tensor, "3"]:
-        return time * self._at(self.turn, time)
 
     @staticmethod
     def _at(knots: Float[Tensor, "K 3"], time: Float[Tensor, ""]) -> Float[Tensor, "3"]:

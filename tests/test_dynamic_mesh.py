@@ -1,11 +1,9 @@
 """Meshes that move: at rest the still mesh, moved as known motions move it, kept whole by penalties, resumed to the bit."""
 
 import dataclasses
-import math
 
 import pytest
 import torch
-from dream3d.renderers._moving import Rigid
 from dream3d.renderers.dynamic_gaussians import DynamicGaussians
 from dream3d.renderers.dynamic_mesh import DynamicMesh
 from dream3d.renderers.mesh import TriangleMesh
@@ -13,7 +11,7 @@ from dream3d.systems.text_to_3d import TextTo3D
 
 from dream3d import config, penalties
 from dream3d.api import execute
-from dream3d.cameras import clips, look_at, ring
+from dream3d.cameras import clips, ring
 from dream3d.errors import Mistake
 from dream3d.folder import Folder
 from dream3d.interfaces import Representation
@@ -110,33 +108,6 @@ def test_a_colour_of_a_field_moves_with_the_surface():
     to_world[:, :3, 3] += torch.tensor([0.25, 0.0, 0.1])
     moved = made.render(dataclasses.replace(seen, to_world=to_world, time=torch.ones(3)))
     torch.testing.assert_close(moved.rgb, made.render(seen).rgb, atol=2e-3, rtol=0)
-
-
-@pytest.mark.parametrize("turns", [False, True])
-def test_a_whole_is_rigid_and_its_turn_is_about_its_axis(turns):
-    whole = Rigid(3, turns=turns)
-    whole.shift.data[:] = torch.tensor([[0.0, 0, 0], [1, 0, 0], [2, 0, 0]])
-    more, shift = whole(torch.tensor(0.75))
-    assert shift.tolist() == pytest.approx([0.75 * 1.5, 0, 0])
-    if turns:
-        whole.turn.data[:] = torch.tensor([0.0, 0.0, math.pi / 2])
-        more, _ = whole(torch.tensor(1.0))
-        torch.testing.assert_close(more + torch.eye(3), torch.tensor([[0.0, -1, 0], [1, 0, 0], [0, 0, 1]]), atol=1e-6, rtol=0)
-        torch.testing.assert_close(whole.quaternion(torch.tensor(1.0)), torch.tensor([0.5**0.5, 0, 0, 0.5**0.5]))
-    assert not whole(torch.tensor(0.0))[0].any() and whole.quaternion(torch.tensor(0.0)).tolist() == [1, 0, 0, 0]
-    sum(part.sum() for part in whole(torch.tensor(0.0))).backward()
-    assert all(p.grad is None or p.grad.isfinite().all() for p in whole.parameters())
-
-
-def test_a_whole_that_turns_gaussians_is_a_camera_that_goes_around():
-    made = DynamicGaussians(torch.Generator().manual_seed(0), count=80, whole="rigid")
-    g = torch.Generator().manual_seed(2)
-    for name in ("log_scale", "rotation", "colour", "logit"):
-        made.still.get_parameter(name).data += 0.4 * torch.randn(made.still.get_parameter(name).shape, generator=g)
-    made.whole.turn.data[:, 2] = 0.8
-    azimuth, elevation = torch.tensor([0.3, 2.0]), torch.tensor([0.2, -0.1])
-    turned = made.render(look_at(azimuth, elevation, size=24, time=torch.ones(2)))
-    torch.testing.assert_close(turned.rgb, made.render(look_at(azimuth - 0.8, elevation, size=24)).rgb, atol=1e-4, rtol=0)
 
 
 # --- learning a motion ----------------------------------------------------------------------------------------------
