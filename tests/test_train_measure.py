@@ -10,9 +10,12 @@ import torch
 from dream3d.interfaces import Prior, Spec
 from dream3d.toybox import world
 from dream3d.toybox.language import COLOURS, OBJECTS, Thing, Wish, captions, parse
+from dream3d.toybox.render import render
 from dream3d.toybox.shapes import Dice
-from dream3d.toybox.training import data, latent, measure, network
+from dream3d.toybox.training import check, data, latent, measure, network
 from dream3d.types import Embedding
+
+pytest.importorskip("diffusers", reason="diffusers is not installed: pip install dream3d[diffusion]")
 
 # --- loss -------------------------------------------------------------------------------------------------------------------------------
 
@@ -185,6 +188,37 @@ def test_two_objects_are_named_right_in_true_renders_and_wrong_in_each_others_co
                for w in wishes]  # fmt: skip
     assert right["objects"] > 65 and right["colours"] > 80 and right["next to"] > 75
     assert measure.both(pictures, swapped, by)["colours"] < 30 and measure.both(pictures.roll(2, 0), wishes, by)["both"] < 10
+
+
+def test_four_views_that_the_judge_calls_one_thing_agree(monkeypatch):
+    """With true renders in place of samples; one of eight groups has a view of something else. Green robots are held out."""
+    asked = [(name, colour) for name in ("car", "robot") for colour in ("red", "blue", "green", "yellow")]
+
+    class Views(Mute):
+        spec = Spec(64, 3)
+
+        def text(self, prompts):
+            return Embedding(torch.zeros(len(prompts), 1, 1))
+
+    def drawn(prior, told, cameras, **more):
+        soups = [world.build(Wish((Thing(*pair),)), world.instance_seed("test", i)) for i, pair in enumerate(asked)]
+        soups[0] = world.build(Wish((Thing("car", "red"),)), world.instance_seed("test", 99))
+        subject = torch.arange(8).repeat_interleave(4)
+        subject[5] = 7
+        seen = render(soups, dataclasses.replace(cameras, subject=subject), buffers=("rgb",))
+        return seen.rgb + 0.5 * (1 - seen.alpha)
+
+    monkeypatch.setattr(check, "sample", drawn)
+    told = check.together(Views(), ("car", "robot"), ("red", "blue", "green", "yellow"))
+    seen, held = told["seen"], told["held_out"]
+    assert (seen["groups"], held["groups"]) == (7, 1) and 70 <= seen["agree"] <= 86 and seen["object"] > 90 and seen["view"] > 70
+    assert held == {"groups": 1, "agree": 100.0, "object": 100.0, "colour": 100.0, "view": pytest.approx(100, abs=26)}
+
+
+def test_what_is_told_of_another_is_another():
+    rows = {"x": torch.arange(3), "said": ["a", "b", "c"], "mask": torch.arange(3)}
+    told = check.another(rows, ("said", "mask"))
+    assert told["said"] == ["b", "c", "a"] and told["mask"].tolist() == [1, 2, 0] and told["x"].tolist() == [0, 1, 2]
 
 
 def test_the_streams_of_instances_never_meet():

@@ -14,17 +14,12 @@ from dream3d.guidance.vsd import VSD
 from dream3d import build, models
 from dream3d.cameras import clips, ring
 from dream3d.errors import Mistake
-from dream3d.interfaces import Prior, Spec
 from dream3d.learner import noisy
 from dream3d.toybox import train
-from dream3d.toybox.language import Thing, Wish
-from dream3d.toybox.render import render
 from dream3d.toybox.training import check, data, kinds, latent, network
 from dream3d.toybox.training.latent import Base
 from dream3d.toybox.training.presets import PLACES, TIERS, Place
-from dream3d.toybox.world import build as build_soup
-from dream3d.toybox.world import instance_seed
-from dream3d.types import Condition, Embedding, Render, Step, View
+from dream3d.types import Condition, Render, Step, View
 
 pytest.importorskip("diffusers", reason="diffusers is not installed: pip install dream3d[diffusion]")
 
@@ -275,39 +270,6 @@ def test_the_card_tells_of_what_it_was_told(whole, tmp_path, capsys, monkeypatch
     assert {"seen", "held_out"} <= set(told) and ("agree" in told["seen"]) == (name == "toybox-mv")
     assert made.mean.family in (tmp_path / name / "README.md").read_text() or name == "toybox-latent"
     assert "v_error" in capsys.readouterr().out
-
-
-def test_four_views_that_the_judge_calls_one_thing_agree(monkeypatch):
-    """With true renders in place of samples; one of eight groups has a view of something else. Green robots are held out."""
-    asked = [(name, colour) for name in ("car", "robot") for colour in ("red", "blue", "green", "yellow")]
-
-    class Mute(Prior):
-        spec = Spec(64, 3)
-
-        def text(self, prompts):
-            return Embedding(torch.zeros(len(prompts), 1, 1))
-
-        alpha_sigma = eps = student = None
-
-    def drawn(prior, told, cameras, **more):
-        soups = [build_soup(Wish((Thing(*pair),)), instance_seed("test", i)) for i, pair in enumerate(asked)]
-        soups[0] = build_soup(Wish((Thing("car", "red"),)), instance_seed("test", 99))
-        subject = torch.arange(8).repeat_interleave(4)
-        subject[5] = 7
-        seen = render(soups, dataclasses.replace(cameras, subject=subject), buffers=("rgb",))
-        return seen.rgb + 0.5 * (1 - seen.alpha)
-
-    monkeypatch.setattr(check, "sample", drawn)
-    told = check.together(Mute(), ("car", "robot"), ("red", "blue", "green", "yellow"))
-    seen, held = told["seen"], told["held_out"]
-    assert (seen["groups"], held["groups"]) == (7, 1) and 70 <= seen["agree"] <= 86 and seen["object"] > 90 and seen["view"] > 70
-    assert held == {"groups": 1, "agree": 100.0, "object": 100.0, "colour": 100.0, "view": pytest.approx(100, abs=26)}
-
-
-def test_what_is_told_of_another_is_another():
-    rows = {"x": torch.arange(3), "said": ["a", "b", "c"], "mask": torch.arange(3)}
-    told = check.another(rows, ("said", "mask"))
-    assert told["said"] == ["b", "c", "a"] and told["mask"].tolist() == [1, 2, 0] and told["x"].tolist() == [0, 1, 2]
 
 
 def test_networks_that_ship_are_found_by_name(base, tmp_path, monkeypatch):

@@ -17,6 +17,8 @@ from dream3d.toybox import train
 from dream3d.toybox.training import store
 from dream3d.toybox.training.presets import Place, Tier
 
+pytest.importorskip("diffusers", reason="diffusers is not installed: pip install dream3d[diffusion]")
+
 TINY = Tier("tiny", 16, 4, heads=1, layers=1, width=32, readers=1, shown=("a red car",))
 HERE = Place(steps=4, batch=2, views=2, chunk=2, rate=5e-3, keep=0.9)
 
