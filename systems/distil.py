@@ -57,7 +57,7 @@ class Distil(System):
         depth: NonNegative = 0.1,
         normal: NonNegative = 0.01,
         mined: Share = 0.1,
-        pool: Whole = 4096,
+        pool: Whole = 512,
         merge: str | None = None,
         mask: str | tuple[float, float, float, float, float, float] = "cut",
         grid: Count = 64,
