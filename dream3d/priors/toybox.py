@@ -22,12 +22,12 @@ class Toybox(Diffusers, Prior):
     network; compile: a compiled network (CUDA). Prompts are heard as the world understands them, in its plainest words."""
 
     vocabulary: ClassVar[str] = "dream3d.toybox.language"
-    weights: ClassVar[str] = "a folder that python -m dream3d.toybox.train writes"
+    weights: ClassVar[str] = "toybox-32"
     offers: ClassVar[dict[str, str]] = {"student": "True"}
     time = "adaln_single.emb.timestep_embedder"
 
     def __init__(
-        self, *, model: str, unknown: Literal["stop", "ignore"] = "stop", precision: Precision = "auto", compile: bool = False
+        self, *, model: str = "toybox-32", unknown: Literal["stop", "ignore"] = "stop", precision: Precision = "auto", compile: bool = False
     ):
         super().__init__()
         self.source, self.unknown, self.vae = opened(model, "toybox", ("PixArtAlphaPipeline",), precision), unknown, None
