@@ -1,4 +1,4 @@
-"""What distillation saves: python launch.py bench convert [--size 32] [--steps 900] [--seeds 3] [--out FOLDER]
+"""What distillation saves: python launch.py bench convert [--size 24] [--steps 400] [--seeds 3] [--out FOLDER]
 
 A hash grid is fitted to a known thing as in `bench fit`; a perceptron (nerf) then learns it by the system `distil`, from nothing and from
 what a stage hands over, and in comparison is fitted from scratch to the same pictures. Counted are seconds of processor time until the
@@ -80,9 +80,9 @@ def distilled(path: Path, scene: Representation, steps: int, size: int, each: Ca
 
 def main(words: list[str]) -> int:
     parser = Parser("bench convert", "What distillation saves, and what mining gains.", ["bench convert --steps 300 --seeds 1"])
-    parser.add_argument("--size", type=int, default=32)
-    parser.add_argument("--steps", type=int, default=900, help="at most, of each distillation; from scratch four times as many")
-    parser.add_argument("--equal", type=int, default=300, help="steps at which mining is compared")
+    parser.add_argument("--size", type=int, default=24)
+    parser.add_argument("--steps", type=int, default=400, help="at most, of each distillation; from scratch twice as many")
+    parser.add_argument("--equal", type=int, default=120, help="steps at which mining is compared")
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--out", type=Path, default=Path("runs/bench-convert"), help="what is there already is not measured again")
     wanted = parser.parse_args(words)
@@ -97,7 +97,7 @@ def main(words: list[str]) -> int:
     print(f"mining at {wanted.equal} steps: {mean:+.2f} dB (goal {GAIN:g}); by seed {told}", flush=True)
     rows = {}
     for name, settings in WAYS.items():
-        limit = wanted.steps * (4 if settings is None else 1)
+        limit = wanted.steps * (2 if settings is None else 1)
         rows[name] = found.get(f"{name}, {limit} steps", lambda settings=settings: _way(settings, wanted, path, seen, held, best - NEAR))
         print(SHOWN.format(name=name, **rows[name], end="goal reached" if rows[name]["reached"] else "goal not reached"), flush=True)
     scratch = rows["from scratch"]
@@ -126,7 +126,7 @@ def _way(settings: dict | None, wanted, path: Path, seen, held, goal: float) -> 
     scene = made(0)
     curve = Curve(scene, held, goal)
     if settings is None:
-        fit(scene, seen, 4 * wanted.steps, each=curve)
+        fit(scene, seen, 2 * wanted.steps, each=curve)
     else:
         distilled(path, scene, wanted.steps, wanted.size, curve, **settings)
     steps, seconds, decibels = curve.points[-1]
