@@ -12,7 +12,7 @@ from torch import Tensor
 
 class Stiff:
     """Of a mesh with `count` vertices. `stiffness` 0 leaves vertices alone. Solved on the CPU in float64 by one factorisation, which
-    lasts until faces change."""
+    lasts until faces change; nothing in it does, so that copies of a scene share it."""
 
     def __init__(self, faces: Int[Tensor, "F 3"], count: int, stiffness: float):
         from scipy.sparse import csc_matrix, identity
@@ -29,6 +29,9 @@ class Stiff:
         self.matrix = identity(count, format="csc") * 1.0 - stiffness * graph
         self.matrix.setdiag(1 + stiffness * degree)
         self.factor = splu(self.matrix)
+
+    def __deepcopy__(self, memo: dict) -> "Stiff":
+        return self  # SciPy's factors cannot be copied
 
     def vertices(self, u: Float[Tensor, "V C"]) -> Float[Tensor, "V C"]:
         """Where the vertices are, or other numbers of theirs, each column alone."""

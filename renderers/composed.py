@@ -119,9 +119,10 @@ class Composed(Representation):
             return cameras.subject
         if now is None or int((now.index + 1) * self.whole) > int(now.index * self.whole):
             return torch.full((len(cameras),), -1, device=cameras.device)
+        rounds = now.index - int(now.index * self.whole)  # before this one
         learning = torch.tensor([i for i, still in enumerate(self.frozen) if not still], device=cameras.device)
         groups = int(cameras.group[-1]) + 1
-        return learning[(now.index * groups + cameras.group) % len(learning)]
+        return learning[(rounds * groups + cameras.group) % len(learning)]
 
     def places(self) -> list[Place]:
         """Where the objects stand now; of frozen ones without a gradient."""
