@@ -240,7 +240,15 @@ def test_a_second_process_is_told_to_wait(tmp_path):
     assert len(store.checkpoints(tmp_path)) == 1
 
 
-def test_ctrl_c_stops_and_saves_and_twice_ends_it(tmp_path, capfd):
+@pytest.fixture
+def interrupts():
+    """Ctrl-C as a terminal's process has it: whoever runs the tests may ignore it, as in the background of a shell."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+def test_ctrl_c_stops_and_saves_and_twice_ends_it(interrupts, tmp_path, capfd):
     made = train.Training(TINY, HERE, tmp_path)
     before = signal.getsignal(signal.SIGINT)
     with pytest.raises(KeyboardInterrupt), train.stopping(made):
