@@ -98,10 +98,12 @@ def fill(values: dict[str, Any], where: Where = lambda path: "") -> dict[str, An
     out["prompt"] = _prompt(values["prompt"], where)
     for key in ("prior", "renderer", "cameras", "background", "optimizer", "system"):
         out[key] = _completed(key, plugin(key, values[key], where), out["prompt"], where)
-    out["guidance"] = _guidance(values["guidance"], out["prior"]["type"], where)
+    out["guidance"] = _guidance(values["guidance"], where)
     for key, cls in build.OPTIONS.items():
         out[key] = _settings(key, _mapping(key, values[key], where), build.option_parameters(cls), where)
     out["penalties"] = _named_ramps("penalties", values["penalties"], build.penalties(), where)
+    if not (out["guidance"] or out["penalties"] or build.signature("systems", out["system"]["type"]).pulls):
+        raise Mistake("there is no guidance", where=where("guidance"), fix="guidance: {type: sds}")
     out["clip"] = _clip(values["clip"], where)
     if out["steps"] < 1:
         raise Mistake(f"steps must be at least 1, but it is {out['steps']}", where=where("steps"), near="steps=600")
@@ -123,11 +125,9 @@ def _completes(section: str, settings: dict[str, Any]) -> str | None:
     return build.signature(PLUGINS[section], settings["type"]).completes
 
 
-def _guidance(value: Any, prior: str, where: Where) -> dict | list[dict]:
-    """One term, or a list of them; none where there is no prior to ask."""
+def _guidance(value: Any, where: Where) -> dict | list[dict]:
+    """One term, or a list of them; none where something else pulls."""
     _few("guidance", value, where)
-    if value == [] and prior != "none":
-        raise Mistake("there is no guidance", where=where("guidance"), fix="guidance: {type: sds}")
     if isinstance(value, list):
         return [plugin(f"guidance.{i}", term, where) for i, term in enumerate(value)]
     return plugin("guidance", value, where)

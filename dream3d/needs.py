@@ -5,6 +5,7 @@ from typing import Any
 from dream3d import build, catalogue, claims, models
 from dream3d.config import Config
 from dream3d.errors import Mistake
+from dream3d.layout import parts
 from dream3d.recipe import Where
 
 GIVERS = {"prior": "priors", "renderer": "renderers"}
@@ -90,8 +91,9 @@ def _check_groups(stage: dict[str, Any], where: Where) -> None:
 
 def _check_motion(stage: dict[str, Any], where: Where) -> None:
     """What moves a scene would learn nothing from cameras that see one moment."""
-    if "motion" in (_offers("renderer", stage["renderer"]) or ()) and stage["cameras"].get("frames", 1) == 1:
-        kind, still = stage["cameras"]["type"], stage["renderer"]["type"].removeprefix("dynamic_")
+    moving = [part["type"] for part in (stage["renderer"], *parts(stage["renderer"])) if "motion" in (_offers("renderer", part) or ())]
+    if moving and stage["cameras"].get("frames", 1) == 1:
+        kind, still = stage["cameras"]["type"], moving[0].removeprefix("dynamic_")
         fix = "cameras.frames=4" if "frames" in stage["cameras"] else "cameras={type: orbit, frames: 4}"
-        raise Mistake(f"{stage['renderer']['type']} moves, but {kind} cameras see one moment", where=where("cameras.frames"),
-                      fix=f"{fix}, or renderer={still}")  # fmt: skip
+        raise Mistake(f"{moving[0]} moves, but {kind} cameras see one moment", where=where("cameras.frames"),
+                      fix=f"{fix}, or {still} instead")  # fmt: skip

@@ -8,7 +8,7 @@ terms may pull as well.
 """
 
 import dataclasses
-from typing import Literal
+from typing import ClassVar, Literal
 
 import torch
 from jaxtyping import Float
@@ -42,6 +42,8 @@ class Distil(System):
     merge: another run or file, which is laid over the teacher within the mask, on `grid` nodes a side: cut (where they differ, by graph
     cut as Vox-E, arXiv:2303.12048), a box [x, y, z, X, Y, Z] in metres, a mesh file (inside it), or a .safetensors file with `mask`
     (0 or 1) or `weights` (in [0, 1], for the cut) over the grid."""
+
+    pulls: ClassVar[bool] = True
 
     def __init__(
         self, scene, terms, cameras, background, optimizer, penalties, clip, steps: int, seed: int, salt: int | str = 0,

@@ -11,6 +11,7 @@ import pytest
 
 from dream3d import catalogue, config, estimate, layout, places
 from dream3d.errors import Mistake
+from dream3d.needs import check_needs
 from dream3d.places import Box, Relation, arrange, overlap
 from dream3d.toybox.language import parse
 from dream3d.toybox.world import build, corners, instance_seed
@@ -164,6 +165,16 @@ def test_no_torch_is_needed():
         "assert 'torch' not in sys.modules and len(found.values['renderer']['layout']['objects']) == 2"
     )
     subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
+
+
+def test_what_can_learn_nothing_is_refused():
+    for more in ([], ["stages=[{prompt: a red car}]"]):
+        with pytest.raises(Mistake, match="there is no guidance"):
+            config.load("sds-gaussian", ["prior=none", "guidance=[]", *more])
+    assert config.load("sds-gaussian", ["prior=none", "guidance=[]", "penalties.opacity=0.1"]).values["guidance"] == []
+    moving = "renderer.layout={objects: [{name: ball}, {name: cube, renderer: {type: dynamic_gaussians}}], relations: [ball on cube]}"
+    with pytest.raises(Mistake, match="dynamic_gaussians moves, but orbit cameras see one moment"):
+        check_needs(config.load(RECIPE, [moving]))
 
 
 # --- bad input --------------------------------------------------------------------------------------------------------------------

@@ -25,7 +25,7 @@ def test_recipes_keep_the_schema_as_written_and_complete(recipe, validator):
 GOOD = ["steps: 3", "prompt: 1984", "prompt: [a duck, a car]", "guidance: sds", "guidance: [sds, {type: sds, sees: {rgb: 1, normal: 2}}]",
         "steps: ${seed}\nseed: 3", "renderer: {type: plane, lr: 1e-2}", "clip: {rgb: 0.1}", "clip: {start: 1, end: 0.1}", "prior:",
         "guidance: {t: [0.1, {start: 0.9, end: 0.5, shape: exp}]}", "extends: sds-gaussian\nrenderer: {count: 3}",
-        "prior: none\nguidance: []"]  # fmt: skip
+        "prior: none\nguidance: []\npenalties: {opacity: 0.1}"]  # fmt: skip
 BAD = ["stpes: 3", "steps: 0", "seed: -1", "guidance: {scael: 3}", "guidance: sdss", "guidance: {type: sdss}", "clip: {rbg: 1}",
        "guidance: {type: sds, w: sdss}", "renderer: {type: plane, count: 3}", "renderer: {type: gaussians, opacity: 2}",
        "penalties: {opacit: 1}", "export: {faces: 3}", "keep: {preveiw: 1}", "stages: [{steps: 3}]", "stages: [{guidance: {scael: 3}}]",
