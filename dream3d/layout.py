@@ -126,10 +126,12 @@ def _loaded(path: Path) -> dict[str, Any]:
 
 
 def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    keys = [key for key, _ in pairs]
-    if twice := [key for key in keys if keys.count(key) > 1][:1]:
-        raise ValueError(f"{twice[0][:40]!r} stands there twice in one place")
-    return dict(pairs)
+    found: dict[str, Any] = {}
+    for key, value in pairs:
+        if key in found:
+            raise ValueError(f"{key[:40]!r} stands there twice in one place")
+        found[key] = value
+    return found
 
 
 def _no_number(text: str) -> None:
@@ -147,7 +149,7 @@ def _named(prompt: str | list[str], where: str) -> dict[str, Any]:
     phrases, how = [captions(Wish((thing,)))[0] for thing in wish.things], wish.relation
     names = [thing.name for thing in wish.things]
     if not phrases:
-        first, *rest = SAID.split(prompt.strip().rstrip("."), maxsplit=2)
+        first, *rest = SAID.split(_one_line(prompt, where).rstrip("."), maxsplit=2)
         if len(rest) == 4:
             raise Mistake(f"this prompt names more than two objects: {prompt[:60]!r}", where=where, fix="renderer.layout: {objects: [...]}")
         phrases, how = [first.strip(), *(text.strip() for text in rest[1:2])], places.WORDS[rest[0].lower()] if rest else None
@@ -155,6 +157,13 @@ def _named(prompt: str | list[str], where: str) -> dict[str, Any]:
     names = names if len({name.casefold() for name in names}) == len(names) else [f"{name} {i + 1}" for i, name in enumerate(names)]
     told = [{"name": name, "prompt": phrase} for name, phrase in zip(names, phrases, strict=True)]
     return {"objects": told, "relations": [f"{names[0]} {how} {names[1]}"] if len(names) == 2 else []}
+
+
+def _one_line(prompt: str, where: str) -> str:
+    try:
+        return places.said(prompt)
+    except Mistake as mistake:
+        raise Mistake(mistake.problem, where=where, fix="renderer.layout: {objects: [...]}") from None
 
 
 # --- checking ---------------------------------------------------------------------------------------------------------------------

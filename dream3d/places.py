@@ -19,6 +19,7 @@ HALF, RADIUS, FILL = 0.745, 1.0, 0.965  # as the toybox fills its box and its ba
 SINK, GAP, TOUCH = 0.015, 0.075, 0.02  # metres: of a foot into what it stands on, between neighbours, of boxes that count as apart
 SMALLER = {"on": 0.65}  # than what it stands to, in the toybox's mean
 BESIDE = 0.9
+LETTERS = 500  # of a text that says how objects stand
 INSTANCES = 16  # of the toybox, whose mean is its place
 ROWS = ("kind", "pose", "shape", "colour", "second", "pattern", "part", "thing", "frame")  # of a soup, one for each primitive
 
@@ -30,7 +31,7 @@ WORDS = {
     "on top of": "on", "atop": "on", "above": "on", "below": "under", "beneath": "under", "underneath": "under",
     "to the left of": "left of", "to the right of": "right of", "beside": "next to", "near": "next to", "by": "next to", "and": "next to",
 } | {name: name for name in AXES}  # fmt: skip
-SAID = re.compile(r"\s+(" + "|".join(sorted(map(re.escape, WORDS), key=len, reverse=True)) + r")\s+", re.IGNORECASE)
+SAID = re.compile(r"\s+(" + "|".join(sorted(map(re.escape, WORDS), key=len, reverse=True)) + r")\s+", re.IGNORECASE | re.ASCII)
 
 
 @dataclass(frozen=True)
@@ -58,6 +59,7 @@ class Relation:
 
 def relation(text: str, names: list[str]) -> Relation:
     """What "ball on cube" says, as a relation of two objects with these names. Raises Mistake for what is none, or of unknown objects."""
+    text = said(text)
     found = [(text[: m.start()].strip(), WORDS[m[1].lower()], text[m.end() :].strip()) for m in _everywhere(text)]
     if not found:
         raise Mistake(f"{text[:60]!r} says of no two objects how they stand", near=", ".join(AXES), fix="relations: [ball on cube]")
@@ -69,6 +71,13 @@ def relation(text: str, names: list[str]) -> Relation:
     if first.casefold() == second.casefold():
         raise Mistake(f"{first!r} cannot stand {how} itself", fix="a relation has two objects")
     return Relation(known[first.casefold()], how, known[second.casefold()])
+
+
+def said(text: str) -> str:
+    """A text with single spaces. Raises Mistake for one that is too long to say how two objects stand."""
+    if len(text) > LETTERS:
+        raise Mistake(f"{text[:40]!r}... has {len(text)} letters, more than {LETTERS}", fix="relations: [ball on cube]")
+    return " ".join(text.split())
 
 
 def _everywhere(text: str):
@@ -229,7 +238,7 @@ def check_inside(box: Box) -> None:
     """Raises Mistake for a box that reaches out of the world."""
     far, axis = max((abs(corner[k]), k) for corner in corners(box) for k in range(3))
     if far > WORLD + 1e-3:
-        raise Mistake(f"{box.name!r} reaches {far:.2f} m along {'xyz'[axis]}, but the world ends at {WORLD} m",
+        raise Mistake(f"{box.name!r} reaches {far:.3g} m along {'xyz'[axis]}, but the world ends at {WORLD} m",
                       fix="a smaller size, or a centre nearer to the middle")  # fmt: skip
 
 

@@ -152,9 +152,14 @@ class Skinned(Representation):
     def init_from(self, data: Points | Mesh | Field) -> None:
         """Of a mesh with the same triangles, as an earlier stage hands it over: where its vertices are, and its colours. Raises Mistake for
         anything else: nothing tells which joint would move it."""
-        faces = self.body.faces
-        if not isinstance(data, Mesh) or not torch.equal(data.faces.to(faces), faces):
-            what = f"{len(data.faces)} other faces" if isinstance(data, Mesh) else type(data).__name__.lower()
+        faces, what = self.body.faces, type(data).__name__.lower()
+        if isinstance(data, Mesh) and len(data.vertices) != len(self.body.vertices):
+            what = f"one of {len(data.vertices)} vertices"
+        elif isinstance(data, Mesh) and torch.equal(data.faces.to(faces), faces):
+            what = "" if bool(data.vertices.isfinite().all()) else "one whose vertices are not finite"
+        elif isinstance(data, Mesh):
+            what = f"{len(data.faces)} other faces"
+        if what:
             raise Mistake(f"a skinned body starts from a mesh with the {len(faces)} faces of its rig, not from {what}",
                           where="renderer.rig", fix="a mesh that this rig has handed over, or the stage without init")  # fmt: skip
         data = dataclasses.replace(data, **{k: v.detach().cpu() for k, v in vars(data).items() if v is not None})

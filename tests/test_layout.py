@@ -5,6 +5,7 @@ import json
 import math
 import subprocess
 import sys
+import time
 
 import numpy as np
 import pytest
@@ -198,6 +199,9 @@ BAD = {
     "{objects: [{name: ball}, {name: cube}]}": ("nothing says where 'cube' stands", ""),
     "{objects: [{name: ball}, {name: cube}], relations: [ball on cub]}": ("'cub', but there is no such object", "cube"),
     "{objects: [{name: ball}, {name: cube}], relations: [ball hugs cube]}": ("no two objects how they stand", "on, under"),
+    "{objects: [{name: ball}, {name: cube}], relations: [ball be\u017fide cube]}": ("no two objects how they stand", "on, under"),
+    "{objects: [{name: ball}, {name: cube}], relations: [ball%scube]}" % (" " * 9000): ("9008 letters, more than 500", ""),
+    "{objects: [{name: ball, box: {centre: [1.0e+300, 0, 0], size: 1}}]}": ("'ball' reaches 1e+300 m along x", ""),
     "{objects: [{name: ball}, {name: cube}], relations: [ball on ball]}": ("cannot stand on itself", ""),
     "{objects: [{name: a}, {name: b}, {name: c}], relations: [a on b, b behind c, c under a]}": ("circle: a on b, b behind c", ""),
     "{objects: [{name: a}, {name: b}], relations: [a on b, a behind b]}": ("two places: 'a on b' and 'a behind b'", ""),
@@ -249,6 +253,15 @@ def test_files_are_not_trusted(tmp_path, text, problem, line):
     with pytest.raises(Mistake, match=problem) as caught:
         config.load(RECIPE, [f"renderer.layout={path}"])
     assert caught.value.where.startswith(str(path)) and line in caught.value.where
+
+
+def test_files_with_many_keys_are_read_once(tmp_path):
+    path = tmp_path / "many.json"
+    path.write_text(json.dumps({f"k{i}": 0 for i in range(60_000)}), encoding="utf-8")
+    begun = time.process_time()
+    with pytest.raises(Mistake, match="unknown key"):
+        config.load(RECIPE, [f"renderer.layout={path}"])
+    assert time.process_time() - begun < 5  # every pair of keys: half a minute
 
 
 def test_a_missing_file_names_its_neighbours(tmp_path, monkeypatch):

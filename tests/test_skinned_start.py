@@ -1,11 +1,13 @@
 """Skinned bodies are saved and resumed, handed over, started from, and made from the user's own files; wrong settings."""
 
 import dataclasses
+import zipfile
 
 import numpy as np
 import pytest
 import torch
-from rig_files import model
+from rig_files import model, pickled, written
+from scipy import sparse
 from skinned_scenes import ALL, coloured, scene, step
 
 from dream3d.cameras import ring
@@ -13,6 +15,7 @@ from dream3d.errors import Mistake
 from dream3d.export.asset import export
 from dream3d.optim import Adam
 from dream3d.options import Export
+from dream3d.rig.load import load
 from dream3d.schedule import Ramp
 from dream3d.types import Field, Mesh, Points
 
@@ -99,10 +102,73 @@ def test_it_is_exported(tmp_path):
     assert all(path.stat().st_size > 0 for path in made.values())
 
 
+@pytest.mark.parametrize(("change", "problem"), [
+    (lambda m: dataclasses.replace(m, vertices=torch.cat([m.vertices, m.vertices[:1]]), rgb=None), "not from one of 2725 vertices"),
+    (lambda m: dataclasses.replace(m, vertices=m.vertices * float("nan")), "not from one whose vertices are not finite"),
+])  # fmt: skip
+def test_what_has_other_vertices_is_no_start(change, problem):
+    made = scene()
+    with pytest.raises(Mistake, match=problem):
+        made.init_from(change(made.handover()))
+
+
+def packed(folder, **members: bytes) -> str:
+    """An archive as of a body, with some of its members other than they were."""
+    np.savez(folder / "good.npz", **model())
+    with zipfile.ZipFile(folder / "good.npz") as good, zipfile.ZipFile(folder / "bad.npz", "w") as archive:
+        for name in good.namelist():
+            archive.writestr(name, members.get(name.removesuffix(".npy"), good.read(name)))
+    return str(folder / "bad.npz")
+
+
+HEADER = b"{'descr': '<f8', 'shape': ("
+
+
+def test_headers_that_do_not_close_and_strange_packings_are_mistakes(tmp_path):
+    with pytest.raises(Mistake, match="v_template is no array"):
+        load(packed(tmp_path, v_template=b"\x93NUMPY\x01\x00" + len(HEADER).to_bytes(2, "little") + HEADER))
+    with pytest.raises(Mistake, match="f has the shape|faces have the shape"):
+        np.savez(tmp_path / "scalar.npz", **{**model(), "f": np.int64(3)})
+        load(str(tmp_path / "scalar.npz"))
+    with zipfile.ZipFile(tmp_path / "good.npz") as good, zipfile.ZipFile(tmp_path / "lzma.npz", "w", zipfile.ZIP_LZMA) as archive:
+        for name in good.namelist():
+            archive.writestr(name, good.read(name))
+    data = bytearray((tmp_path / "lzma.npz").read_bytes())
+    data[60:90] = bytes(30)
+    (tmp_path / "lzma.npz").write_bytes(data)
+    with pytest.raises(Mistake, match="packed in a way that numpy does not write"):
+        load(str(tmp_path / "lzma.npz"))
+
+
+GOOD = {"vertices": np.eye(4, 3), "faces": np.array([[0, 1, 2]]), "joints": np.zeros((1, 3)), "weights": np.ones((4, 1))}
+SHAPES = {
+    "a scalar": ({"vertices": np.array(3.0)}, "its vertices have the shape"),
+    "faces that are a scalar": ({"faces": np.array(3)}, "its faces have the shape"),
+    "a million million of nothing": ({"vertices": np.zeros((10**12, 0)), "weight": np.zeros((10**12, 0)),
+                                      "weight_joint": np.zeros((10**12, 0), dtype=np.int64)}, "its vertices have the shape"),
+    "more vertices than fit": ({"vertices": np.zeros((500_001, 3), dtype=np.float16)}, "it has 500001 vertices and 1 joints"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", SHAPES)
+def test_rigs_of_shapes_that_would_take_all_memory_are_mistakes(name, tmp_path):
+    changes, problem = SHAPES[name]
+    tensors = {k: v for k, v in {**GOOD, **changes}.items() if k != "weights" or "weight" not in changes}
+    with pytest.raises(Mistake, match=problem):
+        load(str(written(tmp_path, tensors, {"joints": [{"name": "a", "parent": None}]})))
+
+
+def test_a_sparse_matrix_of_a_few_bytes_takes_no_memory(tmp_path):
+    huge = sparse.csc_matrix((5000, 5000))
+    with pytest.raises(Mistake, match="5000 x 5000"):
+        load(str(pickled(tmp_path, {**model(), "J_regressor": huge})))
+
+
 MISTAKES = {
     "a joint": ({"pose": {"left_elbo": (0, 0, 0)}}, "no joint 'left_elbo'", "left_elbow"),
     "a shape": ({"shape": {"heigth": 1.0}}, "no shape direction 'heigth'", "height"),
     "no motion": ({"poses": "motion"}, "there is no motion", "wave"),
+    "a motion of a name that no file can have": ({"motion": "w" * 300}, "no motion 'www", ""),
     "a motion": ({"motion": "wlak"}, "no motion 'wlak'", "walk"),
     "a rig": ({"rig": "human"}, "no rig 'human'", "humanoid"),
     "a backend of the other": ({"backend": "gsplat"}, "gsplat does not draw", "auto"),

@@ -16,6 +16,7 @@ from numpy import ndarray
 from dream3d.foreign.files import broken, whole
 
 BYTES = 1 << 30
+DENSE = 1 << 24  # numbers of a sparse matrix with its zeros
 KINDS = "fiub"  # of numbers
 DEPTH = 4  # of arrays in arrays
 FIX = "the model file itself, as its authors hand it out"
@@ -210,7 +211,7 @@ def _filled(data: bytes, what: Kind, shape: tuple, order: str) -> ndarray:
 def _dense(state: dict, rows: bool, depth: int) -> ndarray:
     """A sparse matrix with all its zeros."""
     high, wide = (int(n) for n in state["_shape" if "_shape" in state else "shape"])
-    if min(high, wide) < 0 or high * wide > BYTES // 8:
+    if min(high, wide) < 0 or high * wide > DENSE:
         raise ValueError(f"a matrix of {high} x {wide}")
     data, index, ends = (_array(state[name], depth + 1) for name in ("data", "indices", "indptr"))
     major, minor = (high, wide) if rows else (wide, high)

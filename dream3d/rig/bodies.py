@@ -7,6 +7,7 @@ flat at 0; the corrections that a pose asks for are SMPL's.
 """
 
 import hashlib
+import tokenize
 import zipfile
 from pathlib import Path
 
@@ -19,7 +20,7 @@ from dream3d.rig._pickled import unpickled
 from dream3d.rig.check import checked
 from dream3d.rig.types import Rig
 
-BYTES = 1 << 30  # of a file, and of one array in it
+BYTES = 1 << 30  # of a file, and of all arrays in it
 KEYS = ("v_template", "f", "shapedirs", "posedirs", "J_regressor", "weights", "kintree_table", "vt", "ft")
 OPTIONAL = ("posedirs", "vt", "ft")
 FACE = {400: 100, 20: 10}  # of SMPL-X and FLAME: shape directions in all, and how many of them are of the face
@@ -46,7 +47,10 @@ def read_npz(path: Path) -> Rig:
     _small(path)
     try:
         with zipfile.ZipFile(path) as archive:
-            arrays = {key: _member(path, archive, key) for key in KEYS if f"{key}.npy" in archive.namelist()}
+            there = [key for key in KEYS if f"{key}.npy" in archive.namelist()]
+            if sum(archive.getinfo(f"{key}.npy").file_size for key in there) > BYTES:
+                raise broken(path, f"what it holds is larger than {BYTES >> 20} MiB", fix=FIX)
+            arrays = {key: _member(path, archive, key) for key in there}
     except (zipfile.BadZipFile, NotImplementedError, RuntimeError, EOFError, OSError, zipfile.zlib.error) as error:
         raise broken(path, f"no .npz file: {error}", fix=FIX) from None
     return _body(path, arrays)
@@ -67,9 +71,9 @@ def _member(path: Path, archive: zipfile.ZipFile, key: str) -> ndarray:
     """One array, whose header says as many bytes as there are."""
     from numpy.lib import format
 
-    size = archive.getinfo(f"{key}.npy").file_size
-    if size > BYTES:
-        raise broken(path, f"{key} is larger than {BYTES >> 20} MiB", fix=FIX)
+    member = archive.getinfo(f"{key}.npy")
+    if member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+        raise broken(path, f"{key} is packed in a way that numpy does not write", fix=FIX)
     try:
         with archive.open(f"{key}.npy") as file:
             version = format.read_magic(file)
@@ -77,11 +81,11 @@ def _member(path: Path, archive: zipfile.ZipFile, key: str) -> ndarray:
             told = int(np.prod([int(n) for n in shape], dtype=object)) * dtype.itemsize
             if dtype.hasobject:
                 raise broken(path, f"{key} holds objects, which may run code, not numbers", fix=FIX)
-            if told != size - file.tell():
-                raise broken(path, f"{key} says that it has {told} bytes, and has {size - file.tell()}", fix=FIX)
+            if told != member.file_size - file.tell():
+                raise broken(path, f"{key} says that it has {told} bytes, and has {member.file_size - file.tell()}", fix=FIX)
         with archive.open(f"{key}.npy") as file:
             return format.read_array(file, allow_pickle=False)
-    except (ValueError, KeyError, TypeError, SyntaxError, MemoryError, OverflowError) as error:
+    except (ValueError, KeyError, TypeError, SyntaxError, MemoryError, OverflowError, tokenize.TokenError) as error:
         raise broken(path, f"{key} is no array: {error}", fix=FIX) from None
 
 

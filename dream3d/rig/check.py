@@ -1,6 +1,7 @@
 """From what a file says to a rig that bends: every number looked at once, every mistake named with its file and what to do."""
 
 import math
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ from dream3d.errors import Mistake, one_line
 from dream3d.rig.kinematics import order
 from dream3d.rig.types import Rig
 
+VERTICES, WEIGHTS = 500_000, 1 << 27  # of a rig: how many at most
 LOOSE = 1e-3  # how far a vertex' weights may be from summing to one: files hold them in single precision, or half
 FREE = math.radians(30)  # how far a joint turns by chance whose file says nothing of it; a root stays
 UPRIGHT = np.array([[1.0, 0, 0], [0, 0, -1], [0, 1, 0]])  # y up, looking along +z, to z up, looking along -y
@@ -39,6 +41,8 @@ def checked(
 ) -> Rig:
     """A rig in double precision from arrays as they were read. `up`: "y" is turned upright. What does not lie in [-0.75, 0.75]^3, or is
     much smaller, is fitted. Raises Mistake for what is missing, misshapen, not finite, or no tree."""
+    rows(path, "vertices", vertices, len(names))
+    rows(path, "faces", faces)
     v, j, k = len(vertices), len(names), len(shape_names)
     bends = np.zeros((v, 3, 0)) if bends is None else bends
     sizes = {"vertices": (vertices, (v, 3)), "joints": (joints, (j, 3)), "weights": (weights, (v, j)), "parents": (parents, (j,)),
@@ -68,6 +72,15 @@ def checked(
                expressions=expressions, uv=uv, about=about, digest=digest, **tensors)  # fmt: skip
 
 
+def rows(path: Path, what: str, array: ndarray, joints: int = 0) -> None:
+    """Rows of three, and of vertices no more than memory has room for, with a weight for each joint."""
+    if array.ndim != 2 or array.shape[1] != 3:
+        raise _wrong(path, f"its {what} have the shape {array.shape}, expected (.., 3)")
+    if joints and (len(array) > VERTICES or len(array) * joints > WEIGHTS):
+        raise _wrong(path, f"it has {len(array)} vertices and {joints} joints, more than {VERTICES}, or than {WEIGHTS} weights",
+                     "a coarser template: cuts makes it finer")  # fmt: skip
+
+
 def _sound(path: Path, what: str, array: ndarray, shape: tuple[int, ...]) -> None:
     if array.dtype.kind not in "fiu":
         raise _wrong(path, f"its {what} are no numbers but of kind {array.dtype}")
@@ -88,7 +101,7 @@ def _faces(path: Path, faces: ndarray, count: int) -> None:
 
 
 def _names(path: Path, what: str, names: tuple[str, ...]) -> None:
-    if twice := sorted({name for name in names if names.count(name) > 1}):
+    if twice := [name for name, count in Counter(names).items() if count > 1]:
         raise _wrong(path, f"two {what}s are called {twice[0]!r}", "every name once")
 
 

@@ -34,11 +34,16 @@ def _found(name: str) -> Path:
     ours = bundled()
     if name in ours:
         return ours[name]
-    try:
-        path = Path(name).expanduser()
-        there = path.is_file()
-    except (OSError, ValueError, RuntimeError):
-        there = False
-    if not there:
+    path = there(name)
+    if path is None:
         raise Mistake(f"there is no rig {name!r}", where="renderer.rig", near=", ".join(nearest(name, ours) or ours), fix=FIX)
     return path
+
+
+def there(name: str) -> Path | None:
+    """The file of this name, ~ for a home; None where there is none, or can be none."""
+    try:
+        path = Path(name).expanduser()
+        return path if path.is_file() else None
+    except (OSError, ValueError, RuntimeError):
+        return None

@@ -18,6 +18,7 @@ from torch import Tensor
 from dream3d.errors import Mistake, choices
 from dream3d.foreign.files import whole
 from dream3d.rig.kinematics import between, quaternion
+from dream3d.rig.load import there
 from dream3d.rig.own import parsed
 from dream3d.rig.types import Rig
 
@@ -49,8 +50,8 @@ def motion(name: str, rig: Rig) -> Motion:
     """By name, or from a file. Raises Mistake for a motion that is not there, is not of this rig, or is broken."""
     if name in BUILT_IN:
         return _sampled(name, rig)
-    path = Path(name)
-    if not path.is_file():
+    path = there(name)
+    if path is None:
         fix = "one of these, or the path of a .json or .safetensors file"
         raise Mistake(f"there is no motion {name!r}", where="renderer.motion", near=choices(name, BUILT_IN), fix=fix)
     readers = {".json": _json, ".safetensors": _tensors}

@@ -16,7 +16,7 @@ from numpy import ndarray
 from dream3d import files
 from dream3d.errors import Mistake, choices
 from dream3d.foreign.files import whole
-from dream3d.rig.check import checked
+from dream3d.rig.check import checked, rows
 from dream3d.rig.types import Rig
 
 MOST, TEXT = 1 << 28, 1 << 22  # bytes of either file
@@ -47,6 +47,7 @@ def read(path: Path) -> Rig:
     missing = [name for name in ("vertices", "faces", "joints") if name not in tensors]
     if missing:
         raise _broken(path, f"it has no tensor {missing[0]!r}", near=choices(missing[0], tensors))
+    rows(path, "vertices", tensors["vertices"], len(names))
     v, shape_names = len(tensors["vertices"]), tuple(said["shapes"])
     empty = {"shapes": (v, 3, 0), "joint_shapes": (len(names), 3, 0)}
     shapes, joint_shapes = (tensors[name] if name in tensors else np.zeros(shape) for name, shape in empty.items())
