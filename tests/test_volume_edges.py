@@ -229,7 +229,7 @@ def test_a_coarse_grid_takes_what_the_fine_one_takes():
     taken = _march.opacity(torch.tensor([[2.0]]), torch.tensor([[0.5]]), torch.tensor([[0.0, 3, 4]]))
     assert taken.item() == pytest.approx(1 - math.exp(-5))
     for geometry in ("volsdf", "neus"):
-        assert ball(geometry=geometry)._density(torch.zeros(1)).item() == pytest.approx(0.5 / 0.004)
+        assert ball(geometry=geometry).dense(torch.zeros(1)).item() == pytest.approx(0.5 / 0.004)
 
 
 def test_what_was_there_is_forgotten_slowly_or_at_once():
