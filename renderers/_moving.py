@@ -85,8 +85,8 @@ class Moving(Representation):
     @abstractmethod
     def drawn(
         self, rest: Float[Tensor, "N 3"], time: Float[Tensor, ""], cameras: Cameras, now: Step | None
-    ) -> tuple[Render, Float[Tensor, "N 3"]]:
-        """The scene at one moment, and where its primitives are then."""
+    ) -> Render:
+        """The scene at one moment."""
 
     @abstractmethod
     def extras(self, rest: Float[Tensor, "N 3"], parts: list[Render], share: list[float]) -> dict[str, Tensor]:
@@ -94,24 +94,27 @@ class Moving(Representation):
 
     def render(self, cameras: Cameras, now: Step | None = None) -> Render:
         """All buffers, every row at its own time (0 where cameras have none); each moment is drawn once, for its rows alone, and all see
-        the same chance. extras: rest (N 3, metres), shift (T N 3, metres, at the T different times in order), moments (T, the times),
-        and those of the kind of scene."""
+        the same chance. extras: rest (N 3, metres), shift (T N 3, metres, at the T different times in order; its gradient
+        reaches what moves only), moments (T, the times), and those of the kind of scene."""
         times = cameras.azimuth.new_zeros(len(cameras)) if cameras.time is None else cameras.time
         moments, which = times.unique(return_inverse=True)  # sorted
         rows = [(which == k).nonzero()[:, 0] for k in range(len(moments))]
         rest = self.rest()
         each = zip(moments, rows, _alike(now, len(moments)), strict=True)
         single = dataclasses.replace(cameras, frames=1)  # of a clip every moment has each view once, in order
-        drawn = [self.drawn(rest, time, single.at(i), chance) for time, i, chance in each]
-        parts, order = [part for part, _ in drawn], torch.cat(rows).argsort()
+        parts, order = [self.drawn(rest, time, single.at(i), chance) for time, i, chance in each], torch.cat(rows).argsort()
         buffers = {name: torch.cat([getattr(part, name) for part in parts])[order] for name in parts[0].buffers()}
-        shift = torch.stack([position for _, position in drawn]) - rest
+        shift = torch.stack([self.shifted(rest.detach(), time) for time in moments])  # what penalties pull is the motion alone
         more = self.extras(rest, parts, [len(i) / len(cameras) for i in rows])
         return Render(**buffers, extras={**more, "rest": rest, "shift": shift, "moments": moments})
 
     def change(self, rest: Float[Tensor, "N 3"], time: Float[Tensor, ""]) -> Float[Tensor, "N outputs"]:
-        """What the field adds to what rests there, by this time."""
+        """What the field adds to what rests there, by this time; the first three are metres."""
         return time * self.field(rest, time)
+
+    def shifted(self, rest: Float[Tensor, "N 3"], time: Float[Tensor, ""]) -> Float[Tensor, "N 3"]:
+        """How far what rests there has gone by this time, in metres."""
+        return self.carried(rest + self.change(rest, time)[:, :3], time) - rest
 
     def carried(self, position: Float[Tensor, "N 3"], time: Float[Tensor, ""]) -> Float[Tensor, "N 3"]:
         """These positions after the motion of the whole."""

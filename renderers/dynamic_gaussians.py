@@ -65,9 +65,8 @@ class DynamicGaussians(Moving, Representation):
 
     def drawn(
         self, rest: Float[Tensor, "N 3"], time: Float[Tensor, ""], cameras: Cameras, now: Step | None
-    ) -> tuple[Render, Float[Tensor, "N 3"]]:
-        moved = self.moved(time)
-        return functional_call(self, moved, (cameras, now)), moved["still.position"]
+    ) -> Render:
+        return functional_call(self, self.moved(time), (cameras, now))
 
     def extras(self, rest: Float[Tensor, "N 3"], parts: list[Render], share: list[float]) -> dict[str, Tensor]:
         """opacity (N), scale (N 3, metres, mean over rows)."""

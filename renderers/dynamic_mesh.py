@@ -74,11 +74,11 @@ class DynamicMesh(Moving, Representation):
 
     def drawn(
         self, rest: Float[Tensor, "V 3"], time: Float[Tensor, ""], cameras: Cameras, now: Step | None
-    ) -> tuple[Render, Float[Tensor, "V 3"]]:
+    ) -> Render:
         if time == 0:  # the still mesh, to the bit: colours need not be sums
-            return self.still.shown(rest, self.still.look, cameras, now), rest
+            return self.still.shown(rest, self.still.look, cameras, now)
         vertices, colour = self.moved(rest, time)
-        return self.still.shown(vertices, Tinted(self.still.look, rest, colour), cameras, now), vertices
+        return self.still.shown(vertices, Tinted(self.still.look, rest, colour), cameras, now)
 
     def extras(self, rest: Float[Tensor, "V 3"], parts: list[Render], share: list[float]) -> dict[str, Tensor]:
         """vertices (V 3, metres) and faces (F 3) of the still mesh."""

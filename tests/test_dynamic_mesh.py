@@ -179,12 +179,25 @@ def test_a_gradient_reaches_both_and_a_frozen_mesh_stays_to_the_bit():
 
 
 @pytest.mark.parametrize("cls", [DynamicGaussians, DynamicMesh])
-def test_penalties_reach_what_moves_and_not_what_rests(cls):
-    made = stirred(cls(torch.Generator().manual_seed(0)))
+@pytest.mark.parametrize("whole", ["none", "rigid"])
+def test_penalties_reach_what_moves_and_not_what_rests(cls, whole):
+    made = stirred(cls(torch.Generator().manual_seed(0), whole=whole))
     for name in ("arap", "smoothness"):
         made.zero_grad()
         getattr(penalties, name)(made, made.render(clips(ring(1, size=8), 4))).backward()
         assert made.field.out.grad.any(), name
+        assert whole == "none" or name == "arap" or made.whole.turn.grad.any()
+        assert all(p.grad is None or not p.grad.any() for p in made.still.parameters()), name
+
+
+@pytest.mark.parametrize("cls", [DynamicGaussians, DynamicMesh])
+def test_the_shift_that_penalties_read_is_that_of_what_is_drawn(cls):
+    made = stirred(cls(torch.Generator().manual_seed(0), whole="rigid"))
+    render, time = made.render(clips(ring(1, size=8), 3)), torch.tensor(1.0)
+    rest = made.rest()
+    place = made.moved(time)["still.position"] if cls is DynamicGaussians else made.moved(rest, time)[0]
+    torch.testing.assert_close(render.extras["shift"][-1], place - rest)
+    assert not render.extras["shift"][0].any()
 
 
 @pytest.mark.parametrize("data", ["mesh", "points", "field"])
