@@ -85,7 +85,8 @@ def _check_stage(full: dict, stage: Any, i: int, where: Where) -> None:
     found = fill(merge(full, changed), lambda path: where(join(at, path)) if path.split(".")[0] in changed else where(path))
     for key, given in changed.items():  # what was read from elsewhere is written out
         if key in PLUGINS and isinstance(given, dict) and isinstance(found[key], dict) and _completes(key, found[key]):
-            stage[key] = {name: found[key][name] for name in given}
+            before = plugin(key, merge(full, changed)[key], where)
+            stage[key] = {name: value for name, value in found[key].items() if name in given or value != before[name]}
 
 
 def fill(values: dict[str, Any], where: Where = lambda path: "") -> dict[str, Any]:
@@ -97,7 +98,7 @@ def fill(values: dict[str, Any], where: Where = lambda path: "") -> dict[str, An
         raise Mistake(f"there is no device {out['device']!r}", where=where("device"), near="auto, cpu, cuda, cuda:1, mps")
     out["prompt"] = _prompt(values["prompt"], where)
     for key in ("prior", "renderer", "cameras", "background", "optimizer", "system"):
-        out[key] = _completed(key, plugin(key, values[key], where), out["prompt"], where)
+        out[key] = completed(key, plugin(key, values[key], where), out["prompt"], where)
     out["guidance"] = _guidance(values["guidance"], where)
     for key, cls in build.OPTIONS.items():
         out[key] = _settings(key, _mapping(key, values[key], where), build.option_parameters(cls), where)
@@ -115,7 +116,7 @@ def fill(values: dict[str, Any], where: Where = lambda path: "") -> dict[str, An
     return {key: out[key] for key in DEFAULTS}
 
 
-def _completed(section: str, settings: dict[str, Any], prompt: str | list[str], where: Where) -> dict[str, Any]:
+def completed(section: str, settings: dict[str, Any], prompt: str | list[str], where: Where) -> dict[str, Any]:
     """The settings of a part that says which module completes them: files read, parts within it checked."""
     module = _completes(section, settings)
     return settings if module is None else importlib.import_module(module).complete(settings, prompt, where)

@@ -78,7 +78,7 @@ def _part(path: str, settings: Any, where: Where) -> dict[str, Any]:
             raise Mistake(f"{path}.{key} is of a scene of its own, not of an object", where=where(f"{path}.{key}"), fix=f"leave {key} out")
     if full.get("environment") is True:
         raise Mistake(f"{path}: an object paints nothing behind the scene", where=where(f"{path}.environment"), fix="environment: false")
-    return full
+    return check.completed("renderer", full, "", lambda key: where(key.replace("renderer", path, 1)))
 
 
 # --- reading ----------------------------------------------------------------------------------------------------------------------
@@ -213,7 +213,8 @@ def _thing(path: str, thing: Any, common: dict[str, Any], where: Where) -> dict[
         except Mistake as mistake:
             raise mistake.completed(where=where(f"{path}.file"), within=f"{full['name']}: ") from None
     if full["renderer"] is not None:
-        _part(f"{path}.renderer", check.merge(common, full["renderer"]), where)
+        found = _part(f"{path}.renderer", check.merge(common, full["renderer"]), where)
+        full["renderer"] |= {"digests": found["digests"]} if found.get("digests") else {}
     return full
 
 

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from dream3d.errors import Mistake
 from dream3d.interfaces import Group, Representation
+from dream3d.rig.find import check_unchanged
 from dream3d.rig.finer import chosen, finer
 from dream3d.rig.load import load
 from dream3d.rig.motion import motion as play
@@ -31,7 +32,8 @@ class Skinned(Representation):
     pose: how it stands, degrees about an axis (axis times angle, in the rig's own axes) by joint, {left_shoulder: [0, 30, 0]}. shape:
     coefficients by name, {height: 1}. poses: how it stands while it is optimised: rest (as pose says), random (each joint at most `sway`
     of its limits away), motion (some moment of `motion`). motion: wave, walk, or a .json or .safetensors file; cameras with a time see it
-    at that moment of it. What is exported stands as pose says.
+    at that moment of it. digests: of one's own files, each before its name, as they were when a run began. What is exported stands as
+    pose says.
 
     surface: mesh, or `count` gaussians in the frames of its triangles, which start with `opacity`. displace: along normals, or any way;
     stiffness: how far a step of one vertex moves its neighbours. appearance, texture, bound, shading, ambient, environment, turning and
@@ -48,6 +50,7 @@ class Skinned(Representation):
     )
 
     offers: ClassVar[dict[str, str]] = {"normal": "True"}
+    completes: ClassVar[str] = "dream3d.rig.find"
 
     def __init__(
         self,
@@ -63,6 +66,7 @@ class Skinned(Representation):
         poses: Literal["rest", "random", "motion"] = "rest",
         sway: Share = 0.5,
         motion: str | None = None,
+        digests: tuple[str, ...] = (),
         displace: Literal["normal", "vector"] = "normal",
         stiffness: NonNegative = 4.0,
         count: Count = 4000,
@@ -93,6 +97,7 @@ class Skinned(Representation):
             raise Mistake(f"{backend} does not draw a surface of {surface}", where="renderer.backend", near="auto, numba, torch")
         if poses == "motion" and motion is None:
             raise Mistake("poses: motion, but there is no motion", where="renderer.poses", near="renderer.motion=wave")
+        check_unchanged(digests)
         found = chosen(load(rig), shapes, expressions).to(torch.float32)
         for _ in range(cuts):
             found = finer(found)

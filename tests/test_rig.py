@@ -13,8 +13,9 @@ from safetensors.numpy import save_file
 from dream3d.errors import Mistake
 from dream3d.export.decimate import closed
 from dream3d.rig import humanoid, kinematics, own
+from dream3d.rig.find import bundled
 from dream3d.rig.finer import chosen, finer
-from dream3d.rig.load import bundled, load
+from dream3d.rig.load import load
 from dream3d.rig.motion import motion
 
 

@@ -1,6 +1,7 @@
 """Skinned bodies are saved and resumed, handed over, started from, and made from the user's own files; wrong settings."""
 
 import dataclasses
+import json
 import zipfile
 
 import numpy as np
@@ -10,11 +11,13 @@ from rig_files import model, pickled, written
 from scipy import sparse
 from skinned_scenes import ALL, coloured, scene, step
 
+from dream3d import build, config
 from dream3d.cameras import ring
 from dream3d.errors import Mistake
 from dream3d.export.asset import export
 from dream3d.optim import Adam
 from dream3d.options import Export
+from dream3d.rig import find, motion
 from dream3d.rig.load import load
 from dream3d.schedule import Ramp
 from dream3d.types import Field, Mesh, Points
@@ -162,6 +165,54 @@ def test_a_sparse_matrix_of_a_few_bytes_takes_no_memory(tmp_path):
     huge = sparse.csc_matrix((5000, 5000))
     with pytest.raises(Mistake, match="5000 x 5000"):
         load(str(pickled(tmp_path, {**model(), "J_regressor": huge})))
+
+
+# --- files, before anything is built ------------------------------------------------------------------------------------------------
+
+
+def run(tmp_path, *overrides: str):
+    return config.load("sds-gaussian", [f"out={tmp_path / 'run'}", *overrides])
+
+
+LATER = {
+    "a rig": ("rig: nowhere.npz", "there is no rig 'nowhere.npz'"),
+    "a motion": ("motion: nowhere.json", "there is no motion 'nowhere.json'"),
+    "a joint": ("pose: {left_elbo: [0, 0, 0]}", "this rig has no joint 'left_elbo'"),
+    "a shape": ("shape: {heigth: 1}", "this rig has no shape direction 'heigth'"),
+}
+
+
+@pytest.mark.parametrize("name", LATER)
+def test_what_a_later_stage_lacks_is_said_before_the_first_one(name, tmp_path):
+    told, problem = LATER[name]
+    with pytest.raises(Mistake, match=f"stages.1: {problem}") as caught:
+        run(tmp_path, f"stages=[{{renderer: {{type: mesh}}}}, {{renderer: {{type: skinned, {told}}}}}]")
+    assert "command line" in caught.value.where
+    scene = f"renderer={{type: composed, layout: {{objects: [{{name: man, renderer: {{type: skinned, {told}}}}}]}}}}"
+    with pytest.raises(Mistake, match=problem):
+        run(tmp_path, scene)
+
+
+def test_a_run_knows_its_rig_and_its_motion_again(tmp_path):
+    turns = tmp_path / "bend.json"
+    turns.write_text(json.dumps({"rotations": {"neck": [[0, 0, 0], [-90, 0, 0]]}}))
+    settings = f"{{type: skinned, count: 30, rig: {body(tmp_path)}, motion: {turns}}}"
+    whole = run(tmp_path, f"renderer={settings}")
+    staged = run(tmp_path, f"stages=[{{}}, {{renderer: {settings}}}]")
+    (tmp_path / "kept.yaml").write_text(staged.text())
+    assert config.load(str(tmp_path / "kept.yaml")).values == staged.values
+    for stage in (whole.stages[0], staged.stages[1]):
+        assert len(stage["renderer"]["digests"]) == 2
+        build.make("renderers", stage["renderer"], torch.Generator().manual_seed(0))
+    turns.write_text(json.dumps({"rotations": {"neck": [[0, 0, 0], [-10, 0, 0]]}}))
+    assert run(tmp_path, f"renderer={settings}").hash != whole.hash
+    for stage in (whole.stages[0], staged.stages[1]):
+        with pytest.raises(Mistake, match="bend.json is not the file that this run began with"):
+            build.make("renderers", stage["renderer"], torch.Generator().manual_seed(0))
+
+
+def test_every_built_in_motion_is_known_before_it_is_built():
+    assert set(find.BUILT_IN) == set(motion.BUILT_IN)
 
 
 MISTAKES = {

@@ -17,8 +17,8 @@ from torch import Tensor
 
 from dream3d.errors import Mistake, choices
 from dream3d.foreign.files import whole
+from dream3d.rig import find
 from dream3d.rig.kinematics import between, quaternion
-from dream3d.rig.load import there
 from dream3d.rig.own import parsed
 from dream3d.rig.types import Rig
 
@@ -48,16 +48,10 @@ class Motion:
 
 def motion(name: str, rig: Rig) -> Motion:
     """By name, or from a file. Raises Mistake for a motion that is not there, is not of this rig, or is broken."""
-    if name in BUILT_IN:
-        return _sampled(name, rig)
-    path = there(name)
+    path = find.motion(name)
     if path is None:
-        fix = "one of these, or the path of a .json or .safetensors file"
-        raise Mistake(f"there is no motion {name!r}", where="renderer.motion", near=choices(name, BUILT_IN), fix=fix)
-    readers = {".json": _json, ".safetensors": _tensors}
-    if path.suffix.lower() not in readers:
-        raise Mistake(f"{path.name} is of no kind that can be read", where=str(path), near=", ".join(readers), fix="docs/rigs.md")
-    joints, turns, times, shift = readers[path.suffix.lower()](path, rig)
+        return _sampled(name, rig)
+    joints, turns, times, shift = (_json if path.suffix.lower() == ".json" else _tensors)(path, rig)
     return _checked(path, joints, turns, times, shift)
 
 
