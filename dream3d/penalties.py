@@ -141,7 +141,7 @@ def correlation(scene: Representation, render: Render, source: Representation, n
     cells = torch.cartesian_prod(axis, axis, axis)
     x = scene.bound * (2 * (cells + now.uniform(CELLS**3, 3, device=axis.device)) / CELLS - 1)
     with torch.no_grad():
-        before = source.dense(source.told(x, now)[0])
+        before = scene.dense(source.told(x, now)[0])  # at one width of a signed distance's edge: its schedule is no edit
     return 1 - _correlation(scene.dense(scene.told(x, now)[0]), before)
 
 

@@ -60,10 +60,15 @@ class TextTo3D(System):
         """The scene, and beside it the unedited one where a formula compares the two."""
         edits = any(term.guidance.edits for term in self.terms)
         if self.source is None and (edits or self.penalties.compare):  # not in the constructor: a stage starts from what it is handed
-            self.source = copy.deepcopy(self.scene).requires_grad_(False)
+            self.source = self._copied()
         if not edits:
             return self.scene.render(cameras, now)
         return dataclasses.replace(self.scene.render(cameras, now), source=self.source.render(cameras, now).detach())
+
+    def _copied(self) -> Representation:
+        """The scene as it is, which no longer learns. What goes with the progress of steps (the width of an edge, the levels that count)
+        goes with it in both: where nothing has been learnt the two stay equal."""
+        return copy.deepcopy(self.scene).requires_grad_(False)
 
     def _evaluations(self) -> float:
         """Network evaluations so far; terms may share a prior."""
@@ -83,7 +88,7 @@ class TextTo3D(System):
         self.scene.restore(state["scene"])
         self.optimizer.restore(state["optimizer"])
         if "source" in state:
-            self.source = copy.deepcopy(self.scene).requires_grad_(False)
+            self.source = self._copied()
             self.source.restore(state["source"])
         for i, term in enumerate(self.terms):
             term.restore(state.get("terms", {}).get(str(i), {}))

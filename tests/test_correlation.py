@@ -90,6 +90,21 @@ def test_every_volume_has_it(kind, geometry):
     assert changed > 1e-4 and any(p.grad is not None and p.grad.abs().max() > 0 for p in made.parameters())
 
 
+@pytest.mark.parametrize("kind, geometry", [("voxels", "volsdf"), ("voxels", "neus"), ("hashgrid", "density"), ("hashgrid", "volsdf")])
+def test_what_goes_with_the_progress_of_steps_is_no_edit(kind, geometry):
+    """An edge that has become narrower since, levels that have begun to count: without learning it is 0, and both look the same."""
+    settings = {"geometry": geometry, "samples": 16, **({"levels": 4, "coarse": 2} if kind == "hashgrid" else {})}
+    made = build.make("renderers", {"type": kind, **settings}, torch.Generator().manual_seed(0))
+    cameras = look_at(torch.zeros(1), torch.zeros(1), size=8)
+    source = copy.deepcopy(made)
+    first = made.state()["width"].clone()
+    drawn = made.render(cameras, Step.make(9, 10, 0))
+    assert geometry == "density" or made.width < first / 2
+    assert penalty(made, source, Step.make(9, 10, 0)).abs() < 1e-5
+    again = source.render(cameras, Step.make(9, 10, 0))
+    assert all(torch.equal(buffer, again.buffers()[name]) for name, buffer in drawn.buffers().items())
+
+
 def test_what_has_no_densities_is_told_so():
     made = build.make("renderers", {"type": "gaussians", "count": 4}, torch.Generator().manual_seed(0))
     with pytest.raises(Mistake, match="densities"):
