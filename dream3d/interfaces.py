@@ -103,6 +103,14 @@ class Group:
     lr: float
 
 
+def learning(rows: list[tuple[str, Tensor, float]]) -> list[Group]:
+    """Those of (name, tensor, learning rate) that learn at this step; what rests keeps no gradient for later."""
+    for _, tensor, lr in rows:
+        if lr <= 0:
+            tensor.grad = None
+    return [Group(name, tensor, lr) for name, tensor, lr in rows if lr > 0 and tensor.numel()]
+
+
 class Representation(nn.Module, ABC):
     """What is optimised and how it is drawn. `about` says in a few words what draws it, for the start of a run."""
 

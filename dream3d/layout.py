@@ -25,6 +25,7 @@ from dream3d.typed import short, typed
 
 PATH = "renderer.layout"
 OBJECTS, BYTES, LETTERS = 32, 1 << 20, 60  # at most, of a layout, a file, a name
+SMALLEST = 0.01  # metres: a side of a box
 Triple = tuple[float, float, float]
 KEYS = {"objects": (list, build.MISSING), "relations": (list[str], []), "overlap": (bool, False)}
 OBJECT = {
@@ -205,6 +206,10 @@ def _thing(path: str, thing: Any, common: dict[str, Any], where: Where) -> dict[
         raise Mistake(f"{path}.name has 1 to {LETTERS} letters, not {short(full['name'])}", where=where(f"{path}.name"), fix="name: ball")
     full["prompt"] = (full["prompt"] or "").strip() or full["name"]
     full["box"] = _typed(f"{path}.box", full["box"] or {}, BOX, where)
+    size = full["box"]["size"]
+    if size is not None and min(size if isinstance(size, list) else [size]) < SMALLEST:
+        raise Mistake(f"{path}.box.size: a side of {short(size)} m is less than {100 * SMALLEST:g} cm", where=where(f"{path}.box.size"),
+                      fix="lengths are metres: size: 0.5")  # fmt: skip
     if full["file"] is not None and full["sha256"] is None:
         from dream3d.convert.source import digest
 

@@ -19,6 +19,7 @@ HALF, RADIUS, FILL = 0.745, 1.0, 0.965  # as the toybox fills its box and its ba
 SINK, GAP, TOUCH = 0.015, 0.075, 0.02  # metres: of a foot into what it stands on, between neighbours, of boxes that count as apart
 SMALLER = {"on": 0.65}  # than what it stands to, in the toybox's mean
 BESIDE = 0.9
+SLACK = 1e-3  # metres: a layout that is written with four digits is read again
 LETTERS = 500  # of a text that says how objects stand
 INSTANCES = 16  # of the toybox, whose mean is its place
 ROWS = ("kind", "pose", "shape", "colour", "second", "pattern", "part", "thing", "frame")  # of a soup, one for each primitive
@@ -231,13 +232,13 @@ def overlap(a: Box, b: Box) -> float:
 
 def crowded(boxes: list[Box]) -> list[tuple[Box, Box, float]]:
     """Pairs that overlap by more than boxes that touch, and by how much."""
-    return [(a, b, depth) for a, b in combinations(boxes, 2) if (depth := overlap(a, b)) > TOUCH]
+    return [(a, b, depth) for a, b in combinations(boxes, 2) if (depth := overlap(a, b)) > TOUCH + SLACK]
 
 
 def check_inside(box: Box) -> None:
     """Raises Mistake for a box that reaches out of the world."""
     far, axis = max((abs(corner[k]), k) for corner in corners(box) for k in range(3))
-    if far > WORLD + 1e-3:
+    if far > WORLD + SLACK:
         raise Mistake(f"{box.name!r} reaches {far:.3g} m along {'xyz'[axis]}, but the world ends at {WORLD} m",
                       fix="a smaller size, or a centre nearer to the middle")  # fmt: skip
 

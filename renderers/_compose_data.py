@@ -1,7 +1,7 @@
 """What several objects hand over as one, labelled, and which of it is whose."""
 
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 
 import torch
 import torch.nn.functional as F
@@ -140,8 +140,9 @@ def _by_vertex(mesh: Mesh) -> Float[Tensor, "V 3"]:
 # --- whose is what ------------------------------------------------------------------------------------------------------------------
 
 
-def split(data: Data, names: list[str]) -> Iterator[Points | Mesh]:
-    """What each object is given of a labelled whole, without labels. Raises Mistake where that cannot be told."""
+def split(data: Data, names: list[str], filed: Container[int] = ()) -> Iterator[Points | Mesh | None]:
+    """What each object is given of a labelled whole, without labels; None for one of those with a file of their own that is not in it.
+    Raises Mistake where that cannot be told."""
     if isinstance(data, Field):
         raise Mistake("a field does not say what belongs to which object", where="init", fix="start from labelled gaussians or a mesh")
     if data.label is None and len(names) > 1:
@@ -153,10 +154,10 @@ def split(data: Data, names: list[str]) -> Iterator[Points | Mesh]:
                       fix="one object of the layout for each label")  # fmt: skip
     for k, name in enumerate(names):
         mine = torch.ones(_length(data), dtype=torch.bool) if data.label is None else data.label == k
-        if not bool(mine.any()):
+        if not bool(mine.any()) and k not in filed:
             raise Mistake(f"nothing of what was handed over belongs to {name!r} (label {k})", where="renderer.layout",
                           fix="leave this object out, or give it a file of its own")  # fmt: skip
-        yield _only(data, mine)
+        yield _only(data, mine) if bool(mine.any()) else None
 
 
 def _length(data: Points | Mesh) -> int:

@@ -55,8 +55,9 @@ class Place:
         return dataclasses.replace(cameras, to_world=moved)
 
     def outside(self, x: Float[Tensor, "N 3"]) -> Float[Tensor, " N"]:
-        """How far points of the object lie out of its box, in metres of the world, summed over the axes of the box."""
-        return self.scale * (x.abs() - self.half).clamp(min=0).sum(-1)
+        """How far points of the object lie out of its box, in metres of the world, summed over the axes of the box. What is
+        outside is pulled back; the box, and with it the object, does not shrink for that."""
+        return self.scale.detach() * (x.abs() - self.half).clamp(min=0).sum(-1)
 
     def detach(self) -> "Place":
         return Place(*(value.detach() for value in vars(self).values()))

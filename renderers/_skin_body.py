@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from dream3d.errors import Mistake, choices
 from dream3d.export.texture import vertex_normals
-from dream3d.interfaces import Group
+from dream3d.interfaces import Group, learning
 from dream3d.rig import kinematics
 from dream3d.rig.motion import Motion
 from dream3d.rig.types import Rig
@@ -114,14 +114,6 @@ class Body(nn.Module):
 def learns(rate: Ramp) -> bool:
     """Whether a learning rate is ever above 0."""
     return rate.start > 0 or (rate.end or 0) > 0
-
-
-def learning(rows: list[tuple[str, Tensor, float]]) -> list[Group]:
-    """Those that learn at this step; what rests keeps no gradient for later."""
-    for _, tensor, lr in rows:
-        if lr <= 0:
-            tensor.grad = None
-    return [Group(name, tensor, lr) for name, tensor, lr in rows if lr > 0 and tensor.numel()]
 
 
 def _numbers(setting: str, given: dict, names: tuple[str, ...], width: int) -> Float[Tensor, "n w"]:

@@ -9,13 +9,13 @@ import torch.nn.functional as F
 from dream3d.renderers._appearance import between
 from dream3d.renderers._atlas import places
 from dream3d.renderers._backends.seeds import COVER, FLAT, GREY, INSET, colours
-from dream3d.renderers._skin_body import learning, learns
+from dream3d.renderers._skin_body import learns
 from dream3d.renderers.gaussians import Gaussians
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from dream3d.interfaces import Group
+from dream3d.interfaces import Group, learning
 from dream3d.rig import kinematics
 from dream3d.schedule import Ramp, at
 from dream3d.types import Cameras, Mesh, Points, Render, Step

@@ -15,6 +15,7 @@ from dream3d.renderers import _compose_place
 from dream3d.renderers._compose_data import carried, given, joined, split, stretched
 from dream3d.renderers._compose_layers import Member, draw, seen, told
 from dream3d.renderers._compose_place import Place
+from dream3d.renderers._volume import Volume
 from dream3d.renderers.gaussians import Gaussians
 from dream3d.renderers.mesh import TriangleMesh
 from jaxtyping import Bool, Int
@@ -22,7 +23,7 @@ from torch import Tensor, nn
 
 from dream3d import build, layout
 from dream3d.errors import Mistake
-from dream3d.interfaces import Group, Representation
+from dream3d.interfaces import Group, Representation, learning
 from dream3d.schedule import Ramp, Share, at
 from dream3d.types import Cameras, Field, Mesh, Points, Render, Step
 
@@ -43,7 +44,7 @@ class Composed(Representation):
     what is frozen stays. 0: places stay as the layout has them.
 
     An object with a `file` (a mesh, points, Gaussians, or a run's folder) starts from that; what an earlier stage hands over is split by
-    its labels and goes before files, but not before the file of a frozen object.
+    its labels and goes before files, but not before the file of a frozen object, or of one that was not among what is handed over.
     """
 
     offers: ClassVar[dict[str, str]] = {"labels": "True", "normal": "True"}
@@ -120,9 +121,9 @@ class Composed(Representation):
         if now is None or int((now.index + 1) * self.whole) > int(now.index * self.whole):
             return torch.full((len(cameras),), -1, device=cameras.device)
         rounds = now.index - int(now.index * self.whole)  # before this one
-        learning = torch.tensor([i for i, still in enumerate(self.frozen) if not still], device=cameras.device)
+        free = torch.tensor([i for i, still in enumerate(self.frozen) if not still], device=cameras.device)
         groups = int(cameras.group[-1]) + 1
-        return learning[(rounds * groups + cameras.group) % len(learning)]
+        return free[(rounds * groups + cameras.group) % len(free)]
 
     def places(self) -> list[Place]:
         """Where the objects stand now; of frozen ones without a gradient."""
@@ -142,16 +143,16 @@ class Composed(Representation):
 
     def groups(self, now: Step) -> list[Group]:
         """Those of the parts that learn, named by their labels, then the places."""
-        learning = [(i, part) for i, (part, still) in enumerate(zip(self.parts, self.frozen, strict=True)) if not still]
-        own = [dataclasses.replace(group, name=f"{i}.{group.name}") for i, part in learning for group in part.groups(now)]
+        free = [(i, part) for i, (part, still) in enumerate(zip(self.parts, self.frozen, strict=True)) if not still]
+        own = [dataclasses.replace(group, name=f"{i}.{group.name}") for i, part in free for group in part.groups(now)]
         rate = at(self.lr_place, now)
-        return own + [Group(name, getattr(self, name), rate) for name in ("shift", "turn", "size") if rate > 0]
+        return own + learning([(name, getattr(self, name), rate) for name in ("shift", "turn", "size")])
 
     def refine(self, render: Render, optimizer, now: Step) -> None:
-        """Each part as if it were alone, from what it showed in this step."""
+        """Each part as if it were alone, from what it showed in this step; frozen volumes look where they are empty."""
         sizes = {i: len(part) for i, part in enumerate(self.parts) if isinstance(part, Gaussians)}  # before any of them has others
         for i, part in enumerate(self.parts):
-            if not self.frozen[i]:
+            if not self.frozen[i] or isinstance(part, Volume):
                 part.refine(dataclasses.replace(render, extras=seen(render.extras, i, sizes)), Named(optimizer, i), now)
 
     def _freeze(self) -> None:
@@ -170,10 +171,10 @@ class Composed(Representation):
 
     def init_from(self, data: Points | Mesh | Field) -> None:
         """Labelled Gaussians or a labelled mesh, whose parts stay where they are in the world; places begin as the layout has them."""
-        pieces = [*split(_settled(data), self.names)]
+        pieces = [*split(_settled(data), self.names, [i for i, thing in enumerate(self.things) if "file" in thing])]
         self.begun.fill_(True)
         for i, (piece, box) in enumerate(zip(pieces, self.boxes, strict=True)):
-            own = self.frozen[i] and "file" in self.things[i]
+            own = piece is None or self.frozen[i] and "file" in self.things[i]
             self._take(i, self._file(i) if own else carried(piece, box, back=True))
 
     def _begin(self) -> None:

@@ -4,10 +4,13 @@ import copy
 
 import pytest
 import torch
-from test_composed import BALL, FEW, LEFT, RIGHT, scene, step
+from test_composed import BALL, FEW, LEFT, RIGHT, WHOLE, scene, splats, step
 
-from dream3d import build
+from dream3d import build, penalties
 from dream3d.cameras import ring
+from dream3d.errors import Mistake
+from dream3d.optim import Adam
+from dream3d.schedule import Ramp
 from dream3d.types import Step
 
 SKINNED = {"type": "skinned", "count": 300, "lr_pose": 0.01}
@@ -49,3 +52,44 @@ def test_rounds_show_every_object_equally_often(whole, objects, groups):
     shown = torch.cat([made._shown(cameras, Step.make(i, 64, 0)) for i in range(64)])
     alone = shown[shown >= 0].bincount(minlength=objects)
     assert alone.max() - alone.min() <= 1 and alone.sum() == groups * round(64 * (1 - whole))
+
+
+# --- places and frozen objects ----------------------------------------------------------------------------------------------------
+
+
+def test_what_leaves_its_box_does_not_shrink_the_box():
+    made = scene({"box": {"centre": [0.1, 0.0, 0.0], "size": 0.75}}, {"box": WHOLE, "frozen": True}, lr_place=Ramp(0.01))
+    made.parts[0].position.data *= 3
+    penalties.boxed(made, made.render(ring(1, size=16))).backward()
+    assert made.parts[0].position.grad.abs().max() > 0 and made.size.grad is None
+
+
+def test_what_a_place_gets_while_it_rests_is_not_saved_up():
+    late = Ramp(0.0, 0.1, begin=0.5)
+    made, cameras = scene({"box": LEFT}, {"box": RIGHT}, lr_place=late), ring(1, size=16)
+    for i in range(4):
+        made.render(cameras, step(i)).rgb.sum().backward()
+        assert not {group.name for group in made.groups(step(i))} & {"shift", "turn", "size"}
+    assert made.shift.grad is None and made.turn.grad is None and made.size.grad is None
+    made.render(cameras, step(15)).rgb.sum().backward()
+    assert {"shift", "turn", "size"} <= {group.name for group in made.groups(step(15))} and made.shift.grad.any()
+
+
+def test_frozen_volumes_know_where_they_are_empty():
+    made = scene({"box": LEFT, "renderer": VOXELS, "frozen": True}, {"box": RIGHT})
+    before = [parameter.clone() for parameter in made.parts[0].parameters()]
+    assert not made.parts[0].density.isfinite().any()
+    made.refine(made.render(ring(1, size=16), step(0)), Adam(), step(0))
+    assert made.parts[0].density.isfinite().all()
+    assert all(torch.equal(*pair) for pair in zip(before, made.parts[0].parameters(), strict=True))
+
+
+@pytest.mark.parametrize("frozen", [False, True])
+def test_a_stage_may_add_an_object_that_has_a_file(frozen, tmp_path):
+    handed = scene({"box": LEFT}, {"box": RIGHT}).handover()
+    added = {"box": {"centre": [0.0, 0.3, 0.0], "size": 0.4}, "file": str(splats(tmp_path / "car.ply", 5)), "frozen": frozen}
+    made = scene({"box": LEFT}, {"box": RIGHT}, added)
+    made.init_from(handed)
+    assert [len(part) for part in made.parts] == [40, 40, 30]
+    with pytest.raises(Mistake, match="nothing of what was handed over belongs to 'thing 2'"):
+        scene({"box": LEFT}, {"box": RIGHT}, {k: v for k, v in added.items() if k == "box"}).init_from(handed)
