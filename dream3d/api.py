@@ -96,9 +96,7 @@ def load(path: str | Path) -> Result:
     found = checkpoint.newest(path / "checkpoints", lambda text: print(text, file=sys.stderr))
     if found is None:
         raise Mistake("this run has no checkpoint yet", where=str(path), fix=f"python launch.py resume {path}")
-    about, state = found
-    scene = assemble.scene(config.stages[about["stage"]], config.values["seed"], about["stage"])
-    scene.restore(state["scene"])
+    scene = assemble.saved(config, *found, path)
     exports = {name: path / file for name, file in read_status(path).get("exports", {}).items()}
     return Result(path, exports, scene, last_metrics(path))
 

@@ -40,6 +40,24 @@ def scene(settings: dict, seed: int, number: int):
         return _scene(settings, seed, number)
 
 
+def saved(config, about: dict, state: dict, path):
+    """The scene of a run's checkpoint, by what it says of itself and holds. Raises Mistake where it does not fit the configuration."""
+    number, kept = (held.get(name) if isinstance(held, dict) else None for held, name in ((about, "stage"), (state, "scene")))
+    if number not in range(len(config.stages)) or not isinstance(kept, dict):
+        raise _odd(path, "it says no stage of it" if number not in range(len(config.stages)) else "it holds no scene")
+    made = scene(config.stages[number], config.values["seed"], number)
+    try:
+        made.restore(kept)
+    except (KeyError, IndexError, TypeError, ValueError, AttributeError, RuntimeError) as error:
+        raise _odd(path, f"{type(error).__name__}: {' '.join(str(error).split())[:80]}") from error
+    return made
+
+
+def _odd(path, why: str) -> Mistake:
+    return Mistake(f"the newest checkpoint does not fit the configuration beside it: {why}", where=str(path),
+                   fix="put both back, or remove this checkpoint: the one before it then counts")  # fmt: skip
+
+
 def _scene(settings: dict, seed: int, number: int):
     return build.make("renderers", settings["renderer"], Step.make(0, 1, seed, salt=f"scene {number}").rng)
 

@@ -3,13 +3,14 @@
 import dataclasses
 import itertools
 import math
+import shutil
 
 import pytest
 import torch
 from dream3d.renderers import _fields, _handing
 from dream3d.systems import distil
 
-from dream3d import background, build, cli, config, penalties
+from dream3d import background, build, checkpoint, cli, config, penalties
 from dream3d.api import execute, load
 from dream3d.bench import convert as bench
 from dream3d.cameras import Orbit, ring
@@ -312,6 +313,29 @@ def test_a_teacher_that_has_changed_is_refused(first):
         of(str(first[0]), "0" * 64)
     with pytest.raises(Mistake, match=r"car\.ply is not the file"):
         of("car.ply", "0" * 64)
+
+
+def _gone(state: dict) -> dict:
+    return {"scene": dict([*state["scene"].items()][::2])}
+
+
+ODD = {"no stage": lambda about, state: ({}, state), "another stage": lambda about, state: ({**about, "stage": 9}, state),
+       "a stage before all": lambda about, state: ({**about, "stage": -1}, state),
+       "half of a scene": lambda about, state: (about, _gone(state)), "no scene": lambda about, state: (about, {}),
+       "another scene": lambda about, state: (about, {"scene": {"net": torch.zeros(3)}})}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", ODD)
+def test_a_checkpoint_that_does_not_fit_its_run_teaches_nothing_and_is_not_loaded(first, tmp_path, kind):
+    """Whole by its checksum, but of another recipe or written by another hand."""
+    shutil.copytree(first[1], tmp_path / "odd")
+    root = tmp_path / "odd" / "checkpoints"
+    about, state = ODD[kind](*checkpoint.newest(root))
+    checkpoint.save(root, 9, state, about)
+    for read in (load, of):
+        with pytest.raises(Mistake, match="does not fit the configuration") as told:
+            read(str(tmp_path / "odd"))
+        assert told.value.code == 2 and len(told.value.lines) <= 5
 
 
 def test_what_moves_is_told_to_stand_still(monkeypatch):

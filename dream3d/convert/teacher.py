@@ -49,9 +49,7 @@ def _of_run(path: Path, digest: str | None) -> Representation:
     except (OSError, ValueError, KeyError, TypeError, AttributeError, SafetensorError) as error:
         raise Mistake(f"checkpoint {folder.name} is damaged ({error})", where=str(path),
                       fix=f"python launch.py resume {path}, then convert anew") from None  # fmt: skip
-    found = assemble.scene(config.stages[about["stage"]], config.values["seed"], about["stage"])
-    found.restore(state["scene"])
-    return found
+    return assemble.saved(config, about, state, path)
 
 
 def drawn(data: Points | Mesh) -> Representation:
