@@ -73,11 +73,13 @@ class Distil(System):
         self.rays, self.milestones, self.density, self.colour = rays, milestones, density, colour
         self.depth, self.normal, self.mined = depth, normal, mined
         device = device_of(scene)
-        self.teacher = freeze(taught(teacher, digests, merge, mask, grid)).to(device)
+        found, said = taught(teacher, digests, merge, mask, grid)
+        self.teacher = freeze(found).to(device)
         self.fields = self._beside(how)
         self.pool = Pool(pool, 6, device) if self.fields else Pool(min(pool, VIEWS), 27, device)
         still = ", its still scene" if hasattr(self.teacher, "still") else ""
         self.about = f"teacher {teacher} ({type(self.teacher).__name__.lower()}{still}) by {'fields' if self.fields else 'views'}"
+        self.about = "; ".join([self.about, *said])
 
     def _beside(self, how: str) -> bool:
         """Whether the two are asked at places."""

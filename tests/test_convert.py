@@ -4,6 +4,7 @@ import dataclasses
 import itertools
 import math
 import shutil
+from pathlib import Path
 
 import pytest
 import torch
@@ -18,6 +19,7 @@ from dream3d.convert import source
 from dream3d.convert.lesson import CLIP, density_gap, per_ray, stage
 from dream3d.convert.pool import FORGET, Pool
 from dream3d.convert.teacher import scene as of
+from dream3d.convert.teacher import taught
 from dream3d.errors import Mistake
 from dream3d.folder import Folder
 from dream3d.optim import Adam
@@ -66,7 +68,7 @@ def teachers():
 
 
 def learning(student, teacher, monkeypatch, steps: int = 20, *, cameras=None, **settings) -> distil.Distil:
-    monkeypatch.setattr(distil, "taught", lambda *_: teacher)
+    monkeypatch.setattr(distil, "taught", lambda *_: (teacher, []))
     usual = cameras or Orbit(24, batch=4), background.Random(), Adam(), penalties.Penalties({})
     return distil.Distil(student, [], *usual, None, steps, 0, "test", teacher="it", **{"rays": 256, **settings})
 
@@ -313,6 +315,36 @@ def test_a_teacher_that_has_changed_is_refused(first):
         of(str(first[0]), "0" * 64)
     with pytest.raises(Mistake, match=r"car\.ply is not the file"):
         of("car.ply", "0" * 64)
+
+
+PLY = ("ply\nformat ascii 1.0\nelement vertex 4\nproperty float x\nproperty float y\nproperty float z\nelement face 4\n"
+       "property list uchar int vertex_indices\nend_header\n{}3 0 2 1\n3 0 1 3\n3 0 3 2\n3 1 2 3\n")  # fmt: skip
+
+
+def _corner(path: Path, size: float) -> Path:
+    """The corner of a cube of `size` metres, cut off."""
+    path.write_text(PLY.format(f"0 0 0\n{size} 0 0\n0 {size} 0\n0 0 {size}\n"))
+    return path
+
+
+def test_what_was_done_to_a_file_is_said(tmp_path):
+    big, done = _corner(tmp_path / "big.ply", 110.0), tmp_path / "run"
+    words = ["--to", "gaussians", "--out", str(done), "--steps", "1", "--quiet", "count=40", "settle=1", *QUICK]
+    assert cli.main(["convert", str(big), *words]) == 0
+    log = (done / "log.txt").read_text()
+    assert "big.ply: 110 m across" in log and "to fit" in log
+
+
+def test_what_is_laid_over_another_stays_where_it_is(tmp_path):
+    """A scene alone is fitted into the room; a second one is not moved against the first."""
+    hat = _corner(tmp_path / "hat.ply", 0.3)
+    alone, _ = taught(str(hat))
+    both, _ = taught("car.ply", (), str(hat), (0.0, 0.0, 0.0, 0.8, 0.8, 0.8), 24)
+    density = both.handover().density
+    axis = torch.linspace(-0.8, 0.8, len(density))
+    assert alone.handover().vertices.max() > 0.6 and (axis >= 0).sum() > 8
+    part = density[axis >= 0][:, axis >= 0][:, :, axis >= 0]
+    assert part[:5, :5, :5].max() > 5 and part[5:].max() < 1 and part[:, 5:].max() < 1
 
 
 def _gone(state: dict) -> dict:

@@ -19,25 +19,34 @@ from dream3d.types import Mesh, Points
 TEXTURE = 2048  # texels a side with which a file's texture is drawn at most
 
 
-def taught(teacher: str, digests: tuple[str, ...] = (), merge: str | None = None, mask: Mask = "cut", grid: int = 64) -> Representation:
-    """The teacher; with `merge` two scenes as one on a grid. Raises Mistake for what is not there, or not what its digest says."""
+def taught(
+    teacher: str, digests: tuple[str, ...] = (), merge: str | None = None, mask: Mask = "cut", grid: int = 64
+) -> tuple[Representation, list[str]]:
+    """The teacher, and what was done to files on the way; with `merge` two scenes as one on a grid, the second one where it is. Raises
+    Mistake for what is not there, or not what its digest says."""
     held = [*(digest or None for digest in digests), None, None, None]
-    one = scene(teacher, held[0])
+    one, said = _read(teacher, held[0])
     if merge is None:
-        return one
+        return one, said
     if isinstance(mask, str) and mask != "cut" and held[2] is not None:
         _same(Path(mask), held[2])
-    return merged(one, scene(merge, held[1]), mask, grid)
+    other, more = _read(merge, held[1], fit=False)
+    return merged(one, other, mask, grid), [*said, *more]
 
 
 def scene(name: str, digest: str | None = None) -> Representation:
     """A run's scene at its newest checkpoint, or the one of this digest; or a file's."""
+    return _read(name, digest)[0]
+
+
+def _read(name: str, digest: str | None, fit: bool | None = None) -> tuple[Representation, list[str]]:
     path = source.place(name)
     if source.is_run(path):
-        return _of_run(path, digest)
+        return _of_run(path, digest), []
     if digest is not None:
         _same(path, digest)
-    return drawn(load_file(path)[0])
+    data, said = load_file(path, fit=fit)
+    return drawn(data), [f"{path.name}: {line}" for line in said]
 
 
 def _of_run(path: Path, digest: str | None) -> Representation:
