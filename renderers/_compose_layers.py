@@ -1,9 +1,11 @@
 """Drawing several objects at once: those of one kind together, different kinds as layers that lie before each other pixel by pixel.
 
 Sets of Gaussians are one set, composited in one order of depth; meshes are one mesh before one z-buffer, each with its own look: both
-exactly as if they had never been several. Every other object (a volume, a surface of a grid, what moves or is skinned) is a layer of its
-own, drawn by moved cameras, and so is each of those joint pictures. A pixel's layers are composited by their mean depth there: exact
-where at most one of them covers it, or where the nearer one is opaque or all of it is nearer; fog in fog is not mixed along the ray.
+exactly as if they had never been several, but for lamps and skies: these are drawn in every object's own frame (with one chance for all
+objects of a picture, so that all are lit or plain together), and stand to its own size and turn. Every other object (a volume, a surface of
+a grid, what moves or is skinned) is a layer of its own, drawn by moved cameras, and so is each of those joint pictures. A pixel's layers
+are composited by their mean depth there: exact where at most one of them covers it, or where the nearer one is opaque or all of it is
+nearer; fog in fog is not mixed along the ray.
 """
 
 from dataclasses import dataclass, replace
@@ -40,10 +42,23 @@ def draw(members: list[Member], count: int, cameras: Cameras, now: Step | None) 
     kinds: dict[tuple, list[Member]] = {}
     for member in members:
         kinds.setdefault(_kind(member), []).append(member)
-    layers = [DRAWN[kind[0]](several, count, cameras, now) for kind, several in kinds.items()]
+    drawn = alike(now)
+    layers = [drawn(DRAWN[kind[0]], several, count, cameras, now) for kind, several in kinds.items()]
     extras = {f"{'+'.join(str(m.label) for m in several)}.{name}": value
               for several, layer in zip(kinds.values(), layers, strict=True) for name, value in layer.extras.items()}  # fmt: skip
     return stack(layers), extras
+
+
+def alike(now: Step | None):
+    """Calls what it is given, every time with the chances of the first time."""
+    chance = None if now is None else now.rng.get_state()
+
+    def call(function, *args):
+        if now is not None:
+            now.rng.set_state(chance)
+        return function(*args)
+
+    return call
 
 
 def _kind(member: Member) -> tuple:
@@ -91,7 +106,8 @@ def placed(part: Gaussians, place: Place, degree: int) -> dict[str, Tensor]:
 
 def _faces(members: list[Member], count: int, cameras: Cameras, now: Step | None) -> Render:
     own = [m.part.vertices() for m in members]
-    shades = [m.part.shading.shader(m.part.look, vertices, m.part.faces, m.place.cameras(cameras), now)
+    drawn = alike(now)
+    shades = [drawn(m.part.shading.shader, m.part.look, vertices, m.part.faces, m.place.cameras(cameras), now)
               for m, vertices in zip(members, own, strict=True)]  # fmt: skip
     vertices, faces, ends = merged([(m.place.out(v), m.part.faces) for m, v in zip(members, own, strict=True)])
 

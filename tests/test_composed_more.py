@@ -93,3 +93,22 @@ def test_a_stage_may_add_an_object_that_has_a_file(frozen, tmp_path):
     assert [len(part) for part in made.parts] == [40, 40, 30]
     with pytest.raises(Mistake, match="nothing of what was handed over belongs to 'thing 2'"):
         scene({"box": LEFT}, {"box": RIGHT}, {k: v for k, v in added.items() if k == "box"}).init_from(handed)
+
+
+# --- light ------------------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("smooth", [True, False])
+def test_all_objects_of_a_picture_are_shaded_one_way(smooth):
+    """Drawn as one mesh, or as layers of their own."""
+    half = {**BALL, "shading": {"albedo": 0.5, "textureless": 0.5}}
+    made = scene({"box": LEFT}, {"box": RIGHT, "renderer": {"smooth": smooth}}, common=half)
+    for part in made.parts:
+        part.look.colour.data[:] = torch.tensor([0.9, 0.1, 0.1])
+    seen = set()
+    for i in range(12):
+        picture = made.render(ring(1, size=24), step(i))
+        green = [picture.rgb[..., 1][picture.labels[..., k] > 0.99].mean() > 0.5 for k in range(2)]
+        assert green[0] == green[1], i
+        seen.add(bool(green[0]))
+    assert seen == {True, False}
