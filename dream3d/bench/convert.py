@@ -3,9 +3,11 @@
 A hash grid is fitted to a known thing as in `bench fit`; a perceptron (nerf) then learns it by the system `distil`, from nothing and from
 what a stage hands over, and in comparison is fitted from scratch to the same pictures. Counted are seconds of processor time until the
 held-out views are within 1.5 dB of the teacher's (goal: five times fewer than from scratch), and how many decibels mining hard rays gains
-at equal steps (goal 0.3), means over seeds. Whatever has been measured stays in FOLDER, and is not measured again.
+at equal steps (goal 0.3), means over seeds. Whatever has been measured stays in FOLDER, and is not
+measured again until the code that it is of has changed.
 """
 
+import hashlib
 import json
 import time
 from collections.abc import Callable
@@ -29,6 +31,8 @@ from dream3d.penalties import Penalties
 NEAR, FASTER, GAIN = 1.5, 5.0, 0.3  # dB, times, dB
 TEACHING, LOOK = 300, 25  # steps of the teacher's fit; steps between two looks at the held-out views
 WAYS = {"distilled from nothing": {"start": "nothing"}, "from scratch": None, "distilled from a handover": {"start": "handover"}}
+SOURCES = {"systems": ["distil.py"], "convert": ["lesson.py", "pool.py", "teacher.py"], "bench": ["convert.py", "fit.py"],
+           "renderers": ["_beside.py", "_volume.py", "_handing.py", "_mlp.py", "nerf.py", "hashgrid.py"]}  # what numbers are of
 SHOWN = "{name:28} {steps:5} steps {seconds:7.1f} s of a processor  {psnr:5.1f} dB  {end}"
 
 
@@ -38,15 +42,22 @@ class Curve:
     def __init__(self, scene: Representation, held, goal: float):
         self.scene, self.held, self.goal = scene, held, goal
         self.points: list[tuple[int, float, float]] = []
-        self.spent, self.last = 0.0, time.process_time()
+        self.done, self.spent, self.last = 0, 0.0, time.process_time()
 
     def __call__(self, done: int) -> bool:
         """Whether the goal has been reached after this many steps."""
         self.spent += time.process_time() - self.last
+        self.done = done
         if done % LOOK == 0:
-            self.points.append((done, self.spent, psnr(self.scene, self.held)))
+            self.look()
         self.last = time.process_time()
         return bool(self.points) and self.points[-1][2] >= self.goal
+
+    def look(self) -> tuple[int, float, float]:
+        """Steps, seconds and decibels as they are."""
+        if not self.points or self.points[-1][0] != self.done:
+            self.points.append((self.done, self.spent, psnr(self.scene, self.held)))
+        return self.points[-1]
 
 
 def teacher(folder: Path, seen, size: int) -> Path:
@@ -109,16 +120,31 @@ def main(words: list[str]) -> int:
 
 
 class Found:
-    """What has been measured, kept in a file as soon as it is."""
+    """What has been measured, kept in a file as soon as it is; what other code has measured does not count."""
 
     def __init__(self, path: Path):
-        self.path, self.values = path, json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+        self.path, self.version, self.values = path, version(), {}
+        if path.is_file():
+            try:
+                kept = json.loads(path.read_text(encoding="utf-8"))
+            except ValueError:
+                kept = None
+            if isinstance(kept, dict) and kept.get("version") == self.version and isinstance(kept.get("values"), dict):
+                self.values = kept["values"]
+            else:
+                print(f"{path} is damaged or of other code: measured again", flush=True)
 
     def get(self, name: str, measure: Callable[[], Any]) -> Any:
         if name not in self.values:
             self.values[name] = measure()
-            write_json(self.path, self.values)
+            write_json(self.path, {"version": self.version, "values": self.values})
         return self.values[name]
+
+
+def version() -> str:
+    """What changes with the code that is measured."""
+    files = [build.place(folder) / name for folder, names in SOURCES.items() for name in names]
+    return hashlib.sha256(b"".join(path.read_bytes() for path in files)).hexdigest()[:12]
 
 
 def _way(settings: dict | None, wanted, path: Path, seen, held, goal: float) -> dict[str, Any]:
@@ -129,7 +155,7 @@ def _way(settings: dict | None, wanted, path: Path, seen, held, goal: float) -> 
         fit(scene, seen, 2 * wanted.steps, each=curve)
     else:
         distilled(path, scene, wanted.steps, wanted.size, curve, **settings)
-    steps, seconds, decibels = curve.points[-1]
+    steps, seconds, decibels = curve.look()
     return {"steps": steps, "seconds": seconds, "psnr": decibels, "reached": decibels >= goal, "curve": curve.points}
 
 
