@@ -6,7 +6,8 @@ A layout is a mapping, written in the recipe or in a JSON file, or "prompt": the
                  {"name": "cube", "prompt": "a blue cube", "box": {"centre": [0, 0, -0.3], "size": 0.8}, "rotation": 30}],
      "relations": ["ball on cube"]}
 
-A complete one has no relations any more: every object has its box. So a run's own configuration needs no other file.
+A complete one has no relations any more: every object has its box. So a run's own configuration needs no other file. One that was read
+from a prompt keeps that (`origin`), and is refused beside another one.
 """
 
 import json
@@ -27,7 +28,7 @@ PATH = "renderer.layout"
 OBJECTS, BYTES, LETTERS = 32, 1 << 20, 60  # at most, of a layout, a file, a name
 SMALLEST = 0.01  # metres: a side of a box
 Triple = tuple[float, float, float]
-KEYS = {"objects": (list, build.MISSING), "relations": (list[str], []), "overlap": (bool, False)}
+KEYS = {"objects": (list, build.MISSING), "relations": (list[str], []), "overlap": (bool, False), "origin": (str | None, None)}
 OBJECT = {
     "name": (str, build.MISSING), "prompt": (str | None, None), "box": (dict[str, Any] | None, None),
     "rotation": (Angle | tuple[Angle, Angle, Angle], 0.0), "group": (str | None, None), "frozen": (bool, False),
@@ -88,6 +89,10 @@ def _part(path: str, settings: Any, where: Where) -> dict[str, Any]:
 def _read(layout: str | dict[str, Any], prompt: str | list[str], where: Where) -> tuple[dict[str, Any], Where]:
     """The mapping, and where what is in it was written, by paths that begin with renderer.layout."""
     if isinstance(layout, dict):
+        told = layout.get("origin")
+        if isinstance(told, str) and prompt not in (told, ""):  # a scene that is built has none
+            raise Mistake(f"this layout was read from {short(told)}, but the prompt is {short(prompt)}", where=where("prompt"),
+                          fix="renderer.layout=prompt reads it again; renderer.layout.origin=null keeps its objects")  # fmt: skip
         return layout, where
     if layout == "prompt":
         return _named(prompt, where("prompt")), lambda path: where("prompt")
@@ -157,7 +162,8 @@ def _named(prompt: str | list[str], where: str) -> dict[str, Any]:
         names = [(re.findall(r"[\w-]+", phrase) or ["object"])[-1][:LETTERS] for phrase in phrases]
     names = names if len({name.casefold() for name in names}) == len(names) else [f"{name} {i + 1}" for i, name in enumerate(names)]
     told = [{"name": name, "prompt": phrase} for name, phrase in zip(names, phrases, strict=True)]
-    return {"objects": told, "relations": [f"{names[0]} {how} {names[1]}"] if len(names) == 2 else []}
+    return {"objects": told, "origin": prompt,
+            "relations": [f"{names[0]} {how} {names[1]}"] if len(names) == 2 else []}  # fmt: skip
 
 
 def _one_line(prompt: str, where: str) -> str:
@@ -193,7 +199,8 @@ def _placed(layout: dict[str, Any], common: dict[str, Any], where: Where) -> dic
         raise mistake.completed(where=where(f"{PATH}.relations" if found["relations"] else path)) from None
     for thing, box in zip(things, boxes, strict=True):
         thing["box"] = {key: [round(x, 4) for x in getattr(box, key)] for key in BOX}
-    return {"objects": [{key: value for key, value in thing.items() if value is not None} for thing in things], "overlap": overlap}
+    told = {} if found["origin"] is None else {"origin": found["origin"]}
+    return {"objects": [{key: value for key, value in thing.items() if value is not None} for thing in things], "overlap": overlap, **told}
 
 
 def _thing(path: str, thing: Any, common: dict[str, Any], where: Where) -> dict[str, Any]:

@@ -122,6 +122,19 @@ def test_a_complete_layout_is_completed_to_itself_and_a_run_needs_no_other_file(
     assert again.values == found.values and again.hash == found.hash and again.stages == found.stages
 
 
+def test_a_layout_from_a_prompt_is_refused_beside_another_prompt(tmp_path):
+    with pytest.raises(Mistake, match="stages.1: this layout was read from 'a red ball on a blue cube', but the prompt is 'a green apple'"):
+        config.load(RECIPE, ["stages=[{}, {prompt: a green apple}]"])
+    again = config.load(RECIPE, ["stages=[{}, {prompt: a green apple on a yellow table, renderer: {layout: prompt}}]"]).stages[1]
+    assert [thing["prompt"] for thing in again["renderer"]["layout"]["objects"]] == ["a green apple", "a yellow table"]
+    kept = tmp_path / "config.yaml"
+    kept.write_text(config.load(RECIPE).text(), encoding="utf-8")
+    with pytest.raises(Mistake, match="but the prompt is 'a green apple'"):
+        config.load(str(kept), ["prompt=a green apple"])
+    found = config.load(str(kept), ["prompt=a green apple", "renderer.layout.origin=null"])
+    assert len(found.values["renderer"]["layout"]["objects"]) == 2
+
+
 def test_another_layout_file_is_another_run(tmp_path):
     hashes = set()
     for size in (0.4, 0.5):
