@@ -26,7 +26,7 @@ from dream3d.schedule import Count, NonNegative, Share, Whole, at
 from dream3d.types import Cameras, Field, Mesh, Points, Render, Step
 
 VIEW = ("to_world", "intrinsics", "azimuth", "elevation")  # what a view is in a pool
-VIEWS = 64  # that are kept
+VIEWS, MINED = 64, 0.5  # views that are kept; the largest share that comes again
 
 
 class Distil(System):
@@ -36,8 +36,8 @@ class Distil(System):
     fields where it can be and nothing else pulls.
 
     rays: of a step, from its views; milestones: progress from which colours, and then what rays show, count as well; density, colour: what
-    they count for beside what is shown; depth, normal: the same between views. mined: the share of rays or views that comes again because
-    it was hardest, out of the `pool` hardest rays (64 views).
+    they count for beside what is shown; depth, normal: the same between views. mined: the share of rays or views, at most half, that comes
+    again because it was hardest, out of the `pool` hardest rays (64 views).
 
     merge: another run or file, which is laid over the teacher within the mask, on `grid` nodes a side: cut (where they differ, by graph
     cut as Vox-E, arXiv:2303.12048), a box [x, y, z, X, Y, Z] in metres, a mesh file (inside it), or a .safetensors file with `mask`
@@ -64,6 +64,9 @@ class Distil(System):
         mask: str | tuple[float, float, float, float, float, float] = "cut",
         grid: Count = 64,
     ):  # fmt: skip
+        if mined > MINED:
+            raise Mistake(f"at most half of the rays or views can come again, but system.mined is {mined:g}: nothing new would be seen",
+                          where="system.mined", near="0.1", fix=f"system.mined={MINED:g}")  # fmt: skip
         self.scene, self.terms, self.cameras, self.background = scene, terms, cameras, background
         self.optimizer, self.penalties, self.clip = optimizer, penalties, clip
         self.steps, self.seed, self.salt, self.start = steps, seed, salt, start
@@ -176,15 +179,15 @@ class Distil(System):
         clock.lap("teacher")
         raw, limit = seen.gradients(), at(self.clip, now)
         render.backward(clip_pixels(raw, limit), self.penalties(self.scene, render, now))
-        if len(fresh):
+        if fresh is not None:
             self.pool.learn(fresh, gap.mean((1, 2)))
         scalars = {"error/shown": gap.mean().item(), "clipped": clipped_share(raw, limit)}
         return render, {**scalars, "decibels": decibels(render, render.source)}
 
-    def _again(self, cameras: Cameras, now: Step) -> tuple[Cameras, Float[Tensor, "n 27"]]:
-        """The hardest views take the place of some, and what there is to learn of the others; nothing where views belong together."""
+    def _again(self, cameras: Cameras, now: Step) -> tuple[Cameras, Float[Tensor, "n 27"] | None]:
+        """The hardest views take the place of some; and the others (maybe none), or None where views belong together."""
         if cameras.views * cameras.frames > 1 or cameras.role is not None or cameras.subject is not None:
-            return cameras, self.pool.rows[:0]
+            return cameras, None
         rows = torch.cat([getattr(cameras, name).flatten(1) if name in VIEW[:2] else getattr(cameras, name)[:, None] for name in VIEW], 1)
         hard = self.pool.draw(int(self.mined * len(rows) + float(now.uniform(1))), now)
         fresh = rows[: len(rows) - len(hard)]

@@ -185,13 +185,36 @@ def test_a_tenth_of_the_rays_comes_from_the_pool(teachers, monkeypatch):
 
 
 def test_hard_views_come_again(teachers, monkeypatch):
-    system = learning(made("gaussians"), teachers("voxels"), monkeypatch, mined=1.0, cameras=Orbit(16, batch=2))
+    system = learning(made("gaussians"), teachers("voxels"), monkeypatch, mined=0.5, cameras=Orbit(16, batch=2))
     system.step(0)
+    system.mined = 1.0
     before = system.pool.rows.clone()
     cameras, fresh = system._again(system.cameras(Step.make(1, 20, 0)), Step.make(1, 20, 0))
     assert len(fresh) == 0 and torch.equal(cameras.to_world.flatten(1).sort(0).values, before[:, :16].sort(0).values)
     clip = dataclasses.replace(cameras, views=2)
-    assert system._again(clip, Step.make(1, 20, 0))[0] is clip  # what belongs together stays together
+    assert system._again(clip, Step.make(1, 20, 0)) == (clip, None)  # what belongs together stays together
+
+
+def test_what_came_again_has_the_error_it_has_now_also_where_nothing_is_new(teachers, monkeypatch):
+    """A batch of one view is a hard one now and then, and new at the other times."""
+    system = learning(made("gaussians"), teachers("voxels"), monkeypatch, mined=0.5, cameras=Orbit(16, batch=1))
+    real, again, sizes = system._again, [], []
+    monkeypatch.setattr(system, "_again", lambda *given: again.append(real(*given)) or again[-1])
+    for index in range(12):
+        rows, before = system.pool.rows.clone(), system.pool.error.clone()
+        system.step(index)
+        sizes.append(len(system.pool.rows))
+        if not len(again[-1][1]):
+            assert torch.equal(rows.sort(0).values, system.pool.rows.sort(0).values)
+            assert not torch.equal(before.sort().values, system.pool.error.sort().values), index  # forgotten or renewed
+    none = sum(not len(fresh) for _, fresh in again)
+    assert 2 <= none <= 9 and sizes[-1] == 12 - none
+
+
+def test_all_from_the_pool_is_refused(teachers, monkeypatch):
+    for mined in (0.51, 1.0):
+        with pytest.raises(Mistake, match="at most half"):
+            learning(made("gaussians"), teachers("voxels"), monkeypatch, mined=mined)
 
 
 # --- every pair -----------------------------------------------------------------------------------------------------------------------
