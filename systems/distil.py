@@ -79,6 +79,10 @@ class Distil(System):
         found, said = taught(teacher, digests, merge, mask, grid)
         self.teacher = freeze(found).to(device)
         self.fields = self._beside(how)
+        if not self.fields and any(getattr(getattr(part, "shading", None), "lamp", False) for part in scene.modules()):
+            raise Mistake("by views, a scene that is shown lit learns colours that make up for its lamps: the teacher has none",
+                          where="renderer.shading", near="renderer.shading=albedo",
+                          fix="renderer.shading=albedo, and light what has been converted")  # fmt: skip
         self.pool = Pool(pool, 6, device) if self.fields else Pool(min(pool, VIEWS), 27, device)
         still = ", its still scene" if hasattr(self.teacher, "still") else ""
         self.about = f"teacher {teacher} ({type(self.teacher).__name__.lower()}{still}) by {'fields' if self.fields else 'views'}"

@@ -145,6 +145,22 @@ def test_latents_and_other_kinds_are_compared_by_views(teachers, monkeypatch):
     assert not learning(made("nerf"), teachers("voxels"), monkeypatch, how="views").fields
 
 
+@pytest.mark.parametrize("shading", ["lambert", "textureless", {"albedo": 0.5, "lambert": 0.5}])
+def test_by_views_nobody_learns_colours_that_make_up_for_lamps(shading, teachers, monkeypatch):
+    for student in (made("mesh", shading=shading), made("dynamic_mesh", shading=shading, faces=80), made("nerf", shading=shading)):
+        with pytest.raises(Mistake, match="make up for its lamps") as told:
+            learning(student, teachers("mesh"), monkeypatch)
+        assert "renderer.shading=albedo" in "\n".join(told.value.lines)
+    assert learning(made("nerf", shading=shading), teachers("voxels"), monkeypatch).fields  # colours are asked for, not shown
+
+
+def test_a_scene_that_is_the_teachers_own_has_nothing_to_learn(teachers, monkeypatch):
+    student = made("mesh")
+    student.init_from(teachers("mesh").handover())
+    first = learning(student, teachers("mesh"), monkeypatch, how="views").step(0)
+    assert first.scalars["error/shown"] < 1e-6
+
+
 def test_what_cannot_become_another_scene_says_so(teachers, monkeypatch):
     with pytest.raises(Mistake, match="plane is no scene"):
         learning(made("plane"), teachers("voxels"), monkeypatch)
