@@ -4,7 +4,7 @@ import copy
 
 import pytest
 import torch
-from test_composed import BALL, FEW, LEFT, RIGHT, WHOLE, scene, splats, step
+from composed_scenes import BALL, FEW, LEFT, RIGHT, WHOLE, scene, splats, step
 
 from dream3d import build, penalties
 from dream3d.cameras import ring

@@ -1,0 +1,40 @@
+"""The bench of conversions keeps what it has measured, and measures again what other code has."""
+
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+from convert_scenes import made
+
+from dream3d.bench import convert as bench
+
+
+def test_what_the_bench_has_measured_is_kept(tmp_path):
+    assert bench.Found(tmp_path / "x.json").get("a", lambda: 1.5) == 1.5
+    assert bench.Found(tmp_path / "x.json").get("a", lambda: 1 / 0) == 1.5
+
+
+@pytest.mark.parametrize("kept", ['{"a": 1.5}', '{"version": "0", "values": {"a": 1.5}}', '{"a": 1', "[]", '{"version": 1}'])
+def test_what_other_code_has_measured_is_measured_again(kept, tmp_path, monkeypatch, capsys):
+    path = tmp_path / "x.json"
+    path.write_text(kept)
+    assert bench.Found(path).get("a", lambda: 2.5) == 2.5 and "measured again" in capsys.readouterr().out
+    assert bench.Found(path).get("a", lambda: 1 / 0) == 2.5 and not capsys.readouterr().out
+    monkeypatch.setattr(bench, "SOURCES", {"systems": ["text_to_3d.py"]})
+    assert bench.Found(path).get("a", lambda: 3.5) == 3.5
+
+
+def test_fewer_steps_than_between_two_looks_are_looked_at(monkeypatch):
+    monkeypatch.setattr(bench, "psnr", lambda scene, held: 12.0)
+    monkeypatch.setattr(bench, "distilled", lambda path, scene, steps, size, each, **settings: [each(i + 1) for i in range(steps)])
+    row = bench._way({}, SimpleNamespace(steps=10, size=8), Path(), None, None, 29.0)
+    assert (row["steps"], row["psnr"], row["reached"]) == (10, 12.0, False)
+
+
+def test_looking_takes_none_of_the_seconds_and_a_goal_ends_a_fit(monkeypatch):
+    clock = iter(range(100))
+    monkeypatch.setattr(bench.time, "process_time", lambda: float(next(clock)))
+    monkeypatch.setattr(bench, "psnr", lambda scene, held: 30.0)
+    curve = bench.Curve(made("plane"), None, 29.0)
+    assert not curve(1) and curve(bench.LOOK)
+    assert curve.points == [(bench.LOOK, 2.0, 30.0)] and curve.last == 4.0
