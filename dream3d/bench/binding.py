@@ -19,8 +19,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from dream3d import __version__, files
-from dream3d.bench.compare_grid import OWN, Job, Method, background, fill, plan
-from dream3d.build import place
+from dream3d.bench.compare_grid import OWN, Job, Method, background, fill, plan, ready
 from dream3d.commands.parser import Parser, one_of
 from dream3d.errors import Mistake
 from dream3d.toybox.language import Wish, parse
@@ -81,11 +80,7 @@ def main(words: list[str] | None = None) -> int:
 
 def planned(given: argparse.Namespace) -> list[Job]:
     """Every job, prompt by prompt. Raises Mistake with file and line before anything is made."""
-    for text in given.overrides:
-        if text.partition("=")[0] in (*OWN, "stages"):
-            raise Mistake(f"{text.partition('=')[0]!r} is set by the bench", where=f"command line: {text}", fix="use --prompts and --out")
-    if not (place("assets") / "judge" / "model.safetensors").is_file():
-        raise Mistake("the judge's weights are missing", where=str(place("assets")), fix="python -m dream3d.bench.train_judge")
+    ready(given.overrides, "bench", (*OWN, "stages"), "use --prompts and --out")
     path = given.prompts
     if path is None:
         path = given.out / "prompts.txt"

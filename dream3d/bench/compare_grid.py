@@ -96,10 +96,14 @@ def check(given: argparse.Namespace, who: str) -> None:
     """What is wrong whatever the methods are. Raises Mistake."""
     if given.seeds < 1:
         raise Mistake("there is nothing to do for no seeds", where="--seeds", fix="--seeds 2")
-    for text in given.overrides:
-        if text.partition("=")[0] in OWN:
-            raise Mistake(f"{text.partition('=')[0]!r} is set by the {who}", where=f"command line: {text}",
-                          fix="use --prompts, --seeds and --out")  # fmt: skip
+    ready(given.overrides, who, OWN, "use --prompts, --seeds and --out")
+
+
+def ready(overrides: list[str], who: str, own: tuple[str, ...], fix: str) -> None:
+    """Raises Mistake where a grid is told what it sets itself, or there is no judge."""
+    for text in overrides:
+        if text.partition("=")[0] in own:
+            raise Mistake(f"{text.partition('=')[0]!r} is set by the {who}", where=f"command line: {text}", fix=fix)
     if not (place("assets") / "judge" / "model.safetensors").is_file():
         raise Mistake("the judge's weights are missing", where=str(place("assets")), fix="python -m dream3d.bench.train_judge")
 

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dream3d import __version__, config, files, needs, vocabulary
-from dream3d.bench.compare_grid import OWN, Job, background, fill, read_prompts, run_name
+from dream3d.bench.compare_grid import OWN, Job, background, fill, read_prompts, ready, run_name
 from dream3d.build import place
 from dream3d.commands.parser import Parser, one_of
 from dream3d.errors import Mistake
@@ -84,17 +84,9 @@ def main(words: list[str] | None = None) -> int:
 
 def planned(given: argparse.Namespace) -> list[Edit]:
     """Every job, method by method. Raises Mistake with file and line before anything is made."""
-    check(given)
+    ready(given.overrides, "bench", (*OWN, "stages"), "use --edits and --out")
     pairs = [("the bench's own list", *pair) for pair in EDITS] if given.edits is None else read_edits(given.edits)
     return [_job(method, pair, given) for method in dict.fromkeys(given.method or METHODS) for pair in pairs]
-
-
-def check(given: argparse.Namespace) -> None:
-    for text in given.overrides:
-        if text.partition("=")[0] in (*OWN, "stages"):
-            raise Mistake(f"{text.partition('=')[0]!r} is set by the bench", where=f"command line: {text}", fix="use --edits and --out")
-    if not (place("assets") / "judge" / "model.safetensors").is_file():
-        raise Mistake("the judge's weights are missing", where=str(place("assets")), fix="python -m dream3d.bench.train_judge")
 
 
 def read_edits(path: Path) -> list[tuple[str, str, str]]:
