@@ -7,6 +7,7 @@ from collections import Counter
 import pytest
 import torch
 
+from dream3d.cameras import view_index
 from dream3d.interfaces import Prior, Spec
 from dream3d.toybox import world
 from dream3d.toybox.language import COLOURS, OBJECTS, Thing, Wish, captions, parse
@@ -47,11 +48,11 @@ def test_the_loss_is_that_of_v_weighted_by_min_snr():
     """Closed forms of E |v - answer|^2 at x = 0.6: of the answer 0, of one that means eps = 0, and of the truth."""
     keep = network.scheduler().alphas_cumprod.double()
     snr = keep / (1 - keep)
-    weight = torch.minimum(snr, torch.tensor(5.0)) / (snr + 1)
+    weight = torch.clip(snr, 0.25, 5.0) / (snr + 1)
     nothing, _ = loss_of(lambda z, keep, x: torch.zeros_like(z))
     assert nothing == pytest.approx((weight * (keep + (1 - keep) * 0.36)).mean().item(), rel=0.01)
-    clean, _ = loss_of(lambda z, keep, x: -(1 - keep).sqrt() * z / keep.sqrt().clamp(min=1e-3))
-    wrong = keep.sqrt().clamp(min=1e-3)
+    clean, _ = loss_of(lambda z, keep, x: -(1 - keep).sqrt() * z / keep.sqrt().clamp(min=0.1), count=20000)
+    wrong = keep.sqrt().clamp(min=0.1)
     error = (keep.sqrt() + (1 - keep) / wrong).square() + (1 - keep) * 0.36 * (keep.sqrt() / wrong - 1).square()
     assert clean == pytest.approx((weight * error).mean().item(), rel=0.01)
     right, _ = loss_of(lambda z, keep, x: keep.sqrt() * (z - keep.sqrt() * x) / (1 - keep).sqrt() - (1 - keep).sqrt() * x)
@@ -69,6 +70,18 @@ def test_the_last_level_is_pure_noise_and_the_others_what_is_written():
     keep = network.scheduler().alphas_cumprod
     assert keep[-1] == 0 == latent.scheduler().alphas_cumprod[-1]
     assert [round(keep[i].sqrt().item(), 2) for i in (500, 800)] == [0.49, 0.13]
+
+
+def test_even_views_are_one_word_after_the_other_and_the_rest_is_an_orbits():
+    order = data.Order(4000, 4, 16, 0, data.Mix(even=1.0))
+    cameras = data.orbit(order, torch.Generator().manual_seed(0))
+    assert torch.equal(view_index(cameras), torch.arange(4000) % 4)
+    assert torch.equal(cameras.subject, torch.arange(4000) // 4)
+    low, high = (torch.rad2deg(f(cameras.elevation)).item() for f in (torch.min, torch.max))
+    assert -10 <= low < -9 and 74 < high <= 75 + 1e-3
+    some = (dataclasses.replace(order, mix=data.Mix(even=share)) for share in (0.0, 0.5))
+    shares = [view_index(data.orbit(one, torch.Generator().manual_seed(0))).bincount() / 4000 for one in some]
+    assert shares[0][3] == pytest.approx(0.088, abs=0.02) and shares[1][3] == pytest.approx(0.169, abs=0.02)  # 0.02: over 3 deviations
 
 
 # --- captions ---------------------------------------------------------------------------------------------------------------------------

@@ -241,7 +241,7 @@ def test_another_base_is_refused(base, tmp_path):
         kinds.base_of(TIERS["toybox-mv"], tmp_path)
     assert kinds.base_of(TIERS["toybox-mv"], base.out / "pipeline") == base.out / "pipeline"
     with pytest.raises(Mistake, match="stands over no other"):
-        kinds.base_of(TIERS["toybox-32"], base.out / "pipeline")
+        kinds.base_of(TIERS["toybox-latent"], base.out / "pipeline")
     wide = tmp_path / "wide"
     shutil.copytree(base.out / "pipeline", wide)
     latent.widened(Base(base.out / "pipeline", "cpu").net, 8).save_pretrained(wide / "unet")

@@ -17,7 +17,7 @@ from dream3d.errors import Mistake
 from dream3d.toybox import train
 from dream3d.toybox.language import COLOURS, OBJECTS, Wish, captions, parse
 from dream3d.toybox.shapes import Dice
-from dream3d.toybox.training import data, measure, network, store, words
+from dream3d.toybox.training import data, kinds, measure, network, store, words
 from dream3d.toybox.training.presets import TIERS, Place, Tier
 from dream3d.toybox.world import builder
 
@@ -250,6 +250,31 @@ def test_the_card_tells_how(whole, tmp_path, capsys, monkeypatch):
     assert {"seen", "held_out", "true_renders", "kid_x1000"} <= set(told["metrics"]) and told["metrics"]["samples"] == 4 + 12
     assert build.make("priors", {"type": "toybox", "model": str(tmp_path / "tiny")}).spec.size == 16
     assert "kid" in capsys.readouterr().out
+
+
+def test_a_training_may_begin_with_published_weights(whole, tmp_path):
+    """Those at first; it goes on without being told of them again, but not from others; its card says where they came from."""
+    from dream3d.toybox.training import card
+
+    base = tmp_path / "base"
+    card.publish(whole.mean, base)
+    (base / "card.json").write_text(json.dumps(card.card(whole, "tiny", "cpu", {})))
+    assert kinds.base_of(TIERS["toybox-32"], base) == base and kinds.base_of(TIERS["toybox-32"], None) is None
+    made = train.Training(TINY, HERE, tmp_path / "on", seed=4, base=base)
+    halves = zip(whole.mean.parameters(), made.model.parameters(), strict=True)
+    assert made.step == 0 and all(torch.equal(a.half().float(), b) for a, b in halves)
+    made.run(2)
+    again = train.Training(TINY, HERE, tmp_path / "on", seed=4)
+    assert again.step == 2 and again.base == made.base
+    told = card.card(again, "tiny", "cpu", {})
+    assert told["command"].endswith("--base FOLDER") and told["base"]["pictures"] == 96
+    shutil.copytree(base, tmp_path / "other")
+    card.publish(again.mean, tmp_path / "other")
+    with pytest.raises(Mistake, match="another base"):
+        train.Training(TINY, HERE, tmp_path / "on", seed=4, base=tmp_path / "other")
+    wide = dataclasses.replace(TINY, width=64)
+    with pytest.raises(Mistake, match="not this network's weights"):
+        train.Training(wide, HERE, tmp_path / "wide", base=base)
 
 
 def test_an_empty_wish_is_the_empty_prompt(prior):

@@ -143,6 +143,8 @@ class Training:
                        near=f"{kept[-1]} is whole" if kept else "", fix="a lower rate in presets.py, or without bf16")  # fmt: skip
 
     def _restore(self, folder: Path, about: dict, tensors: dict[str, Tensor], own_steps: bool) -> None:
+        if self.tier.kind == "pixels" and self.base is None:  # a base is where it began: to go on it takes none
+            self.base = about.get("base")
         mine = self._began()
         other = {name for name, value in mine.items() if about.get(name, value) != value}
         if other & {"seed", "batch"}:
@@ -254,7 +256,8 @@ def _parser() -> argparse.ArgumentParser:
     made.add_argument("--workers", type=_whole(0), help="processes that draw, each on one core; 0: the device does (the preset's)")
     made.add_argument("--minutes", type=_positive, default=float("inf"), help="stop and save after these")
     made.add_argument("--work", type=Path, help="checkpoints, log and samples (train/TIER)")
-    made.add_argument("--base", type=Path, help="the folder of the prior that a tier stands over (assets/BASE, else train/BASE/pipeline)")
+    made.add_argument("--base", type=Path, help="the folder of the prior over which a tier stands (assets/BASE, else train/BASE/pipeline);"
+                      " for toybox-32 and toybox: of that with whose weights it begins")  # fmt: skip
     made.add_argument("--out", type=Path, help="the pipeline folder (assets/TIER)")
     what = made.add_mutually_exclusive_group()
     what.add_argument("--evaluate", action="store_true", help="measure the newest checkpoint, write WORK/metrics.json")

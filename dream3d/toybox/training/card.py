@@ -42,6 +42,7 @@ def card(training, name: str, preset: str, metrics: dict) -> dict:
     device = torch.cuda.get_device_name() if training.device == "cuda" else f"{platform.machine()}, {os.cpu_count()} cores"
     text = [p.numel() for name, p in training.mean.named_parameters() if name.startswith("reader.")]
     steps = "" if training.steps == training.place.steps else f" --steps {training.steps}"
+    base = " --base FOLDER" if training.base else ""
     return {
         "name": name, "kind": "toybox", "what": training.tier.what,
         "data": "toybox renders of the prior's instance stream, made as training went on; no other picture",
@@ -50,6 +51,7 @@ def card(training, name: str, preset: str, metrics: dict) -> dict:
         "seed": training.seed, "seconds": round(training.seconds), "hardware": f"{device}, torch {torch.__version__}",
         "parameters": sum(p.numel() for p in training.mean.parameters()) - sum(text), "text_parameters": sum(text),
         "metrics": metrics, "licence": "Apache-2.0", "version": __version__,
-        "command": f"python -m dream3d.toybox.train {name} --preset {preset} --seed {training.seed}{steps}",
+        "command": f"python -m dream3d.toybox.train {name} --preset {preset} --seed {training.seed}{steps}{base}",
+        **({"base": training.base} if training.base else {}),
     }  # fmt: skip
 

@@ -34,13 +34,15 @@ HELD_OUT = frozenset({  # object and colour that no caption joins, nor paint (bu
     ("snowman", "green"), ("penguin", "red"), ("chair", "blue"), ("rocket", "purple"),
 })  # fmt: skip
 Rows = dict[str, Any]  # name -> tensors or lists with a row per picture, or per group of pictures; "said": what they are called
+SIDES, ABOVE = ((0.0, 90.0), (90.0, 90.0), (180.0, 90.0), (0.0, 360.0)), 60.0  # degrees: middle and width of each word
 SEEDS = 40  # bits of an instance's number; the exact prior's own are the first few of the same stream
 
 
 @dataclass(frozen=True)
 class Mix:
     """Shares of what is drawn: core objects and colours first, two objects, no colour, a pattern, and captions that say nothing, no
-    view, only the view, or it all in other words; moving: things that move, at any moment."""
+    view, only the view, or it all in other words; moving: things that move, at any moment; even: instances that are seen as often from
+    every side that has a word (an orbit's cameras are overhead one time in eleven)."""
 
     core: float = 0.5
     pairs: float = 0.05
@@ -51,6 +53,7 @@ class Mix:
     only_view: float = 0.02
     varied: float = 0.5
     moving: float = 0.0
+    even: float = 0.5
 
 
 @dataclass(frozen=True)
@@ -127,12 +130,24 @@ def pictures(order: Order, chunk: int, soups: list[Soup], device: str = "cpu") -
 
 
 def orbit(order: Order, rng: torch.Generator) -> Cameras:
-    """Cameras as dream3d.cameras.Orbit draws them, azimuth stratified over the views of an instance."""
+    """Cameras as dream3d.cameras.Orbit draws them, azimuth stratified over the views of an instance, or its views' words in turn."""
     u, v = torch.rand(2, order.count, generator=rng)
-    turn = (torch.arange(order.count) % order.views + u) / order.views
-    elevation = torch.asin(LOW + (HIGH - LOW) * v)
+    place = torch.arange(order.count)
+    azimuth, height = (2 * (place % order.views + u) / order.views - 1) * math.pi, LOW + (HIGH - LOW) * v
+    even = (torch.rand(order.scenes, generator=rng) < order.mix.even)[place // order.views]
+    azimuth, height = (torch.where(even, a, b) for a, b in zip(_even(order.count, rng), (azimuth, height), strict=True))
     time = {"time": torch.rand(order.count, generator=rng)} if order.mix.moving else {}
-    return look_at((2 * turn - 1) * math.pi, elevation, size=order.size, subject=torch.arange(order.count) // order.views, **time)
+    return look_at(azimuth, torch.asin(height), size=order.size, subject=place // order.views, **time)
+
+
+def _even(count: int, rng: torch.Generator) -> tuple[Float[Tensor, " B"], Float[Tensor, " B"]]:
+    """Azimuths and sines of elevations: one of VIEW_WORDS after the other, anywhere within it."""
+    u, v, flip = torch.rand(3, count, generator=rng)
+    word = torch.arange(count) % len(VIEW_WORDS)
+    middle, width = torch.tensor(SIDES)[word].T
+    top = math.sin(math.radians(ABOVE))
+    azimuth = torch.deg2rad(middle + width * (u - 0.5)) * torch.where(flip < 0.5, 1.0, -1.0)
+    return azimuth, torch.where(word == len(VIEW_WORDS) - 1, top + (HIGH - top) * v, LOW + (top - LOW) * v)
 
 
 def over(seen: Render, colour: Float[Tensor, "B 3"]) -> Float[Tensor, "B 3 h w"]:

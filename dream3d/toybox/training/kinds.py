@@ -3,6 +3,7 @@
 import copy
 import importlib
 from pathlib import Path
+from typing import Any
 
 from dream3d.build import place
 from dream3d.errors import Mistake
@@ -14,17 +15,18 @@ OVER = {"latent": "latent.Latent", "views": "over.MultiView", "control": "over.C
         "joint": "over.Joint", "clip": "over.Clip"}  # kind -> module and class beside this file; fmt: skip
 
 
-def made(tier: Tier, where: Place, base: Path | None, device: str) -> tuple[network.Learner, network.Learner, str | None]:
+def made(tier: Tier, where: Place, base: Path | None, device: str) -> tuple[network.Learner, network.Learner, Any]:
     """What learns and its moving average, the same at first, and what tells their base from others (None: they have none)."""
     if tier.kind == "pixels":
         learner, under = network.Pixels(tier), None
+        told = learner.take(base) if base else None
     else:
         from dream3d.toybox.training.latent import Base
 
         under = Base(base, device) if base else None
-        learner = _kind(tier)(tier, where, under)
+        learner, told = _kind(tier)(tier, where, under), under and under.digest
     shared = {id(one): one for one in (under, learner.tokenizer, learner.scheduler)}
-    return learner, copy.deepcopy(learner, shared), under and under.digest
+    return learner, copy.deepcopy(learner, shared), told
 
 
 def _kind(tier: Tier) -> type[network.Learner]:
@@ -38,11 +40,12 @@ def drawn(tier: Tier) -> Draw:
 
 
 def base_of(tier: Tier, given: Path | None) -> Path | None:
-    """The folder of the prior that a tier stands over: as given, as shipped, or as its training left it."""
+    """The folder of the prior that a tier stands over: as given, as shipped, or as its training left it; that from whose weights one in
+    pixel space begins, if any."""
     if tier.base is None:
-        if given:
+        if given and tier.kind != "pixels":
             raise Mistake("this tier stands over no other", where="--base", fix="leave it out")
-        return None
+        return given
     places = [given] if given else [place("assets") / tier.base, Path("train") / tier.base / "pipeline"]
     if found := next((p for p in places if (p / "model_index.json").exists()), None):
         return found

@@ -2,7 +2,6 @@
 trained one (Base) is in over.py."""
 
 import copy
-import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -14,7 +13,7 @@ from torch import Tensor, nn
 from dream3d.errors import Mistake
 from dream3d.toybox.training import shown, words
 from dream3d.toybox.training.data import Rows
-from dream3d.toybox.training.network import Learner, half, loss, sealed
+from dream3d.toybox.training.network import Learner, half, known, loss, sealed
 from dream3d.toybox.training.presets import Place, Tier
 
 GROUPS, HEAD = 8, 8  # of norms; channels of a head
@@ -101,8 +100,7 @@ class Base:
         if self.net.config.in_channels != CHANNELS or self.vae.config.latent_channels != CHANNELS:
             raise Mistake(f"this is no toybox-latent: its network has {self.net.config.in_channels} channels, not {CHANNELS}",
                           where=str(folder), fix="--base FOLDER of a toybox-latent")  # fmt: skip
-        parts = sorted(p for p in folder.rglob("*.safetensors"))
-        self.digest = hashlib.sha256(b"".join(hashlib.sha256(p.read_bytes()).digest() for p in parts)).hexdigest()
+        self.digest = known(folder)["digest"]
 
     @torch.no_grad()
     def encode(self, x: Float[Tensor, "B 3 H W"]) -> Float[Tensor, "B 4 h w"]:

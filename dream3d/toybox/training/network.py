@@ -1,6 +1,8 @@
 """What learns: the network of a tier in pixel space, what every tier's has in common, and the diffusers pipeline folders they become."""
 
 import copy
+import hashlib
+import json
 from abc import abstractmethod
 from pathlib import Path
 from typing import Any
@@ -10,11 +12,12 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from dream3d import files
+from dream3d.errors import Mistake
 from dream3d.toybox.training import words
 from dream3d.toybox.training.data import Draw, Rows, pictures
 from dream3d.toybox.training.presets import Tier
 
-GAMMA = 5.0  # min-SNR (Hang et al. 2023, arXiv:2303.09556)
+LEAST, GAMMA = 0.25, 5.0  # of the SNR: min-SNR (Hang et al. 2023, arXiv:2303.09556), and not 0 where views are decided
 LARGEST = 16 << 20  # bytes of a file
 
 
@@ -67,6 +70,18 @@ class Pixels(Learner):
             use_additional_conditions=False)  # fmt: skip
         _silent(self.net)
 
+    def take(self, folder: Path) -> dict:
+        """Begin with the weights of a published folder, and tell what they are. Raises Mistake where they are another network's."""
+        from dream3d.priors._pipeline import Source
+
+        source = Source(folder, ("PixArtAlphaPipeline",), torch.float32)
+        try:
+            for net, part in ((self.reader, "text_encoder"), (self.net, "transformer")):
+                net.load_state_dict(source.get(part).state_dict())
+        except RuntimeError as error:
+            raise Mistake("these are not this network's weights", where=str(folder), fix="--base FOLDER of the same tier") from error
+        return known(folder)
+
     def read(self, said: list[str]) -> tuple[Int[Tensor, "B L"], Bool[Tensor, "B L"]]:
         """Tokens and which of them count, as long as the longest."""
         told = self.tokenizer(said, padding=True, truncation=True)
@@ -95,7 +110,7 @@ def scheduler():
 
 
 def loss(model: Learner, rows: Rows, rng: torch.Generator) -> Float[Tensor, ""]:
-    """Mean squared error of v, weighted by min(SNR, 5) / (SNR + 1); t stratified over the batch. Noise is drawn where `rng` is."""
+    """Mean squared error of v, weighted by clip(SNR, 1/4, 5) / (SNR + 1); t stratified over the batch. Noise is drawn where `rng` is."""
     x = model.target(rows)
     squared = model.scheduler.alphas_cumprod.to(rng.device)
     count = len(x) // model.group
@@ -108,7 +123,16 @@ def loss(model: Learner, rows: Rows, rng: torch.Generator) -> Float[Tensor, ""]:
     out = model(alpha * x + sigma * noise, index.to(x.device), rows).float()
     error = (out - (alpha * noise - sigma * x)).square().mean((1, 2, 3))
     snr = (keep / (1 - keep)).flatten()
-    return (snr.clamp(max=GAMMA) / (snr + 1) * error).mean()
+    return (snr.clamp(LEAST, GAMMA) / (snr + 1) * error).mean()
+
+
+def known(folder: Path) -> dict:
+    """What tells published weights from others, and what their card says of how they came to be."""
+    parts = sorted(folder.rglob("*.safetensors"))
+    digest = hashlib.sha256(b"".join(hashlib.sha256(p.read_bytes()).digest() for p in parts)).hexdigest()
+    card = folder / "card.json"
+    told = json.loads(card.read_text(encoding="utf-8")) if card.is_file() else {}
+    return {"digest": digest} | {key: told[key] for key in ("command", "version", "steps", "pictures", "seconds", "base") if key in told}
 
 
 def _silent(net: nn.Module) -> None:
