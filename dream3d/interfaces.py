@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from dream3d.clips import MeshClip, Skin, SplatClip
 from dream3d.types import Cameras, Embedding, Field, Mesh, Points, Render, Step, View
 
 
@@ -128,6 +129,10 @@ class Representation(nn.Module, ABC):
     @abstractmethod
     def handover(self) -> Points | Mesh | Field:
         """What the next stage starts from."""
+
+    def clip(self, times: Float[Tensor, " T"]) -> MeshClip | SplatClip | Skin | None:
+        """The same over time, for files that move; times in [0, 1], as seconds. None: it stands still, or moves as no file can."""
+        return None
 
     def init_from(self, data: Points | Mesh | Field) -> None:
         """Start from what an earlier stage handed over. Raises Mistake where that cannot be done."""
