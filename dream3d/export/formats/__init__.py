@@ -3,12 +3,15 @@
     FILES = {"mesh": "mesh.glb"}   # what it takes (KINDS), and the name of the file
     UP = "y"                       # the axis that points up for those who read it
     EXTRA = ""                     # what has to be installed for it: pip install dream3d[EXTRA]
+    NAME = "3mf"                   # only where it is no name for a Python file
+    NEEDS = "pxr"                  # the module that EXTRA brings, looked for before any work; left out: none
+    NAME = "3mf"                   # where it is not the file's: _ becomes -, and a module cannot be called 3mf
 
 and `write(item, path, ask)`, which puts the item, in world axes (z up, metres), into `path` and what has to lie beside it.
 """
 
 import ast
-import importlib
+import importlib.util
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
@@ -17,6 +20,7 @@ from typing import Any, Literal
 from dream3d.errors import Mistake, choices
 
 KINDS = ("mesh", "splats", "mesh-clip", "splat-clip", "skin")  # Mesh, Points with scales, and what dream3d.clips has
+SAID = ("FILES", "UP", "EXTRA", "NEEDS", "NAME")
 
 
 @dataclass(frozen=True)
@@ -36,27 +40,37 @@ class Format:
     """What a file of this folder says of itself."""
 
     name: str
+    module: str
     about: str
     files: dict[str, str]
     up: Literal["y", "z"]
     extra: str
+    needs: str = ""
+
+    def check(self) -> None:
+        """Raises Mistake where what it needs is not installed, without importing it."""
+        if self.needs and importlib.util.find_spec(self.needs) is None:
+            raise self._missing(self.needs)
 
     def write(self, item: Any, path: Path, ask: Ask) -> None:
         """Raises Mistake where what it needs is not installed, and what the format itself raises."""
         try:
-            module = importlib.import_module(f"{__name__}.{self.name.replace('-', '_')}")
+            module = importlib.import_module(f"{__name__}.{self.module}")
             module.write(item, Path(path), ask)
         except ModuleNotFoundError as error:
             if not self.extra or (error.name or "").startswith("dream3d"):
                 raise
-            raise Mistake(f"{self.name} needs {error.name}", where="--format", fix=f'pip install "dream3d[{self.extra}]"') from None
+            raise self._missing(error.name) from None
+
+    def _missing(self, package: str | None) -> Mistake:
+        return Mistake(f"{self.name} needs {package}", where="--format", fix=f'pip install "dream3d[{self.extra}]"')
 
 
 @cache
 def formats() -> dict[str, Format]:
     """All there are, by name."""
     found = (path for path in sorted(Path(__file__).parent.glob("*.py")) if not path.stem.startswith("_"))
-    return {path.stem.replace("_", "-"): _read(path) for path in found}
+    return {form.name: form for form in sorted(map(_read, found), key=lambda form: form.name)}
 
 
 def named(name: str) -> Format:
@@ -69,6 +83,7 @@ def named(name: str) -> Format:
 def _read(path: Path) -> Format:
     tree = ast.parse(path.read_text(encoding="utf-8"))
     told = {node.targets[0].id: ast.literal_eval(node.value) for node in tree.body
-            if isinstance(node, ast.Assign) and getattr(node.targets[0], "id", "") in ("FILES", "UP", "EXTRA")}  # fmt: skip
+            if isinstance(node, ast.Assign) and getattr(node.targets[0], "id", "") in SAID}  # fmt: skip
     about = (ast.get_docstring(tree) or "").splitlines()[0]
-    return Format(path.stem.replace("_", "-"), about, told["FILES"], told["UP"], told.get("EXTRA", ""))
+    name = told.get("NAME", path.stem.replace("_", "-"))
+    return Format(name, path.stem, about, told["FILES"], told["UP"], told.get("EXTRA", ""), told.get("NEEDS", ""))
