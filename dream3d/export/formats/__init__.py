@@ -3,7 +3,6 @@
     FILES = {"mesh": "mesh.glb"}   # what it takes (KINDS), and the name of the file
     UP = "y"                       # the axis that points up for those who read it
     EXTRA = ""                     # what has to be installed for it: pip install dream3d[EXTRA]
-    NAME = "3mf"                   # only where it is no name for a Python file
     NEEDS = "pxr"                  # the module that EXTRA brings, looked for before any work; left out: none
     NAME = "3mf"                   # where it is not the file's: _ becomes -, and a module cannot be called 3mf
 
