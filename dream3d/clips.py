@@ -1,7 +1,9 @@
 """What moves, as files hold it: a mesh over time, Gaussians over time, a body on joints. World axes (z up), metres, seconds."""
 
+import dataclasses
 from dataclasses import dataclass
 
+import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
@@ -29,7 +31,7 @@ class SplatClip:
 class Skin:
     """A mesh at rest on joints, by linear blend skinning. `parents[j] < j`, -1 for the root; `joints`: where they rest, axes as the
     world's; `weights`: every row sums to one; `turns`: rotations of every joint beside its parent (unit quaternions wxyz); `shift`: of the
-    root, in metres."""
+    root, in metres; `bends`: what a pose adds to the vertices at rest before they are skinned, in metres."""
 
     mesh: Mesh
     names: tuple[str, ...]
@@ -39,3 +41,61 @@ class Skin:
     turns: Float[Tensor, "T J 4"]
     shift: Float[Tensor, "T 3"]
     times: Float[Tensor, " T"]
+    bends: Float[Tensor, "T V 3"] | None = None
+
+
+Clip = MeshClip | SplatClip | Skin
+
+
+def lasting(clip: Clip, seconds: float) -> Clip:
+    """The same, so that what was one second takes that many."""
+    return dataclasses.replace(clip, times=seconds * clip.times)
+
+
+def posed(skin: Skin) -> MeshClip:
+    """Where the vertices are at every moment: what skinning comes to, for files without joints."""
+    places = torch.stack([_bent(skin, k) for k in range(len(skin.times))])
+    return MeshClip(dataclasses.replace(skin.mesh, vertices=places[0]), places, skin.times)
+
+
+def _bent(skin: Skin, k: int) -> Float[Tensor, "V 3"]:
+    from dream3d.rig.kinematics import matrices
+
+    turns, whole = matrices(skin.turns[k].double()), []
+    joints, rest = skin.joints.double(), skin.mesh.vertices.double()
+    for j, parent in enumerate(skin.parents.tolist()):  # x -> G x + a; a joint itself goes where its parent takes it
+        above, moved = whole[parent] if parent >= 0 else (torch.eye(3).to(turns), skin.shift[k].double())
+        whole.append((above @ turns[j], moved + (above - above @ turns[j]) @ joints[j]))
+    rest = rest if skin.bends is None else rest + skin.bends[k].double()
+    each = torch.stack([rest @ g.T + a for g, a in whole], 1)
+    return (skin.weights.double()[..., None] * each).sum(1).to(skin.mesh.vertices)
+
+
+def onto(clip: MeshClip | Skin, mesh: Mesh, of: Mesh) -> MeshClip | Skin:
+    """The clip of another mesh of the same surface, with fewer triangles or unwrapped: `of` has the clip's triangles and lies where
+    `mesh` was made from it. Every vertex goes with the place of `of` that is nearest to it. Raises ValueError where `of` has other
+    vertices than the clip."""
+    if len(of.vertices) != len(clip.mesh.vertices):
+        raise ValueError(f"a clip of {len(clip.mesh.vertices)} vertices does not move a mesh of {len(of.vertices)}")
+    corners, weights = _nearest(mesh, of)
+
+    def taken(rows: Tensor) -> Tensor:
+        return torch.einsum("nc,nc...->n...", weights.to(rows), rows[corners])
+
+    away = mesh.vertices - taken(of.vertices)  # a decimated vertex need not lie on the surface
+    if isinstance(clip, MeshClip):
+        places = torch.stack([taken(place) + away for place in clip.places])
+        return MeshClip(dataclasses.replace(mesh, vertices=places[0]), places, clip.times)
+    rest = dataclasses.replace(mesh, vertices=taken(clip.mesh.vertices) + away)
+    bends = None if clip.bends is None else torch.stack([taken(row) for row in clip.bends])
+    return dataclasses.replace(clip, mesh=rest, weights=taken(clip.weights), bends=bends)
+
+
+def _nearest(mesh: Mesh, of: Mesh) -> tuple[Int[Tensor, "W 3"], Float[Tensor, "W 3"]]:
+    """Of every vertex of `mesh`: the corners of the nearest triangle of `of`, and where in it."""
+    from dream3d.renderers._signed import nearest
+
+    corners = of.vertices.double()[of.faces]
+    edge = (corners - corners.roll(1, 1)).norm(dim=-1).mean().item()
+    _, face, weights = nearest(corners, mesh.vertices.double(), max(4 * edge, 1e-6))
+    return of.faces[face], weights

@@ -15,9 +15,10 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.func import functional_call
 
+from dream3d.clips import SplatClip
 from dream3d.interfaces import Representation
 from dream3d.schedule import Count, Inside, Positive, Ramp
-from dream3d.types import Cameras, Render, Step
+from dream3d.types import Cameras, Points, Render, Step
 
 MOVED = {"position": 3, "rotation": 4, "log_scale": 3, "colour": 3}  # what the field changes, and how many numbers each has
 
@@ -73,9 +74,14 @@ class DynamicGaussians(Moving, Representation):
         scale = sum(weight * part.extras["scale"] for part, weight in zip(parts, share, strict=True))
         return {"opacity": parts[0].extras["opacity"], "scale": scale}
 
-    def forward(self, cameras: Cameras, now: Step | None) -> Render:
-        """The still set, or what takes its place in a functional call."""
-        return self.still.render(cameras, now)
+    def forward(self, cameras: Cameras | None, now: Step | None) -> Render | Points:
+        """The still set, or what takes its place in a functional call, drawn; or handed over, for no cameras."""
+        return self.still.handover() if cameras is None else self.still.render(cameras, now)
+
+    @torch.no_grad()
+    def clip(self, times: Float[Tensor, " T"]) -> SplatClip:
+        """All Gaussians at every moment."""
+        return SplatClip(tuple(functional_call(self, self.moved(time), (None, None)) for time in times.to(self.still.position)), times)
 
     def moved(self, time: Float[Tensor, ""]) -> dict[str, Tensor]:
         """What the still set's parameters are at this time, by their full names."""

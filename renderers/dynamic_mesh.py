@@ -18,6 +18,7 @@ from dream3d.renderers.mesh import TriangleMesh
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
+from dream3d.clips import MeshClip
 from dream3d.interfaces import Representation
 from dream3d.schedule import Count, NonNegative, Positive, Ramp, Share, Whole
 from dream3d.types import Cameras, Render, Step
@@ -88,6 +89,13 @@ class DynamicMesh(Moving, Representation):
         """Where the vertices are at this time, and what is added to the colours (or latents) there."""
         shift, colour = self.change(rest, time).split([3, self.still.look.features or 3], -1)
         return self.carried(rest + shift, time), colour
+
+    @torch.no_grad()
+    def clip(self, times: Float[Tensor, " T"]) -> MeshClip:
+        """Vertices over time. Colours stay those of time 0: no file has room for what the field adds to them."""
+        rest = self.rest()
+        places = torch.stack([self.moved(rest, time)[0].cpu() for time in times.to(rest)])
+        return MeshClip(dataclasses.replace(self.handover(), vertices=places[0]), places, times)
 
 
 class Tinted(nn.Module):

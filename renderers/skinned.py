@@ -15,8 +15,10 @@ from dream3d.renderers._skin_mesh import Painted
 from jaxtyping import Float
 from torch import Tensor
 
+from dream3d.clips import Skin, SplatClip
 from dream3d.errors import Mistake
 from dream3d.interfaces import Group, Representation
+from dream3d.rig import kinematics
 from dream3d.rig.find import check_unchanged
 from dream3d.rig.finer import chosen, finer
 from dream3d.rig.load import load
@@ -153,6 +155,34 @@ class Skinned(Representation):
     def handover(self) -> Mesh | Points:
         """As it stands: a mesh with colours, texture or materials, or Gaussians."""
         return self.surface.handover(self.vertices(), self.body.faces)
+
+    @torch.no_grad()
+    def clip(self, times: Float[Tensor, " T"]) -> Skin | SplatClip | None:
+        """The body on its joints, unbent, and how they turn: by `motion`, or once, as it stands. Of gaussians what `motion` shows."""
+        if self.motion is None:
+            stances, times = [(self.body.standing(), self.body.shift.new_zeros(3))], times[:1]
+        else:
+            stances = [self.body.playing(self.motion, time) for time in times.tolist()]
+        if isinstance(self.surface, Painted):
+            return self._skin(stances, times)
+        if self.motion is None:
+            return None
+        rest, faces = self.body.rest(), self.body.faces
+        return SplatClip(tuple(self.surface.handover(self.body.bent(rest, *stance), faces) for stance in stances), times)
+
+    def _skin(self, stances: list[tuple[Float[Tensor, "J 3 3"], Float[Tensor, "3"]]], times: Float[Tensor, " T"]) -> Skin:
+        """In the world's axes, joints after their parents."""
+        rig, (vertices, joints) = self.body.rig, self.body.rest()
+        order = kinematics.order(rig.parents)
+        places = [-1 if rig.parents[k] < 0 else order.index(rig.parents[k]) for k in order]
+        turns = torch.stack([kinematics.quaternions(rig.axes @ turn @ rig.axes.mT)[order] for turn, _ in stances])
+        bends = [kinematics.bent(rig, turn) for turn, _ in stances]
+        mesh = dataclasses.replace(self.handover(), vertices=rig.world(vertices).cpu())
+        return Skin(
+            mesh, tuple(rig.names[k] for k in order), torch.tensor(places), rig.world(joints)[order].cpu(), rig.weights[:, order].cpu(),
+            turns.cpu(), torch.stack([shift for _, shift in stances]).cpu(), times,
+            torch.stack([rig.scale * (bend @ rig.axes.mT) for bend in bends]).cpu() if rig.bends.shape[-1] else None,
+        )  # fmt: skip
 
     def init_from(self, data: Points | Mesh | Field) -> None:
         """Of a mesh with the same triangles, as an earlier stage hands it over: where its vertices are, and its colours. Raises Mistake for
