@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float, UInt32
+from jaxtyping import Float, Int64, UInt32
 from numpy import ndarray
 from torch import Tensor
 
@@ -21,7 +21,8 @@ from dream3d.export.video import png
 from dream3d.files import write_bytes
 from dream3d.types import Mesh
 
-FLOAT, UINT = 5126, 5125  # componentType
+COMPONENT = {"<f4": 5126, "<u4": 5125, "<u2": 5123, "|u1": 5121}  # componentType
+KIND = {(): "SCALAR", (2,): "VEC2", (3,): "VEC3", (4,): "VEC4", (4, 4): "MAT4"}  # type; matrices column by column
 VERTICES, INDICES = 34962, 34963  # bufferView.target
 LINEAR, MIPMAPS, CLAMP = 9729, 9987, 33071  # sampler: magFilter, minFilter, wrap
 
@@ -30,17 +31,22 @@ def write_glb(mesh: Mesh, path: Path, extras: dict) -> None:
     """`extras` (JSON values: prompt, seed, recipe, ...) go into the asset and, where Blender shows them, into the node.
     Nothing else goes in: the same mesh and extras give the same bytes. Raises ValueError or TypeError where they are no
     JSON."""
+    document, buffer, _ = built(mesh, extras)
+    write_bytes(Path(path), container(document, buffer))
+
+
+def built(mesh: Mesh, extras: dict) -> tuple[dict[str, Any], bytearray, Int64[ndarray, " W"]]:
+    """The document and the buffer, to which animations may add, and of every vertex in the file the one of the mesh."""
     buffer, document = bytearray(), _document(mesh, extras)
-    attributes, indices = _geometry(mesh)
+    attributes, indices, origin = _geometry(mesh)
     primitive = {"attributes": {}, "material": 0, "mode": 4}
     for name, array in attributes.items():
-        primitive["attributes"][name] = _accessor(document, buffer, array, VERTICES, bounds=name == "POSITION")
-    primitive["indices"] = _accessor(document, buffer, indices, INDICES)
+        primitive["attributes"][name] = accessor(document, buffer, array, VERTICES, bounds=name == "POSITION")
+    primitive["indices"] = accessor(document, buffer, indices, INDICES)
     document["meshes"] = [{"name": "mesh", "primitives": [primitive]}]
     if mesh.texture is not None:
         _texture(document, buffer, mesh)
-    document["buffers"] = [{"byteLength": len(buffer)}]
-    write_bytes(Path(path), _container(document, buffer))
+    return document, buffer, origin
 
 
 def _document(mesh: Mesh, extras: dict) -> dict[str, Any]:
@@ -58,8 +64,8 @@ def _document(mesh: Mesh, extras: dict) -> dict[str, Any]:
     }
 
 
-def _geometry(mesh: Mesh) -> tuple[dict[str, Float[ndarray, "V _"]], UInt32[ndarray, " I"]]:
-    """Vertex attributes and indices; vertices are doubled where charts meet."""
+def _geometry(mesh: Mesh) -> tuple[dict[str, Float[ndarray, "W _"]], UInt32[ndarray, " I"], Int64[ndarray, " W"]]:
+    """Vertex attributes, indices, and which vertex each is: they are doubled where charts meet."""
     corners, normal = mesh.faces.flatten().numpy(), vertex_normals(mesh).numpy()
     if mesh.uv is None:
         origin, index = np.arange(len(mesh.vertices)), corners
@@ -67,15 +73,15 @@ def _geometry(mesh: Mesh) -> tuple[dict[str, Float[ndarray, "V _"]], UInt32[ndar
         keys = np.concatenate([corners[:, None].astype(np.float64), mesh.uv.reshape(-1, 2).numpy()], 1)
         _, first, index = np.unique(keys, axis=0, return_index=True, return_inverse=True)
         origin = corners[first]
-    attributes = {"POSITION": _y_up(mesh.vertices.numpy()[origin]), "NORMAL": _y_up(normal[origin])}
+    attributes = {"POSITION": y_up(mesh.vertices.numpy()[origin]), "NORMAL": y_up(normal[origin])}
     if mesh.uv is not None:
         attributes["TEXCOORD_0"] = np.array([0, 1]) + np.array([1, -1]) * mesh.uv.reshape(-1, 2).numpy()[first]
     elif mesh.rgb is not None:
         attributes["COLOR_0"] = _linear(mesh.rgb.numpy())
-    return {name: array.astype("<f4") for name, array in attributes.items()}, index.reshape(-1).astype("<u4")
+    return {name: array.astype("<f4") for name, array in attributes.items()}, index.reshape(-1).astype("<u4"), origin
 
 
-def _y_up(vectors: Float[ndarray, "V 3"]) -> Float[ndarray, "V 3"]:
+def y_up(vectors: Float[ndarray, "V 3"]) -> Float[ndarray, "V 3"]:
     return np.stack([vectors[:, 0], vectors[:, 2], -vectors[:, 1]], -1)
 
 
@@ -85,18 +91,20 @@ def _linear(display: Float[ndarray, "V 3"]) -> Float[ndarray, "V 3"]:
     return np.where(display <= 0.04045, display / 12.92, ((display + 0.055) / 1.055) ** 2.4)
 
 
-def _accessor(document: dict, buffer: bytearray, array: ndarray, target: int, *, bounds: bool = False) -> int:
-    view = _view(document, buffer, array.tobytes(), target=target)
-    kind = {1: "SCALAR", 2: "VEC2", 3: "VEC3"}[1 if array.ndim == 1 else array.shape[1]]
-    component = UINT if array.dtype == "<u4" else FLOAT
-    entry = {"bufferView": view, "componentType": component, "count": len(array), "type": kind}
+def accessor(document: dict, buffer: bytearray, array: ndarray, target: int | None = None, *, bounds: bool = False) -> int:
+    """The number of a new one that holds the array: of floats, or whole numbers without a sign, with bounds where glTF asks for them.
+    `target` says what of a mesh it is."""
+    entry = {"bufferView": view(document, buffer, array.tobytes(), **({} if target is None else {"target": target}))}
+    entry |= {"componentType": COMPONENT[array.dtype.str], "count": len(array), "type": KIND[array.shape[1:]]}
     if bounds:
-        entry |= {"min": array.min(0).tolist(), "max": array.max(0).tolist()}
+        low, high = (np.atleast_1d(side).tolist() for side in (array.min(0), array.max(0)))
+        entry |= {"min": low, "max": high}
     document["accessors"].append(entry)
     return len(document["accessors"]) - 1
 
 
-def _view(document: dict, buffer: bytearray, data: bytes, **more: int) -> int:
+def view(document: dict, buffer: bytearray, data: bytes, **more: int) -> int:
+    """The number of a new one that holds these bytes."""
     document["bufferViews"].append({"buffer": 0, "byteOffset": len(buffer), "byteLength": len(data), **more})
     buffer.extend(data + bytes(-len(data) % 4))
     return len(document["bufferViews"]) - 1
@@ -114,13 +122,15 @@ def _texture(document: dict, buffer: bytearray, mesh: Mesh) -> None:
 
 
 def _picture(document: dict, buffer: bytearray, name: str, values: Float[Tensor, "h w 3"]) -> dict[str, int]:
-    view = _view(document, buffer, png(values.clamp(0, 1).mul(255).round().byte().numpy()))
-    document["images"].append({"name": name, "mimeType": "image/png", "bufferView": view})
+    place = view(document, buffer, png(values.clamp(0, 1).mul(255).round().byte().numpy()))
+    document["images"].append({"name": name, "mimeType": "image/png", "bufferView": place})
     document["textures"].append({"sampler": 0, "source": len(document["images"]) - 1})
     return {"index": len(document["textures"]) - 1}
 
 
-def _container(document: dict, buffer: bytearray) -> bytes:
+def container(document: dict, buffer: bytearray) -> bytes:
+    """The file."""
+    document["buffers"] = [{"byteLength": len(buffer)}]
     text = json.dumps(document, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode()
     text += b" " * (-len(text) % 4)
     chunks = struct.pack("<I4s", len(text), b"JSON") + text + struct.pack("<I4s", len(buffer), b"BIN\0") + buffer
