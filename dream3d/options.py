@@ -5,8 +5,10 @@ from typing import Annotated, Literal
 
 from annotated_types import Ge, Interval
 
-from dream3d.schedule import Count, Elevation, NonNegative, Side, Whole
+from dream3d.export.formats import formats
+from dream3d.schedule import Count, Elevation, NonNegative, Positive, Side, Whole
 
+Format = Literal[tuple(formats())]
 TEXTS = ("prompt", "regions", "source")  # what a term is told besides its settings
 
 
@@ -57,13 +59,29 @@ class Keep:
 
 @dataclass(frozen=True)
 class Export:
-    """The `export` section. mesh: false leaves the mesh out; faces: its triangles; texture: side of its texture in pixels (a
-    scene that is a mesh with a texture keeps both); resolution: grid of the surface reconstruction; frames: of the turntable; size: side
-    of pictures, and of the views that surface and (twice that) colour are taken from."""
+    """The `export` section. formats: files of the asset besides its pictures (null: glb, of Gaussians ply too; `list formats` names them);
+    mesh: false leaves the glb of null out. faces: triangles of the mesh; texture: side of its texture in pixels (a scene that is a mesh
+    with a texture keeps both, unless `rebake` says always, or larger: where it has more than `faces`); resolution: grid of the surface
+    reconstruction; frames: of the turntable; size: side of pictures, and of the views that surface and (twice that) colour are taken
+    from.
+
+    metres: the longest side (null: as it is); origin: as it is (center), or the middle of the bottom (base); up: the axis that points up
+    in files (null: the format's own); lods: levels of detail of the glb, each with a quarter of the faces of the one before (0: none);
+    millimetres: the longest side in files for printing (null: a metre is 1000); web: files small rather than read by everybody. moments:
+    of what moves, over its second."""
 
     mesh: bool = True
+    formats: tuple[Format, ...] | None = None
     faces: Annotated[int, Ge(4)] = 10000
     texture: Annotated[int, Ge(16)] = 1024
+    rebake: Literal["never", "larger", "always"] = "never"
     resolution: Annotated[int, Ge(8)] = 128
     frames: Count = 60
     size: Side = 256
+    metres: Positive | None = None
+    origin: Literal["center", "base"] = "center"
+    up: Literal["y", "z"] | None = None
+    lods: Annotated[int, Interval(ge=0, le=6)] = 0
+    millimetres: Positive | None = None
+    web: bool = False
+    moments: Annotated[int, Interval(ge=2, le=512)] = 24
