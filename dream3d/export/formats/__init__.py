@@ -1,7 +1,7 @@
 """File formats. A file is a name: `formats/glb.py` is `--format glb` (`khr_glb.py` is `khr-glb`). Literals are read without importing it:
 
     FILES = {"mesh": "mesh.glb"}   # what it takes (KINDS), and the name of the file
-    UP = "y"                       # the axis that points up for those who read it
+    UP = "y"                       # the axis that points up for those who read it; "-y": y points down, as in photographs
     EXTRA = ""                     # what has to be installed for it: pip install dream3d[EXTRA]
     NEEDS = "pxr"                  # the module that EXTRA brings, looked for before any work; left out: none
     NAME = "3mf"                   # where it is not the file's: _ becomes -, and a module cannot be called 3mf
@@ -42,7 +42,7 @@ class Format:
     module: str
     about: str
     files: dict[str, str]
-    up: Literal["y", "z"]
+    up: Literal["y", "z", "-y"]
     extra: str
     needs: str = ""
 
