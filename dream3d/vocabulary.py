@@ -1,6 +1,7 @@
 """What a prior can understand, checked before any work and without torch."""
 
 import importlib
+from collections.abc import Callable
 from types import ModuleType
 from typing import Any
 
@@ -22,6 +23,18 @@ def check_vocabulary(config: Config) -> None:
                     own = f"stages.{i}.{path}" if several else path
                     where = config.where(own if own in config.origins else path)
                     raise mistake.completed(where=where or repr(prompt[:60])) from None
+
+
+def heard(config: Config) -> Callable[[str], None]:
+    """A check of prompts that may stand in the place of this configuration's: raises Mistake for what a prior does not know."""
+    named = [(stage, build.signature("priors", stage["prior"]["type"]).vocabulary) for stage in config.stages]
+    known = [(stage, importlib.import_module(module)) for stage, module in named if module is not None]
+
+    def check(prompt: str) -> None:
+        for stage, language in known:
+            _check(stage, "prompt", prompt, language)
+
+    return check
 
 
 def _check(stage: dict[str, Any], path: str, prompt: str, language: ModuleType) -> None:

@@ -1,0 +1,192 @@
+"""The folder of a library: jobs, who is at work on them, what came of them. The truth about a job is what lies in its folder.
+
+    images/<hash>.png                 pictures that jobs start from
+    recipes/<hash>.yaml               complete configurations, one for all jobs that differ in prompt, seed, negative or picture
+    jobs.jsonl                        what was ever asked for, a line a job
+    jobs/<2 digits>/<name>/job.json   what is to be made        run/         an ordinary run folder
+                            lease.N.json, beat.N.json           done.json    its record, there or not there, made once
+                            tries.jsonl                         a line for every try that failed
+    catalog.jsonl                     the records of finished jobs, a line each, appended
+"""
+
+import json
+import os
+import uuid
+from collections.abc import Iterator
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock
+
+from dream3d import config, files
+from dream3d.batch.plan import Job, Plan
+from dream3d.errors import Mistake
+
+TEXTS = ("prompt", "negative", "image", "category", "recipe", "id")
+
+
+class Library:
+    """A folder of jobs. Making one writes nothing."""
+
+    def __init__(self, path: Path):
+        self.path = Path(path)
+
+    def begin(self, plan: Plan) -> None:
+        """Write what a plan asks for beside what earlier ones did. Raises Mistake for a folder that is something else, or cannot be
+        written."""
+        self._refuse_foreign()
+        for name, text in plan.recipes.items():
+            if not (place := self.path / "recipes" / f"{name}.yaml").is_file():
+                files.write_text(place, text)
+        for name, source in plan.images.items():
+            if not (place := self.path / "images" / name).is_file():
+                files.write_bytes(place, source.read_bytes())
+        with self._lock():
+            known = {job.id for job in self.jobs()}
+            lines = [json.dumps(_told(job), ensure_ascii=False) + "\n" for job in plan.jobs if job.id not in known]
+            self._grow("jobs.jsonl", lines)
+
+    def _refuse_foreign(self) -> None:
+        there = sorted(os.listdir(self.path)) if self.path.is_dir() else []
+        if there and "jobs.jsonl" not in there and set(there) - {".lock", "recipes", "images", "log.txt"}:
+            raise Mistake(f"this folder is not empty and not a library (it holds {there[0]!r})", where=str(self.path), fix="another --out")
+
+    def _lock(self) -> FileLock:
+        with files.writing(self.path):
+            self.path.mkdir(parents=True, exist_ok=True)
+            return FileLock(self.path / ".lock")
+
+    def _grow(self, name: str, lines: list[str]) -> None:
+        """Append whole lines, behind a line that a power cut tore."""
+        if lines:
+            torn = _torn(self.path / name)
+            files.append(self.path / name, ("\n" if torn else "") + "".join(lines))
+
+    def jobs(self) -> list[Job]:
+        """Whatever was asked for, once each, in that order."""
+        rows = {row["id"]: row for row in _lines(self.path / "jobs.jsonl") if "id" in row}
+        return [job for row in rows.values() if (job := _job(row)) is not None]
+
+    def folder(self, job: Job) -> Path:
+        return self.path / "jobs" / job.id[:2] / job.name
+
+    def run(self, job: Job) -> Path:
+        """Of the job's run."""
+        return self.folder(job) / "run"
+
+    def open(self, job: Job) -> Path:
+        """The job's folder, made."""
+        folder = self.folder(job)
+        if not (folder / "job.json").is_file():
+            files.write_json(folder / "job.json", _told(job))
+        return folder
+
+    def config(self, job: Job, changes: dict[str, Any] | None = None) -> config.Config:
+        """Of the job's run: its recipe, what is its own, and `changes` (path -> value) that another try needs."""
+        own = {"prompt": job.prompt, "negative": job.negative, "seed": job.seed, "out": str(self.run(job))}
+        own |= {"prior.image": str(self.path / "images" / job.image)} if job.image else {}
+        return config.load(str(self.path / "recipes" / f"{job.recipe}.yaml"), settings=own | (changes or {}))
+
+    # --- what came of a job -----------------------------------------------------------------------------------------------
+
+    def done(self, job: Job) -> dict[str, Any] | None:
+        """The record of a finished job."""
+        return _json(self.folder(job) / "done.json")
+
+    def finish(self, job: Job, record: dict[str, Any]) -> bool:
+        """Make the record, unless somebody else has: whether this one is the job's. Then a line in the catalogue."""
+        folder = self.folder(job)
+        own = folder / f".done.{uuid.uuid4().hex}"
+        files.write_json(own, record)
+        try:
+            os.link(own, folder / "done.json")
+        except FileExistsError:
+            return False
+        finally:
+            own.unlink(missing_ok=True)
+        files.flush(folder)
+        self.enlist(record)
+        return True
+
+    def enlist(self, record: dict[str, Any]) -> None:
+        """A line in the catalogue."""
+        with self._lock():
+            self._grow("catalog.jsonl", [json.dumps(record, ensure_ascii=False) + "\n"])
+
+    def tried(self, job: Job, what: dict[str, Any]) -> None:
+        """A line for a try that failed."""
+        files.append(self.folder(job) / "tries.jsonl", json.dumps(what, ensure_ascii=False) + "\n")
+
+    def tries(self, job: Job) -> list[dict[str, Any]]:
+        return list(_lines(self.folder(job) / "tries.jsonl"))
+
+    def catalogue(self) -> list[dict[str, Any]]:
+        """The records, once each, as their jobs were asked for; what the catalogue misses or has wrong is as the folders say."""
+        listed = {row.get("id"): row for row in _lines(self.path / "catalog.jsonl")}
+        found = []
+        for job in self.jobs():
+            record = listed.get(job.id) if (self.folder(job) / "done.json").is_file() else None
+            record = record or self.done(job)
+            found += [record] if record else []
+        return found
+
+    def mend(self) -> list[dict[str, Any]]:
+        """Write the catalogue anew where it is not what the folders say: after a power cut, or a job that was removed."""
+        with self._lock():
+            right, listed = self.catalogue(), list(_lines(self.path / "catalog.jsonl"))
+            if sorted(row["id"] for row in right) != sorted(str(row.get("id")) for row in listed):
+                files.write_text(self.path / "catalog.jsonl", "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in right))
+        return right
+
+
+def _told(job: Job) -> dict[str, Any]:
+    return {key: value for key, value in asdict(job).items() if value not in (None, "", ())} | {"prompt": job.prompt}
+
+
+def _job(row: dict[str, Any]) -> Job | None:
+    """A job as it was written; None for what is none: the file may have been touched."""
+    texts = {key: row[key] for key in TEXTS if key in row}
+    try:
+        job = Job(**{"negative": "", **texts}, seed=int(row["seed"]), tags=tuple(row.get("tags", ())), lines=tuple(row.get("lines", ())))
+        names = job.id, job.recipe, (job.image or "x").replace(".", "")
+        return job if all(isinstance(text, str) for text in texts.values()) and all(map(_plain, names)) else None
+    except (KeyError, TypeError, ValueError):
+        return None
+
+
+def _plain(name: str) -> bool:
+    return name.isalnum() and name.isascii()
+
+
+def _json(path: Path) -> dict[str, Any] | None:
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return found if isinstance(found, dict) else None
+
+
+def _lines(path: Path) -> Iterator[dict[str, Any]]:
+    """The objects of a file of JSON lines; torn and foreign lines are passed over."""
+    try:
+        with open(path, encoding="utf-8", errors="replace", newline="\n") as lines:
+            for line in lines:
+                try:
+                    row = json.loads(line)
+                except ValueError:
+                    continue
+                if isinstance(row, dict):
+                    yield row
+    except OSError:
+        return
+
+
+def _torn(path: Path) -> bool:
+    """Whether a file ends within a line."""
+    try:
+        with open(path, "rb") as file:
+            file.seek(-1, os.SEEK_END)
+            return file.read(1) != b"\n"
+    except OSError:  # not there, or empty
+        return False
