@@ -1,8 +1,12 @@
 """Penalties: scalars of the scene that are no pixel's business. Every function here is a key of `penalties`, its value the weight.
 
 A penalty gets the scene and its (uncut) render; renderers name what they offer in `render.extras`. Penalties are sums over
-primitives or pixels and means over views, as the gradients of guidances are: a weight means the same for a small and a large scene.
+primitives or pixels and means over views, as the gradients of guidances are: a weight means the same for a small and a large scene. So a
+penalty of a scene of several objects, which offers what they are made of by their labels ("0/opacity"), is the sum of theirs (`_each`).
 """
+
+import dataclasses
+import functools
 
 import torch
 import torch.nn.functional as F
@@ -18,26 +22,57 @@ CELLS = 32  # a side of a volume, where its densities are compared with what the
 NEAR = 8  # neighbours that are kept at their distance where no edges say who is one
 
 
+class Lacking(Mistake):
+    """A scene does not offer what a penalty reads."""
+
+
 def _extra(render: Render, name: str, penalty: str, fix: str = "") -> Tensor:
     if name not in render.extras:
-        raise Mistake(
-            f"penalty {penalty!r} needs {name!r}, which this renderer does not offer",
-            near=", ".join(sorted(render.extras)),
-            fix=f"{fix}remove penalties.{penalty}",
-        )
+        offered = sorted({name.rpartition("/")[2] for name in render.extras if "." not in name})
+        raise Lacking(f"penalty {penalty!r} needs {name!r}, which this renderer does not offer", near=", ".join(offered),
+                      fix=f"{fix}remove penalties.{penalty}")  # fmt: skip
     return render.extras[name]
 
 
+def _each(penalty):
+    """Of a scene of several objects the sum over those that offer what the penalty reads. Raises Mistake where none does."""
+
+    @functools.wraps(penalty)
+    def summed(scene: Representation, render: Render) -> Float[Tensor, ""]:
+        found = []
+        for own in _parts(render):
+            try:
+                found.append(penalty(scene, own))
+            except Lacking:
+                continue
+        return sum(found) if found else penalty(scene, render)
+
+    return summed
+
+
+def _parts(render: Render) -> list[Render]:
+    """What each object of a scene of several offers; of any other scene nothing."""
+    found: dict[str, dict[str, Tensor]] = {}
+    for name, value in render.extras.items():
+        label, several, own = name.partition("/")
+        if several:
+            found.setdefault(label, {})[own] = value
+    return [dataclasses.replace(render, extras=own) for own in found.values()]
+
+
+@_each
 def opacity(scene: Representation, render: Render) -> Float[Tensor, ""]:
     """Sum of the opacities of the primitives: what no view needs fades and is pruned."""
     return _extra(render, "opacity", "opacity").sum()
 
 
+@_each
 def scale(scene: Representation, render: Render) -> Float[Tensor, ""]:
     """Sum of each primitive's largest standard deviation, in metres: no balloons."""
     return _extra(render, "scale", "scale").amax(-1).sum()
 
 
+@_each
 def flatness(scene: Representation, render: Render) -> Float[Tensor, ""]:
     """Sum of each primitive's smallest standard deviation, in metres: surfels rather than blobs (PhysGaussian, SuGaR)."""
     return _extra(render, "scale", "flatness").amin(-1).sum()
@@ -54,12 +89,14 @@ def sparsity(scene: Representation, render: Render) -> Float[Tensor, ""]:
     return (render.alpha**2 + 0.01).sqrt().sum() / len(render)
 
 
+@_each
 def boxed(scene: Representation, render: Render) -> Float[Tensor, ""]:
     """Sum over the primitives of a composed scene of the metres, along the axes of its object's box, by which each lies outside of it
     (SemanticSDS, arXiv:2410.09009)."""
     return _extra(render, "outside", "boxed", "a composed renderer of gaussians or meshes, or ").sum()
 
 
+@_each
 def laplacian(scene: Representation, render: Render) -> Float[Tensor, ""]:
     """Sum over a surface's vertices of the squared distance, in square metres, to the mean of their neighbours: no crumples."""
     vertices, faces = _extra(render, "vertices", "laplacian"), _extra(render, "faces", "laplacian")
@@ -70,6 +107,7 @@ def laplacian(scene: Representation, render: Render) -> Float[Tensor, ""]:
     return torch.where(count > 0, total / count.clamp(min=1) - vertices, 0).square().sum()
 
 
+@_each
 def normal_consistency(scene: Representation, render: Render) -> Float[Tensor, ""]:
     """Sum over the edges between two of a surface's faces of 1 - cos of the angle between their normals; faces too small to have a
     normal have no say."""
@@ -86,6 +124,7 @@ def normal_consistency(scene: Representation, render: Render) -> Float[Tensor, "
     return torch.where((size[one, 0] > 1e-20) & (size[other, 0] > 1e-20), 1 - cosine, 0).sum()
 
 
+@_each
 def crossing(scene: Representation, render: Render) -> Float[Tensor, ""]:
     """Sum over the edges of a grid whose ends lie on two sides of its surface of the cross-entropy, in nats, that either end has with the
     side of the other (nvdiffrec, Munkberg et al., arXiv:2111.12503, equation 2; distances in cells): less surface, no specks inside."""
@@ -93,6 +132,7 @@ def crossing(scene: Representation, render: Render) -> Float[Tensor, ""]:
     return (F.softplus(-a * b.sign()) + F.softplus(-b * a.sign())).sum()
 
 
+@_each
 def eikonal(scene: Representation, render: Render) -> Float[Tensor, ""]:
     """Sum over the seen places of a signed distance's surface of (|gradient| - 1)^2, means over views (IGR, Gropp et al.,
     arXiv:2002.10099)."""
@@ -100,6 +140,7 @@ def eikonal(scene: Representation, render: Render) -> Float[Tensor, ""]:
     return (length - 1).square().sum() / len(render)
 
 
+@_each
 def orientation(scene: Representation, render: Render) -> Float[Tensor, ""]:
     """Sum over the sections of rays of the light they take times max(0, cos)^2, where cos is that of their outward normal and the ray's
     way: what is seen faces who sees it (Ref-NeRF, Verbin et al., arXiv:2112.03907, equation 11; the light is taken as given, as in
@@ -108,6 +149,7 @@ def orientation(scene: Representation, render: Render) -> Float[Tensor, ""]:
     return (_extra(render, "weights", "orientation").detach() * facing.clamp(min=0).square()).sum() / len(render)
 
 
+@_each
 def variation(scene: Representation, render: Render) -> Float[Tensor, ""]:
     """Total variation of a volume's grids, before activations (as in Plenoxels, arXiv:2112.05131): the sum over nodes of the length of
     the differences to the next nodes along x, y, z. What no view has seen is like what is around it."""
@@ -120,6 +162,7 @@ def _steps(grid: Float[Tensor, "1 K X Y Z"]) -> Float[Tensor, "3 K x y z"]:
     return torch.cat([grid.diff(dim=axis)[:, :, :x, :y, :z] for axis in (2, 3, 4)])
 
 
+@_each
 def fog(scene: Representation, render: Render) -> Float[Tensor, ""]:
     """Sum over rays of the entropy, in nats, of where along them light is lost (ProlificDreamer, arXiv:2305.16213): one place rather than
     many; means over views. Rays that lose less than a tenth of it do not count (InfoNeRF, Kim et al., arXiv:2112.15399)."""
@@ -151,6 +194,7 @@ def _correlation(a: Float[Tensor, " N"], b: Float[Tensor, " N"]) -> Float[Tensor
     return (a * b).mean() / (a.square().mean() * b.square().mean()).clamp(min=1e-20).sqrt()
 
 
+@_each
 def arap(scene: Representation, render: Render) -> Float[Tensor, ""]:
     """As rigid as possible (Sorkine and Alexa, "As-Rigid-As-Possible Surface Modeling", SGP 2007, equation 7; with nearest neighbours as in
     Animate3D, arXiv:2407.11398): how far, in square metres, the edges to a primitive's neighbours are from those at rest, turned as fits
@@ -169,6 +213,7 @@ def arap(scene: Representation, render: Render) -> Float[Tensor, ""]:
     return (share * (after - turned).square()).sum() / max(len(shift), 1)
 
 
+@_each
 def smoothness(scene: Representation, render: Render) -> Float[Tensor, ""]:
     """Sum over primitives of the squared second difference of their shifts between the moments drawn, in square metres, mean over the inner
     moments: how far each is from the straight line between the two beside it, twice. 0 for what moves steadily."""

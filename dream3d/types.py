@@ -22,9 +22,9 @@ def _rows(value, index):
 class Cameras:
     """B pinhole cameras. OpenCV axes (x right, y down, z forward), pixel centres at +0.5.
 
-    `to_world` maps camera to world coordinates, `intrinsics` are in pixels. Azimuth 0 is a camera on -y that sees the front and
-    grows towards +x; elevation grows upwards. B = groups x views x frames, frames fastest; a group shares one timestep.
-    `time` in [0, 1]; `subject` says which prompt, particle or object a view shows; `role` which terms it serves (None: all).
+    `to_world` maps camera to world coordinates, `intrinsics` are in pixels. Azimuth 0 is a camera on -y that sees the front, and grows
+    towards +x; elevation grows upwards. B = groups x views x frames, frames fastest; a group shares one timestep. `time` in [0, 1];
+    `subject`: which prompt, particle or object a view shows; `role`: which terms it serves (None: all); `frame`: to the lamps' world.
     """
 
     to_world: Float[Tensor, "B 4 4"]
@@ -38,6 +38,7 @@ class Cameras:
     frames: int = 1
     subject: Int[Tensor, " B"] | None = None
     role: tuple[str, ...] | None = None
+    frame: Float[Tensor, "B 4 4"] | None = None
 
     def __len__(self) -> int:
         return len(self.to_world)

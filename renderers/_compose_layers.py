@@ -1,11 +1,10 @@
 """Drawing several objects at once: those of one kind together, different kinds as layers that lie before each other pixel by pixel.
 
 Sets of Gaussians are one set, composited in one order of depth; meshes are one mesh before one z-buffer, each with its own look: both
-exactly as if they had never been several, but for lamps and skies: these are drawn in every object's own frame (with one chance for all
-objects of a picture, so that all are lit or plain together), and stand to its own size and turn. Every other object (a volume, a surface of
-a grid, what moves or is skinned) is a layer of its own, drawn by moved cameras, and so is each of those joint pictures. A pixel's layers
-are composited by their mean depth there: exact where at most one of them covers it, or where the nearer one is opaque or all of it is
-nearer; fog in fog is not mixed along the ray.
+exactly as if they had never been several, under the lamps and the sky of the world (one chance for all objects of a picture). Every
+other object (a volume, a surface of a grid, what moves or is skinned) is a layer of its own, drawn by moved cameras, and so is each of
+those joint pictures. A pixel's layers are composited by their mean depth there: exact where at most one of them covers it, or where the
+nearer one is opaque or all of it is nearer; fog in fog is not mixed along the ray.
 """
 
 from dataclasses import dataclass, replace
@@ -25,6 +24,9 @@ from dream3d.interfaces import Representation
 from dream3d.types import Cameras, Render, Step
 
 EMPTY = 1e-6  # alpha below which a layer has no depth
+PICTURE = ("means2d", "radii")  # of a set of Gaussians as one picture has it: for `refine` alone
+VIEWED = ("weights", "facing", "gradient")  # of what views see: of several pictures, one after the other
+Own = dict[int, dict[str, Tensor]]  # what parts tell of themselves, in their own frames, by their labels
 
 
 @dataclass(frozen=True)
@@ -36,17 +38,17 @@ class Member:
     place: Place | None
 
 
-def draw(members: list[Member], count: int, cameras: Cameras, now: Step | None) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-    """Buffers with labels of `count` objects and the background; and what each part's `refine` reads, named by the labels of those that
-    were drawn together: "0+2.means2d"."""
+def draw(members: list[Member], count: int, cameras: Cameras, now: Step | None) -> tuple[dict[str, Tensor], dict[str, Tensor], Own]:
+    """Buffers with labels of `count` objects and the background; what each part's `refine` reads, named by the labels of those that
+    were drawn together: "0+2.means2d"; and what each part tells of itself."""
     kinds: dict[tuple, list[Member]] = {}
     for member in members:
         kinds.setdefault(_kind(member), []).append(member)
     drawn = alike(now)
     layers = [drawn(DRAWN[kind[0]], several, count, cameras, now) for kind, several in kinds.items()]
     extras = {f"{'+'.join(str(m.label) for m in several)}.{name}": value
-              for several, layer in zip(kinds.values(), layers, strict=True) for name, value in layer.extras.items()}  # fmt: skip
-    return stack(layers), extras
+              for several, (layer, _) in zip(kinds.values(), layers, strict=True) for name, value in layer.extras.items()}  # fmt: skip
+    return stack([layer for layer, _ in layers]), extras, {label: own for _, said in layers for label, own in said.items()}
 
 
 def alike(now: Step | None):
@@ -85,7 +87,7 @@ class Canvas(nn.Module):
         return self.set.render(cameras)
 
 
-def _splats(members: list[Member], count: int, cameras: Cameras, now: Step | None) -> Render:
+def _splats(members: list[Member], count: int, cameras: Cameras, now: Step | None) -> tuple[Render, Own]:
     first, degree = members[0].part, max(m.part.sh_degree for m in members)
     rows = [placed(m.part, m.place, degree) for m in members]
     values = {f"set.{name}": torch.cat([row[name] for row in rows]) for name in NAMES}
@@ -93,7 +95,7 @@ def _splats(members: list[Member], count: int, cameras: Cameras, now: Step | Non
     values |= {"set.label": label, "set.objects": torch.tensor(count, device=cameras.device)}
     canvas = Canvas(degree, first.antialias, first.backend).to(cameras.device)
     drawn = functional_call(canvas, values, (cameras,))
-    return replace(drawn, extras={name: drawn.extras[name] for name in ("means2d", "radii")})
+    return replace(drawn, extras={name: drawn.extras[name] for name in PICTURE}), {m.label: _still(m.part) for m in members}
 
 
 def placed(part: Gaussians, place: Place, degree: int) -> dict[str, Tensor]:
@@ -104,7 +106,7 @@ def placed(part: Gaussians, place: Place, degree: int) -> dict[str, Tensor]:
             "logit": part.logit, "colour": part.colour, "harmonics": more}  # fmt: skip
 
 
-def _faces(members: list[Member], count: int, cameras: Cameras, now: Step | None) -> Render:
+def _faces(members: list[Member], count: int, cameras: Cameras, now: Step | None) -> tuple[Render, Own]:
     own = [m.part.vertices() for m in members]
     drawn = alike(now)
     shades = [drawn(m.part.shading.shader, m.part.look, vertices, m.part.faces, m.place.cameras(cameras), now)
@@ -122,7 +124,8 @@ def _faces(members: list[Member], count: int, cameras: Cameras, now: Step | None
 
     label = torch.cat([torch.full((len(m.part.faces),), m.label, device=faces.device) for m in members])
     settings = {"smooth": members[0].part.smooth, "backend": members[0].part.backend}
-    return replace(draw_mesh(vertices, faces, cameras, shade, label=label, labels=count, **settings), extras={})
+    said = {m.label: {"vertices": vertices, "faces": m.part.faces} for m, vertices in zip(members, own, strict=True)}
+    return replace(draw_mesh(vertices, faces, cameras, shade, label=label, labels=count, **settings), extras={}), said
 
 
 def merged(meshes: list[tuple[Tensor, Tensor]]) -> tuple[Float[Tensor, "V 3"], Tensor, list[int]]:
@@ -139,7 +142,7 @@ def _own(hits: Hits, rows: Tensor, begin: int, place: Place) -> Hits:
     return Hits(index, view, face - begin, weights, place.back(position), normal @ place.turn, towards @ place.turn)
 
 
-def _alone(members: list[Member], count: int, cameras: Cameras, now: Step | None) -> Render:
+def _alone(members: list[Member], count: int, cameras: Cameras, now: Step | None) -> tuple[Render, Own]:
     """An object as it draws itself, before moved cameras."""
     (member,) = members
     place = member.place
@@ -148,7 +151,9 @@ def _alone(members: list[Member], count: int, cameras: Cameras, now: Step | None
     labels = torch.cat([drawn.alpha * mine, 1 - drawn.alpha], -1)
     depth = drawn.depth if place is None else place.scale * drawn.depth
     normal = drawn.normal if place is None or drawn.normal is None else drawn.normal @ place.turn.T
-    return Render(drawn.rgb, drawn.alpha, depth, normal, labels, extras=drawn.extras)
+    said = {name: value for name, value in drawn.extras.items() if name not in PICTURE}
+    own = _still(member.part) if type(member.part) is Gaussians else said
+    return Render(drawn.rgb, drawn.alpha, depth, normal, labels, extras=drawn.extras), {member.label: own}
 
 
 DRAWN = {"splats": _splats, "faces": _faces, "alone": _alone}
@@ -182,28 +187,46 @@ def _sorted(buffers: list[Float[Tensor, "B H W K"]], order: Tensor) -> Float[Ten
 # --- what penalties and parts read --------------------------------------------------------------------------------------------------
 
 
-def told(members: list[Member], free: list[bool]) -> dict[str, Tensor]:
-    """In the world: opacity (N) and scale (N 3, metres) of all Gaussians, vertices and faces of all meshes; outside (N): metres by which
-    the centres of Gaussians and the vertices of those that are free lie out of their object's box, where it is now."""
-    sets = [m for m in members if type(m.part) is Gaussians]
-    meshes = [(m, m.part.vertices()) for m in members if type(m.part) is TriangleMesh]
+def told(members: list[Member], own: list[Own], free: list[bool]) -> dict[str, Tensor]:
+    """What penalties read of every object, named "LABEL/name", in the world: what its representation tells of itself (opacity, scale,
+    vertices, rest, shift, ...), and outside (N): metres by which the centres of Gaussians and the vertices of those that are free lie out
+    of their object's box, where it is now. `own`: what was told picture by picture. Still Gaussians and meshes are told of in every step,
+    others in those that show them."""
     out: dict[str, Tensor] = {}
-    if sets:
-        out["opacity"] = torch.cat([m.part.logit.sigmoid() for m in sets])
-        out["scale"] = torch.cat([m.place.scale * m.part.log_scale.exp() for m in sets])
-    if meshes:
-        out["vertices"], out["faces"], _ = merged([(m.place.out(vertices), m.part.faces) for m, vertices in meshes])
-    points = [m.place.outside(x) for m, x in [*((m, m.part.position) for m in sets), *meshes] if free[m.label]]
-    return {**out, "outside": torch.cat(points)} if points else out
+    for m in members:
+        said = _said(m, [picture[m.label] for picture in own if m.label in picture])
+        placed = {name: value for name in ("position", "rest", "vertices") if (value := said.pop(name, None)) is not None}
+        if free[m.label] and placed:
+            said["outside"] = m.place.outside(next(iter(placed.values())))
+        ways = {"scale": lambda x, p=m.place: p.scale * x, "shift": lambda x, p=m.place: p.scale * (x @ p.turn.T)}
+        said |= {name: m.place.out(x) for name, x in placed.items()} | {name: way(said[name]) for name, way in ways.items() if name in said}
+        out |= {f"{m.label}/{name}": value for name, value in said.items()}
+    return out
+
+
+def _said(member: Member, pictures: list[dict[str, Tensor]]) -> dict[str, Tensor]:
+    """What a part tells of itself, of all pictures it was in; plain Gaussians and meshes also where it was in none."""
+    if not pictures:
+        part = member.part
+        if type(part) is TriangleMesh:
+            return {"vertices": part.vertices(), "faces": part.faces}
+        return _still(part) if type(part) is Gaussians else {}
+    joined = {name: torch.cat([one[name] for one in pictures]) for name in VIEWED if len(pictures) > 1 and name in pictures[0]}
+    return {**pictures[0], **joined}
+
+
+def _still(part: Gaussians) -> dict[str, Tensor]:
+    return {"position": part.position, "opacity": part.logit.sigmoid(), "scale": part.log_scale.exp()}
 
 
 def seen(extras: dict[str, Tensor], label: int, sizes: dict[int, int]) -> dict[str, Tensor]:
     """What one part's `refine` reads, of every picture it was in. `sizes`: how many Gaussians each set has. Of sets drawn together
-    come a part's own columns; of a set that no view showed nothing, without a gradient."""
+    come a part's own columns; of a set that no view showed nothing, without a gradient. A picture that is not the first is said before
+    the labels: "1:0+2.means2d"."""
     found: dict[str, list[Tensor]] = {}
     for name, value in extras.items():
         drawn, _, own = name.rpartition(".")
-        labels = [int(one) for one in drawn.split("+")] if drawn else []
+        labels = [int(one) for one in drawn.rpartition(":")[2].split("+")] if drawn else []
         if label in labels:
             begin = sum(sizes.get(one, 0) for one in labels[: labels.index(label)])
             several = len(labels) > 1

@@ -48,11 +48,14 @@ class Place:
         return product(self.rotation * self.rotation.new_tensor([1.0, -1.0, -1.0, -1.0]), rotation)
 
     def cameras(self, cameras: Cameras) -> Cameras:
-        """The cameras that see the object in its own frame as these see it in the world; depths there are times 1 / scale."""
+        """The cameras that see the object in its own frame as these see it in the world; depths there are times 1 / scale. What is lit
+        is lit as in the world."""
         moved = cameras.to_world.clone()
         moved[:, :3, :3] = self.turn.T @ cameras.to_world[:, :3, :3]
         moved[:, :3, 3] = self.back(cameras.centre)
-        return dataclasses.replace(cameras, to_world=moved)
+        frame = torch.eye(4).to(moved).repeat(len(cameras), 1, 1)
+        frame[:, :3, :3], frame[:, :3, 3] = self.scale * self.turn, self.centre
+        return dataclasses.replace(cameras, to_world=moved, frame=frame)
 
     def outside(self, x: Float[Tensor, "N 3"]) -> Float[Tensor, " N"]:
         """How far points of the object lie out of its box, in metres of the world, summed over the axes of the box. What is

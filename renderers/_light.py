@@ -40,10 +40,19 @@ def to_display(linear: Float[Tensor, "*n 3"]) -> Float[Tensor, "*n 3"]:
 
 def lamps(cameras: Cameras, now: Step | None) -> Float[Tensor, "B 3"]:
     """A point light for each view: at the camera, or during a step in a random direction around the camera's, at 0.8 to 1.5 times its
-    distance. Views of one group share the turn."""
-    centre = cameras.centre
+    distance. Views of one group share the turn. Directions and distances are those of the cameras' frame, where they have one."""
     if now is None:
-        return centre
+        return cameras.centre
+    if cameras.frame is not None:
+        return _apply(torch.linalg.inv(cameras.frame), _near(_apply(cameras.frame, cameras.centre), cameras, now))
+    return _near(cameras.centre, cameras, now)
+
+
+def _apply(matrix: Float[Tensor, "B 4 4"], x: Float[Tensor, "B 3"]) -> Float[Tensor, "B 3"]:
+    return (matrix[:, :3, :3] @ x[..., None])[..., 0] + matrix[:, :3, 3]
+
+
+def _near(centre: Float[Tensor, "B 3"], cameras: Cameras, now: Step) -> Float[Tensor, "B 3"]:
     groups = int(cameras.group.max()) + 1
     turn, stretch = now.normal(groups, 3).to(centre), now.uniform(groups, 1).to(centre)
     away = centre.norm(dim=-1, keepdim=True)

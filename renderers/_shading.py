@@ -68,6 +68,7 @@ class Shading(nn.Module):
         mode = self.mode(now)
         lamps = _light.lamps(cameras, now) if mode in ("lambert", "textureless") else None
         turn = 2 * torch.pi * now.uniform(1).to(vertices) if mode == "pbr" and self.turning and now is not None else None
+        frame = None if cameras.frame is None else F.normalize(cameras.frame[:, :3, :3], dim=1)  # its rotation
 
         def shade(hits) -> tuple[Float[Tensor, "n 3"], Float[Tensor, "n K"] | None]:
             found = look.at(hits.face, hits.weights, vertices, faces) if mode != "textureless" or look.features else None
@@ -78,17 +79,21 @@ class Shading(nn.Module):
             if mode == "lambert":
                 return _light.lambert(found.rgb, hits.normal, hits.position, lamps[hits.view], self.ambient), found.features
             if mode == "pbr":
-                return self._lit(found, hits, vertices.detach()[faces[hits.face]], turn), None
+                return self._lit(found, hits, vertices.detach()[faces[hits.face]], turn, frame), None
             return found.rgb, found.features
 
         return shade
 
-    def _lit(self, found: Material, hits, corners: Float[Tensor, "n 3 3"], turn: Float[Tensor, "1"] | None) -> Float[Tensor, "n 3"]:
-        normal = hits.normal
+    def _lit(
+        self, found: Material, hits, corners: Float[Tensor, "n 3 3"], turn: Float[Tensor, "1"] | None, frame: Float[Tensor, "B 3 3"] | None
+    ) -> Float[Tensor, "n 3"]:
+        normal, towards = hits.normal, hits.towards
         if found.bump is not None:  # seen from behind the bumped normal is the opposite one, as in glTF: a dent is a bump
             a, b, c = corners.unbind(1)
             behind = (torch.linalg.cross(b - a, c - a) * hits.towards).sum(-1, keepdim=True) < 0
             normal = F.normalize(normal + torch.where(behind, -found.bump, found.bump), dim=-1)
         rough, metal = found.rough.split(1, -1)
         turn = None if turn is None else turn.expand(len(rough), 1)
-        return _light.to_display(self.sky(_light.to_linear(found.rgb), rough, metal, normal, hits.towards, turn))
+        if frame is not None:
+            normal, towards = ((frame[hits.view] @ v[..., None])[..., 0] for v in (normal, towards))
+        return _light.to_display(self.sky(_light.to_linear(found.rgb), rough, metal, normal, towards, turn))

@@ -92,8 +92,8 @@ class Composed(Representation):
     # --- drawing ----------------------------------------------------------------------------------------------------
 
     def render(self, cameras: Cameras, now: Step | None = None) -> Render:
-        """All buffers, labels in the order of the layout. extras: opacity, scale, vertices, faces, outside (`_compose_layers.told`), and
-        what the parts' `refine` reads."""
+        """All buffers, labels in the order of the layout. extras: of every part what penalties read, in the world (`_compose_layers.told`),
+        and what its `refine` reads."""
         self._begin()
         places = self.places()
         members = [Member(i, part, place) for i, (part, place) in enumerate(zip(self.parts, places, strict=True))]
@@ -101,10 +101,10 @@ class Composed(Representation):
         rows = {k: (shown == k).nonzero()[:, 0] for k in shown.unique().tolist()}
         drawn = [self._drawn(members, k, cameras.at(index) if len(rows) > 1 else cameras, now) for k, index in rows.items()]
         order = torch.cat([*rows.values()]).argsort()
-        names = [name for name in drawn[0][0] if all(name in buffers for buffers, _ in drawn)]
-        buffers = {name: torch.cat([buffers[name] for buffers, _ in drawn])[order] for name in names}
-        extras = {name: value for _, own in drawn for name, value in own.items()}
-        return Render(**buffers, extras={**extras, **told(members, [not still for still in self.frozen])})
+        names = [name for name in drawn[0][0] if all(name in buffers for buffers, *_ in drawn)]
+        buffers = {name: torch.cat([buffers[name] for buffers, *_ in drawn])[order] for name in names}
+        extras = {f"{n}:{name}" if n else name: value for n, (_, several, _) in enumerate(drawn) for name, value in several.items()}
+        return Render(**buffers, extras={**extras, **told(members, [own for *_, own in drawn], [not still for still in self.frozen])})
 
     def _drawn(self, members: list[Member], subject: int, cameras: Cameras, now: Step | None):
         """The scene, or one of its objects in its own frame."""

@@ -1,6 +1,7 @@
 """Scenes of several objects, and single ones: copies for edits, rounds that show every object, what places and frozen objects learn."""
 
 import copy
+import dataclasses
 
 import pytest
 import torch
@@ -11,7 +12,7 @@ from dream3d.cameras import ring
 from dream3d.errors import Mistake
 from dream3d.optim import Adam
 from dream3d.schedule import Ramp
-from dream3d.types import Step
+from dream3d.types import Mesh, Step
 
 SKINNED = {"type": "skinned", "count": 300, "lr_pose": 0.01}
 VOXELS = {"type": "voxels", "resolution": 12, "samples": 16, "occupancy": 8}
@@ -112,3 +113,91 @@ def test_all_objects_of_a_picture_are_shaded_one_way(smooth):
         assert green[0] == green[1], i
         seen.add(bool(green[0]))
     assert seen == {True, False}
+
+
+LIT = {"lambert": 0.05, "textureless": 0.05, "pbr": 0.1}  # how much differs between poses of an object, at least
+
+
+@pytest.mark.parametrize("more", [{}, {"backend": "numba"}], ids=["one picture", "layers"])
+@pytest.mark.parametrize("shading", LIT)
+def test_objects_stand_under_the_lamps_and_the_sky_of_their_world(shading, more):
+    """In a step, and outside of one: as one mesh with the same corners does."""
+    kind = {**BALL, "shading": shading}
+    made = scene({"box": LEFT}, {"box": RIGHT, "rotation": [20.0, -30.0, 70.0], "renderer": more}, common=kind)
+    joint, own = build.make("renderers", kind, torch.Generator().manual_seed(0)), [part.vertices().detach() for part in made.parts]
+    corners = torch.cat([place.out(x) for place, x in zip(made.places(), own, strict=True)])
+    joint._start(Mesh(corners, torch.cat([made.parts[0].faces, made.parts[1].faces + len(own[0])])))
+    for part in made.parts:
+        part.look.colour.data.uniform_(0.2, 0.8, generator=torch.Generator().manual_seed(len(own[0])))
+    joint.look.colour.data = torch.cat([part.look.colour.data for part in made.parts])
+    cameras = ring(4, size=32, elevation=20.0)
+    for now in (None, 0, 5):
+        a, b = (x.render(cameras, None if now is None else step(now)) for x in (made, joint))
+        inside = ((a.labels > 0.999) | (a.labels < 0.001)).all(-1)
+        assert (a.rgb - b.rgb).abs().amax(-1)[inside].max() < 2e-3, now
+    alone = made.parts[1].render(dataclasses.replace(made.places()[1].cameras(cameras), frame=None), step(5))
+    framed = made.parts[1].render(made.places()[1].cameras(cameras), step(5))
+    assert (alone.rgb - framed.rgb).abs().max() > LIT[shading]
+
+
+# --- penalties --------------------------------------------------------------------------------------------------------------------
+
+
+KINDS = {
+    "gaussians": FEW, "mesh": BALL, "skinned": SKINNED, "voxels": {**VOXELS, "geometry": "volsdf"},
+    "dynamic_mesh": {"type": "dynamic_mesh", "faces": 80}, "dynamic_gaussians": {"type": "dynamic_gaussians", "count": 40},
+    "dmtet": {"type": "dmtet", "resolution": 8},
+}  # fmt: skip
+COUNTED = {
+    "opacity": {"gaussians", "dynamic_gaussians"}, "scale": {"gaussians", "dynamic_gaussians"},
+    "laplacian": {"mesh", "skinned", "dynamic_mesh", "dmtet"}, "boxed": {*KINDS} - {"voxels"}, "eikonal": {"voxels"},
+    "variation": {"voxels"}, "crossing": {"dmtet"}, "arap": {"dynamic_mesh", "dynamic_gaussians"},
+}  # fmt: skip
+
+
+def test_a_penalty_counts_every_object_that_it_can():
+    """A scene of one of each kind costs what scenes of each alone do."""
+    cameras = dataclasses.replace(ring(3, size=16), time=torch.tensor([0.0, 0.5, 1.0]))
+    made = scene(*({"box": LEFT, "renderer": kind} for kind in KINDS.values()))
+    for part in made.parts:
+        for name, parameter in part.named_parameters():
+            if name.startswith("field"):
+                parameter.data += 0.1 * torch.randn(parameter.shape, generator=torch.Generator().manual_seed(len(name)))
+            elif name.endswith(("position", "u")):
+                parameter.data *= 3.0
+    singles = {}
+    for i, (name, kind) in enumerate(KINDS.items()):
+        singles[name] = scene({"box": LEFT, "renderer": kind})
+        singles[name].parts[0] = made.parts[i]
+    seen, whole = {name: single.render(cameras) for name, single in singles.items()}, made.render(cameras)
+    for penalty, kinds in COUNTED.items():
+        cost = getattr(penalties, penalty)
+        alone = {name: cost(singles[name], seen[name]).item() for name in kinds}
+        assert all(value > 0 or name in ("skinned", "dmtet") for name, value in alone.items()), (penalty, alone)
+        assert cost(made, whole).item() == pytest.approx(sum(alone.values()), rel=1e-4), penalty
+        for name in {*KINDS} - kinds:
+            with pytest.raises(Mistake, match=f"penalty '{penalty}' needs"):
+                cost(singles[name], seen[name])
+
+
+def test_lengths_of_what_moves_are_those_of_the_world():
+    moves = KINDS["dynamic_mesh"]
+    small, large = (scene({"box": {"centre": [0.0, 0.0, 0.0], "size": side}, "renderer": moves}) for side in (0.5, 1.0))
+    small.parts[0].field.out.data += 0.2 * torch.randn(small.parts[0].field.out.shape, generator=torch.Generator().manual_seed(0))
+    large.parts[0] = small.parts[0]
+    cameras = dataclasses.replace(ring(3, size=16), time=torch.tensor([0.0, 0.5, 1.0]))
+    for penalty in ("arap", "smoothness", "laplacian"):
+        values = [getattr(penalties, penalty)(made, made.render(cameras)).item() for made in (small, large)]
+        assert values[1] == pytest.approx(4 * values[0], rel=1e-3) and values[0] > 0  # square metres
+
+
+def test_views_of_several_pictures_all_count_for_densification():
+    """A set that is in the scene and also alone: `refine` is told of every view."""
+    made = scene({"box": LEFT}, {"box": RIGHT, "renderer": BALL})
+    cameras = dataclasses.replace(ring(3, size=16), subject=torch.tensor([0, -1, -1]))
+    render = made.render(cameras, step())
+    (render.rgb * torch.rand(render.rgb.shape, generator=torch.Generator().manual_seed(0))).sum().backward()
+    told = []
+    made.parts[0].refine = lambda render, optimizer, now: told.append(render.extras["means2d"])
+    made.refine(render, Adam(), step())
+    assert [tuple(x.shape) for x in told] == [(3, 40, 2)] and all(row.any() for row in told[0].grad)
