@@ -1,187 +1,137 @@
-"""Colour of a scene on a small mesh: decimate, unwrap (xatlas), project renders from all around onto the texels."""
+"""Pictures of a scene's surface on a small mesh: decimate, unwrap, and for every texel look up colour, material, normal and occlusion.
 
-import numpy as np
+A mesh brings its own colours and materials, which are read off at the place of the fine surface below each texel. Of all else the colours
+are projected from renders all around (`project.py`). What is lit gets glTF's metallic-roughness pictures: occlusion by rays, normals of the
+fine surface in the tangent space of the small one. What is not, colours with their light, gets its colours alone.
+"""
+
+import dataclasses
+from collections.abc import Callable
+from typing import Literal
+
 import torch
 import torch.nn.functional as F
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from dream3d.export.decimate import decimate
-from dream3d.export.views import renders, sphere
+from dream3d.export.delight import delit
+from dream3d.export.health import FULL, overlap
+from dream3d.export.occlusion import occlusion as occluded
+from dream3d.export.project import project
+from dream3d.export.rays import Tree
+from dream3d.export.tangents import split, told
+from dream3d.export.texels import Spread, between, inside, texels, vertex_normals
+from dream3d.export.transfer import Fine
+from dream3d.export.unwrap import unwrap
 from dream3d.interfaces import Representation
 from dream3d.types import Mesh
 
-SHARPNESS = 6  # power of the cosine: the most frontal views decide, the others only close gaps
-COARSE = 2  # pixels of a render per pixel of the mesh's depth
-BLOCK = 1 << 15  # texels at a time, so that they stay in the cache
-PADDING = 4  # texels between islands while packing
-DILATION = 16  # texels of colour around islands, for mip-maps
-SHARE = 0.03  # of the mesh's radius: how far behind the nearest surface a texel may lie and still be seen
+__all__ = ["bake", "hidden", "inside", "lit", "unwrap", "vertex_normals"]
+
+BLOCK = 1 << 19  # texels at a time, so that memory is bounded
+ROUGH, METAL = 0.8, 0.0  # of what was lit by a lamp: nothing is known of its gloss
+OPEN = 0.995  # an occlusion above this everywhere says nothing
+Progress = Callable[[str, float], None]
 
 
 def bake(
-    mesh: Mesh, scene: Representation, *, faces: int = 10000, texture: int = 1024, views: int = 24, size: int = 512
+    mesh: Mesh,
+    scene: Representation | None,
+    *,
+    faces: int = 10000,
+    texture: int = 1024,
+    views: int = 24,
+    size: int = 512,
+    uv: Literal["auto", "atlas", "fast"] = "auto",
+    occlusion: bool = True,
+    delight: bool = False,
+    progress: Progress | None = None,
 ) -> Mesh:
-    """The mesh with about `faces` faces at most, uvs, and a square texture of the scene's colours (light included),
-    `texture` texels wide, top row first. Texels that no view sees take the colour of the nearest that one does."""
-    mesh = unwrap(decimate(mesh, faces), texture)
-    texels, position, normal = _texels(mesh, texture)
-    colour = _project_views(scene, position, normal, views, size)
-    return Mesh(mesh.vertices, mesh.faces, uv=mesh.uv, texture=_spread(texels, colour, texture))
+    """The mesh with about `faces` faces at most, uvs, and square pictures `texture` texels wide, top row first: the colours of the mesh
+    where it has any, else those that the scene shows. `orm` and `bump` where the colours are without light (see `lit`), or it is divided
+    out (`delight`, see delight.py). Texels that no view sees take the colour of the nearest that one does. `progress` hears what is
+    being made, and the share done before it."""
+    tell = progress or (lambda what, share: None)
+    tell("decimate", 0.0)
+    small = decimate(mesh, faces)
+    tell("unwrap", 0.05)
+    small = unwrap(small, texture, how=uv)
+    tell("colour", 0.3)
+    index, face, weights = texels(small, texture)
+    own = scene is None or mesh.rgb is not None or mesh.texture is not None
+    material = delight or mesh.orm is not None or (scene is not None and lit(scene))
+    fine = Fine(mesh, density=_density(small, texture)) if own or material else None
+    found = {} if fine is None else _looked_up(fine, small, face, weights, bumps=material, normals=delight)
+    if not own:
+        found["colour"] = project(scene, *_places(small, face, weights), views, size)
+    if delight:
+        found["colour"] = delit(found["colour"], found["normal"])
+    pictures = Spread(index, texture)
+    small = dataclasses.replace(small, texture=pictures.picture(found["colour"]))
+    if not material:
+        return small
+    tell("occlusion", 0.7)
+    orm = found.get("material", torch.tensor([1.0, ROUGH, METAL]).expand(len(index), 3))
+    if occlusion and bool((orm[:, 0] > OPEN).all()):
+        orm = torch.cat([occluded(small, mesh, fine.tree, index, texture)[:, None], orm[:, 1:]], 1)
+    bump = pictures.picture(found["bump"], torch.tensor([0.0, 0.0, 1.0]))
+    return dataclasses.replace(small, orm=pictures.picture(orm), bump=bump)
 
 
-def unwrap(mesh: Mesh, texture: int) -> Mesh:
-    """The mesh with one uv per face corner, in charts packed for a texture of `texture` texels."""
-    import xatlas
-
-    atlas = xatlas.Atlas()
-    atlas.add_mesh(mesh.vertices.numpy().astype(np.float32), mesh.faces.numpy().astype(np.uint32))
-    pack = xatlas.PackOptions()
-    pack.resolution, pack.padding, pack.bilinear, pack.create_image = texture, PADDING, True, False
-    atlas.generate(pack_options=pack)
-    origin, corners, uv = atlas[0]
-    faces = torch.from_numpy(origin[corners].astype(np.int64))
-    return Mesh(mesh.vertices, faces, uv=torch.from_numpy(uv[corners].astype(np.float32)))
+def lit(scene: Representation) -> bool:
+    """Whether the colours that a scene shows are without light: it was optimised under a lamp, and shows what that fell on."""
+    shading = getattr(scene, "shading", None)
+    return shading is not None and shading.lamp and shading.mode(None) == "albedo"
 
 
-def _texels(mesh: Mesh, texture: int) -> tuple[Int[Tensor, " T"], Float[Tensor, "T 3"], Float[Tensor, "T 3"]]:
-    """The texels whose centre lies in a face (flat index, row 0 at the bottom), their place and normal in the world."""
-    index, face, weights = inside(mesh.uv * texture, texture)
-    corners = mesh.faces[face]
-    position = (weights[..., None] * mesh.vertices[corners]).sum(1)
-    normal = F.normalize((weights[..., None] * vertex_normals(mesh)[corners]).sum(1), dim=-1)
-    return index, position, normal
+def hidden(mesh: Mesh) -> Mesh:
+    """The mesh with materials, as it is, with the occlusion by its own faces where its pictures say nothing of that. Texels that several
+    faces share, or that repeat, have none of their own: then it stays."""
+    if mesh.orm is None or mesh.uv is None or bool((mesh.orm[..., 0] < OPEN).any()) or not _own(mesh.uv):
+        return mesh
+    side = max(mesh.orm.shape[:2])
+    index, _, _ = texels(mesh, side)
+    share = occluded(mesh, mesh, Tree(mesh), index, side)
+    picture = Spread(index, side).picture(share[:, None], torch.ones(1))
+    picture = F.interpolate(picture.movedim(-1, 0)[None], mesh.orm.shape[:2], mode="bilinear")[0].movedim(0, -1)
+    return dataclasses.replace(mesh, orm=torch.cat([picture, mesh.orm[..., 1:]], -1))
 
 
-def inside(
-    corners: Float[Tensor, "F 3 2"], width: int
-) -> tuple[Int[Tensor, " T"], Int[Tensor, " T"], Float[Tensor, "T 3"]]:
-    """The texels whose centre lies in a face, corners in texels: flat index in rows of `width` (row 0 at the bottom), the face, and
-    barycentric weights."""
-    face, x, y = _candidates(corners)
-    weights = _barycentric(corners[face], torch.stack([x, y], -1) + 0.5)
-    within = (weights >= -1e-6).all(-1)
-    return (y * width + x)[within], face[within], weights[within]
+def _own(uv: Float[Tensor, "F 3 2"]) -> bool:
+    """Whether every place has texels of its own."""
+    return bool(uv.min() >= -1e-4 and uv.max() <= 1 + 1e-4) and overlap(uv.numpy()) < FULL
 
 
-def _candidates(uv: Float[Tensor, "F 3 2"]) -> tuple[Int[Tensor, " C"], Int[Tensor, " C"], Int[Tensor, " C"]]:
-    """Every (face, x, y) with texel (x, y) in the bounding box of a face."""
-    low, high = (uv.amin(1) - 0.5).ceil().long(), (uv.amax(1) - 0.5).floor().long()
-    width, height = (high - low + 1).clamp(min=0).unbind(-1)
-    count = width * height
-    face = torch.arange(len(uv)).repeat_interleave(count)
-    rank = torch.arange(len(face)) - (count.cumsum(0) - count)[face]
-    return face, low[face, 0] + rank % width[face], low[face, 1] + rank // width[face]
+def _looked_up(
+    fine: Fine, small: Mesh, face: Int[Tensor, " T"], weights: Float[Tensor, "T 3"], *, bumps: bool, normals: bool
+) -> dict[str, Float[Tensor, "T 3"]]:
+    """What the fine mesh has below each texel: colour, material where it has one, normal in the world and as the normal map holds it."""
+    corners, found = split(small, tangents=True) if bumps else None, {}
+    for block in torch.arange(len(face)).split(BLOCK):
+        part = face[block], weights[block]
+        position, normal = _places(small, *part)
+        on = fine.meet(position, normal)
+        here = {"colour": fine.colour(*on), "material": fine.material(*on)}
+        if bumps:
+            turned = fine.normal(*on)
+            turned = torch.where((turned * normal).sum(-1, keepdim=True) > 0, turned, normal)
+            here |= {"bump": told(corners, *part, turned)} | ({"normal": turned} if normals else {})
+        for name, values in here.items():
+            if values is not None:
+                found.setdefault(name, []).append(values)
+    return {name: torch.cat(values) for name, values in found.items()}
 
 
-def _barycentric(corners: Float[Tensor, "C 3 2"], point: Float[Tensor, "C 2"]) -> Float[Tensor, "C 3"]:
-    """Of points in triangles; all -1 in triangles without area."""
-    a, b, p = corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0], point - corners[:, 0]
-    area = _cross(a, b)
-    weights = torch.stack([_cross(p, b), _cross(a, p)], -1) / torch.where(area.abs() < 1e-12, torch.nan, area)[:, None]
-    return torch.cat([1 - weights.sum(-1, keepdim=True), weights], -1).nan_to_num(-1.0)
+def _places(mesh: Mesh, face: Int[Tensor, " T"], weights: Float[Tensor, "T 3"]) -> tuple[Float[Tensor, "T 3"], Float[Tensor, "T 3"]]:
+    """Where places on a mesh lie in the world, and their unit normals."""
+    normal = between(vertex_normals(mesh), mesh.faces, face, weights)
+    return between(mesh.vertices, mesh.faces, face, weights), F.normalize(normal, dim=-1)
 
 
-def _cross(a: Float[Tensor, "C 2"], b: Float[Tensor, "C 2"]) -> Float[Tensor, " C"]:
-    return a[:, 0] * b[:, 1] - a[:, 1] * b[:, 0]
-
-
-def vertex_normals(mesh: Mesh) -> Float[Tensor, "V 3"]:
-    """Unit normals, weighted by the area of the faces around a vertex; +z where these cancel."""
-    a, b, c = (mesh.vertices[mesh.faces[:, i]].double() for i in range(3))
-    face = torch.linalg.cross(b - a, c - a).numpy()
-    corners, count = mesh.faces.flatten().numpy(), len(mesh.vertices)
-    total = [np.bincount(corners, np.repeat(face[:, i], 3), count) for i in range(3)]
-    normal = torch.from_numpy(np.stack(total, -1))
-    length = normal.norm(dim=-1, keepdim=True)
-    up = torch.tensor([0.0, 0.0, 1.0], dtype=torch.float64)
-    return torch.where(length > 1e-20, normal / length.clamp(min=1e-20), up).float()
-
-
-def _project_views(
-    scene: Representation, position: Float[Tensor, "T 3"], normal: Float[Tensor, "T 3"], views: int, size: int
-) -> Float[Tensor, "T 3"]:
-    """The colour of each texel: mean over the views that see it, by how frontally they do."""
-    radius = float(position.norm(dim=-1).max())
-    height = (normal * position).sum(-1)  # of each texel's plane over the origin: cameras below it see its back
-    total, weight = torch.zeros(len(position), 3), torch.zeros(len(position), 1)
-    for cameras, render in renders(scene, sphere(views, radius=1.05 * radius, size=size)):
-        for row, to_pixel in enumerate(cameras.intrinsics @ cameras.to_camera[:, :3]):
-            centre = cameras.centre[row]
-            front = (normal @ centre > height).nonzero()[:, 0]
-            seen = torch.cat([render.rgb[row], render.alpha[row]], -1)
-            hidden = _depths(*_pixels(to_pixel, position[front]), cameras.width)
-            for part in front.split(BLOCK):
-                colour, trust = _see(to_pixel, centre, seen, hidden, position[part], normal[part], SHARE * radius)
-                total[part] += trust * colour
-                weight[part] += trust
-    return _fill(position, total / weight.clamp(min=1e-12), weight[:, 0] > 1e-9)
-
-
-def _see(
-    to_pixel: Float[Tensor, "3 4"],
-    centre: Float[Tensor, "3"],
-    seen: Float[Tensor, "H W 4"],
-    hidden: Float[Tensor, "2 s s"],
-    position: Float[Tensor, "T 3"],
-    normal: Float[Tensor, "T 3"],
-    tolerance: float,
-) -> tuple[Float[Tensor, "T 3"], Float[Tensor, "T 1"]]:
-    """The colour one view has for each texel, and how far to trust it: not where the mesh hides it, not near edges."""
-    pixel, depth = _pixels(to_pixel, position)
-    place = 2 * pixel / seen.shape[0] - 1
-    colour, alpha = _sample(seen.movedim(-1, 0), place, "bilinear").split([3, 1], -1)
-    toward = F.normalize(centre - position, dim=-1)
-    cosine = (toward * normal).sum(-1, keepdim=True).clamp(min=0)
-    off = (_sample(hidden, place, "nearest") - depth[:, None]) * cosine.clamp(min=0.2) / tolerance
-    visible = (off.abs() < 1).all(-1, keepdim=True) * torch.exp(-(off.mean(-1, keepdim=True) ** 2))
-    return (colour / alpha.clamp(min=1e-3)).clamp(0, 1), visible * alpha * cosine**SHARPNESS
-
-
-def _pixels(
-    to_pixel: Float[Tensor, "3 4"], position: Float[Tensor, "T 3"]
-) -> tuple[Float[Tensor, "T 2"], Float[Tensor, " T"]]:
-    """Where a view sees places of the world, and at what depth."""
-    local = torch.addmm(to_pixel[:, 3], position, to_pixel[:, :3].T)
-    return local[:, :2] / local[:, 2:], local[:, 2]
-
-
-def _depths(pixel: Float[Tensor, "T 2"], depth: Float[Tensor, " T"], width: int) -> Float[Tensor, "2 s s"]:
-    """The mesh's own least and greatest depth among a pixel and its neighbours, from its texels, which are denser than
-    coarse pixels. The scene's depth would not do: soft scenes are vague about it."""
-    size = width // COARSE
-    column, row = (pixel / COARSE).long().clamp(0, size - 1).unbind(-1)
-    empty = torch.full((size * size,), torch.inf)
-    least = empty.scatter_reduce(0, row * size + column, depth, "amin").view(1, size, size)
-    greatest = torch.where(least.isfinite(), least, -torch.inf)
-    return torch.cat([-F.max_pool2d(-least, 3, 1, 1), F.max_pool2d(greatest, 3, 1, 1)])
-
-
-def _sample(maps: Float[Tensor, "C H W"], place: Float[Tensor, "T 2"], mode: str) -> Float[Tensor, "T C"]:
-    return F.grid_sample(maps[None], place[None, None], mode=mode, align_corners=False)[0, :, 0].T
-
-
-def _fill(
-    position: Float[Tensor, "T 3"], colour: Float[Tensor, "T 3"], known: Bool[Tensor, " T"]
-) -> Float[Tensor, "T 3"]:
-    """Texels that no view has seen, coloured like the nearest one in space that was."""
-    from scipy.spatial import cKDTree
-
-    if bool(known.all()) or not bool(known.any()):
-        return colour
-    _, nearest = cKDTree(position[known].numpy()).query(position[~known].numpy())
-    colour[~known] = colour[known][torch.from_numpy(nearest)]
-    return colour
-
-
-def _spread(texels: Int[Tensor, " T"], colour: Float[Tensor, "T 3"], texture: int) -> Float[Tensor, "h w 3"]:
-    """The texture, top row first, islands dilated; beyond them the mean colour."""
-    from scipy import ndimage
-
-    image, empty = np.empty((texture * texture, 3), np.float32), np.ones(texture * texture, bool)
-    image[:] = colour.mean(0).numpy()
-    image[texels.numpy()], empty[texels.numpy()] = colour.numpy(), False
-    image, empty = image.reshape(texture, texture, 3), empty.reshape(texture, texture)
-    distance, (row, column) = ndimage.distance_transform_edt(empty, return_indices=True)
-    image = np.where((distance <= DILATION)[..., None], image[row, column], image)
-    return torch.from_numpy(image[::-1].copy())
+def _density(mesh: Mesh, texture: int) -> float:
+    """Texels per metre, on the whole."""
+    corners, uv = mesh.vertices[mesh.faces].double(), mesh.uv.double()
+    area = torch.linalg.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0]).norm(dim=-1).sum()
+    s, t = uv[:, 1] - uv[:, 0], uv[:, 2] - uv[:, 0]
+    return float(((s[:, 0] * t[:, 1] - s[:, 1] * t[:, 0]).abs().sum() / area.clamp(min=1e-30)).sqrt()) * texture
