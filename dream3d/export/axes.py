@@ -11,11 +11,11 @@ from typing import Literal, TypeVar
 import torch
 from dream3d.renderers._compose_place import product, turned_harmonics
 from jaxtyping import Float
+from scipy.spatial.transform import Rotation
 from torch import Tensor
 
 from dream3d.clips import MeshClip, Skin, SplatClip
 from dream3d.errors import Mistake
-from dream3d.rig.kinematics import quaternions
 from dream3d.types import Mesh, Points
 
 Item = TypeVar("Item", Mesh, Points, MeshClip, SplatClip, Skin)
@@ -67,7 +67,8 @@ def _places(x: Float[Tensor, "*n 3"], turn: Float[Tensor, "3 3"]) -> Float[Tenso
 
 
 def _quaternion(turn: Float[Tensor, "3 3"]) -> Float[Tensor, "4"]:
-    return quaternions(turn.double()[None])[0]
+    x, y, z, w = Rotation.from_matrix(turn.double().numpy()).as_quat()
+    return torch.tensor([w, x, y, z])
 
 
 def _beside(turns: Float[Tensor, "*n 4"], turn: Float[Tensor, "3 3"]) -> Float[Tensor, "*n 4"]:
