@@ -32,7 +32,8 @@ KINDS = {  # kind -> (one word on it, what it is in a configuration)
 KEYS = {  # that hold a value and no section -> what they are
     "name": "of the recipe; its run folders lie in runs/NAME", "prompt": "what to make; several take turns over the views",
     "negative": "what not to make", "steps": "of the whole run; schedules scale with it", "seed": "of all randomness",
-    "device": "auto, cpu, cuda, cuda:1, mps", "out": "the run folder, exactly there", "extends": "another recipe, which this one changes",
+    "device": "auto, cpu, cuda, cuda:1, mps", "out": "the run folder, exactly there",
+    "track": "where scalars and previews also go: wandb, mlflow, trackio; TensorBoard files and metrics.jsonl are always kept", "extends": "another recipe, which this one changes",
     "clip": "largest gradient of a pixel, for all buffers or by buffer; null: off (PGC, arXiv:2310.12474)",
     "stages": "overrides one after the other; between them only points, meshes or fields travel",
 }  # fmt: skip

@@ -6,7 +6,7 @@ import importlib
 import re
 from typing import Any
 
-from dream3d import build
+from dream3d import build, trackers
 from dream3d.errors import Mistake, choices
 from dream3d.hints import meant
 from dream3d.recipe import SHORT, VERBATIM, Where, join
@@ -19,8 +19,9 @@ PLUGINS = {"prior": "priors", "renderer": "renderers", "cameras": "cameras", "ba
 DEFAULTS = {"name": "", "prompt": "", "negative": "", "prior": {"type": "exact"}, "guidance": {"type": "sds"},
             "renderer": {"type": "gaussians"}, "cameras": {"type": "orbit"}, "background": {"type": "random"},
             "optimizer": {"type": "adam"}, "penalties": {}, "clip": None, "steps": 600, "stages": [], "seed": 0,
-            "device": "auto", "system": {"type": "text_to_3d"}, "init": {}, "text": {}, "keep": {}, "export": {}, "out": None}  # fmt: skip
-PER_RUN = ("name", "seed", "device", "out", "stages", "steps", "keep", "export")  # what a stage cannot change
+            "device": "auto", "system": {"type": "text_to_3d"}, "init": {}, "text": {}, "keep": {}, "export": {},
+            "track": [], "out": None}  # fmt: skip
+PER_RUN = ("name", "seed", "device", "out", "stages", "steps", "keep", "export", "track")  # what a stage cannot change
 PLAIN = {"name": str, "negative": str, "seed": Seed, "steps": int, "device": str, "out": str | None}
 MOST = 64  # stages, terms: each costs time before any work
 DEVICE = re.compile(r"auto|cpu|(cuda|mps|xpu)(:\d{1,3})?")
@@ -106,6 +107,7 @@ def fill(values: dict[str, Any], where: Where = lambda path: "") -> dict[str, An
     if not (out["guidance"] or out["penalties"] or build.signature("systems", out["system"]["type"]).pulls):
         raise Mistake("there is no guidance", where=where("guidance"), fix="guidance: {type: sds}")
     out["clip"] = _clip(values["clip"], where)
+    out["track"] = trackers.complete(values["track"], where("track"))
     if out["steps"] < 1:
         raise Mistake(f"steps must be at least 1, but it is {out['steps']}", where=where("steps"), near="steps=600")
     _few("stages", values["stages"], where)

@@ -38,7 +38,7 @@ class Config:
     @property
     def hash(self) -> str:
         """Eight hexadecimal digits that change with everything that changes the result."""
-        same = {k: v for k, v in self.values.items() if k not in ("out", "keep")}
+        same = {k: v for k, v in self.values.items() if k not in ("out", "keep", "track")}
         return hashlib.sha256(json.dumps(same, sort_keys=True, ensure_ascii=True).encode()).hexdigest()[:8]
 
     def where(self, path: str) -> str:

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from dream3d import build, catalogue, claims, models
+from dream3d import build, catalogue, claims, models, trackers
 from dream3d.config import Config
 from dream3d.errors import Mistake
 from dream3d.layout import parts
@@ -13,7 +13,8 @@ GIVERS = {"prior": "priors", "renderer": "renderers"}
 
 def check_needs(config: Config) -> None:
     """Raises Mistake for a stage whose formula needs what no part of it offers, whose cameras and prior count views differently, or whose
-    model is nowhere. Parts that say nothing of what they offer are asked when they are built."""
+    model is nowhere, and for a tracker that is not installed. Parts that say nothing of what they offer are asked when they are built."""
+    trackers.check(config.values["track"], config.where("track"))
     for i, stage in enumerate(config.stages):
         changed = config.values["stages"][i] if config.values["stages"] else {}
 

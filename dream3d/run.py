@@ -21,6 +21,7 @@ from dream3d.interfaces import Representation, System
 from dream3d.options import Export, Init, Keep
 from dream3d.preview import strip
 from dream3d.progress import Display, shares
+from dream3d.trackers import tracking
 
 STREAK, RETRIES = 10, 3  # non-finite steps in a row that roll back, and how often before a run has diverged
 STOPPING = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))
@@ -80,7 +81,8 @@ class Run:
 
     def go(self) -> Result:
         """Run what is left. Raises Interrupted, or Mistake with exit code 5 where it diverged."""
-        with _signals(self):
+        begun = self.folder.status().get("started", 0.0)
+        with _signals(self), tracking(self.folder.path, self.config.values, begun, self._tell) as self.trackers:
             self._start()
             system = self._resume() or self._enter(0, None)
             while True:
@@ -90,6 +92,8 @@ class Run:
                 system = self._enter(self.stage + 1, system.scene.handover())
             self._save(system)
             exports = self._export(system.scene)
+            if "mesh" in exports:
+                self.trackers.mesh(exports["mesh"])
         self.folder.report(
             "done", self.step, exports={k: str(v.relative_to(self.folder.path)) for k, v in exports.items()}
         )
@@ -189,6 +193,7 @@ class Run:
 
     def _flush(self, pending: list[dict]) -> list[dict]:
         self.folder.metrics(pending)
+        self.trackers.scalars(pending)
         return []
 
     def _save(self, system: System) -> None:
@@ -204,6 +209,7 @@ class Run:
         for name in (f"step_{self.step:06d}.png", "latest.png"):
             with files.replacing(self.folder.path / "previews" / name) as path:
                 Image.fromarray(picture).save(path, format="PNG")
+        self.trackers.image(self.step, "previews", self.folder.path / "previews" / f"step_{self.step:06d}.png")
 
     def _check_stop(self) -> None:
         if self.stop:

@@ -6,7 +6,7 @@ hold the settings of any type, since it may be that of the recipe it extends, or
 
 from typing import Any
 
-from dream3d import __version__, build, catalogue, check, kinds
+from dream3d import __version__, build, catalogue, check, kinds, trackers
 from dream3d.catalogue import KEYS, SHARE
 from dream3d.schedule import Positive
 
@@ -38,6 +38,8 @@ def _sections() -> dict[str, Any]:
     plain = {key: kinds.schema(kind) for key, kind in check.PLAIN.items()}
     plain |= {"negative": TEXT, "out": TEXT, "prompt": {"anyOf": [TEXT, {"type": "array", "items": TEXT, "minItems": 1}]}}
     plain["steps"] = {"anyOf": [{"type": "integer", "minimum": 1}, {"$ref": "#/$defs/reference"}]}
+    tracker = {"enum": trackers.available()}
+    plain["track"] = {"anyOf": [tracker, {"type": "array", "items": tracker}, {"type": "null"}]}
     plugged = {section: _plugged(section) for section in check.PLUGINS}
     options = {name: _nullable(_closed(_settings(build.option_parameters(cls)))) for name, cls in build.OPTIONS.items()}
     options["init"]["anyOf"].append({"type": "string"})
