@@ -67,8 +67,9 @@ class Export:
 
     metres: the longest side (null: as it is); origin: as it is (center), or the middle of the bottom (base); up: the axis that points up
     in files (null: the format's own); lods: levels of detail of the glb, each with a quarter of the faces of the one before (0: none);
-    millimetres: the longest side in files for printing (null: a metre is 1000); web: files small rather than read by everybody. moments:
-    of what moves, over its second."""
+    millimetres: the longest side in files for printing (null: a metre is 1000); web: files small rather than read by everybody. uv: charts
+    by xatlas (atlas), projections (fast), or whichever the number of faces asks for (auto); occlusion: baked where the asset has a
+    material; delight: light that is baked into colours is estimated and divided out. moments: of what moves, over `seconds`."""
 
     mesh: bool = True
     formats: tuple[Format, ...] | None = None
@@ -84,4 +85,8 @@ class Export:
     lods: Annotated[int, Interval(ge=0, le=6)] = 0
     millimetres: Positive | None = None
     web: bool = False
+    uv: Literal["auto", "atlas", "fast"] = "auto"
+    occlusion: bool = True
+    delight: bool = False
     moments: Annotated[int, Interval(ge=2, le=512)] = 24
+    seconds: Positive = 1.0

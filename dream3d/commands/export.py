@@ -1,35 +1,200 @@
-"""`export`: the files of a run once more, from its newest checkpoint."""
+"""`export`: files that artists open, from a run, one of its checkpoints, or a file of somebody else's."""
 
+import json
+import re
+import sys
+from contextlib import nullcontext
 from pathlib import Path
+from typing import Any
 
-from dream3d.commands.parser import Parser, common, plug, stored
+from dream3d.commands.parser import Parser, common, one_of, plug, stored
+from dream3d.errors import Mistake
+from dream3d.export.formats import formats
+
+EXAMPLES = ["export duck", "export duck --format glb,usdz --faces 20k --texture 2k --size 1 --origin base",
+            "export duck/checkpoints/step_0000200 --format stl --print-size-mm 80", "export chair.obj --faces 5k --lods 3",
+            "export duck faces=5000 texture=512", "export --list"]  # fmt: skip
+SHORT = {"formats": "format", "metres": "size", "millimetres": "print_size_mm", "faces": "faces", "texture": "texture",
+         "origin": "origin", "up": "up", "lods": "lods", "web": "web"}  # fmt: skip
+FIX = "a run's folder, one of its checkpoints, or a GLB, glTF, OBJ or PLY file"
 
 
 def main(words: list[str]) -> int:
-    """Write the export folder of a run anew, with other settings where they are given."""
-    parser = Parser("export", "Write a run's files again, from its newest checkpoint.",
-                    ["export duck", "export duck faces=5000 texture=512"])  # fmt: skip
-    parser.add_argument("run", type=Path, help="the run's folder")
-    common(parser)
-    parser.add_argument(
-        "overrides", nargs="*", metavar="key=value", help="of the export section: faces=5000 texture=512"
-    )
+    """Check, open, write."""
+    parser = _parser()
     options = parser.parse_intermixed_args(words)
+    if options.list:
+        print(*table(), sep="\n")
+        return 0
+    if options.what is None:
+        raise Mistake("what is missing: RUN_OR_FILE", where="command line", fix=FIX)
     plug(options.plugin)
-    stored(options.run)
-    found = stored(options.run, [f"export.{text}" for text in options.overrides])
+    run, folder, file = place(options.what)
+    given = [f"export.{key}={value}" for key, value in flags(options).items()] + [f"export.{text}" for text in options.overrides]
+    given += _again(given, options.rebake)
+    return _run(options, run, folder, given) if run is not None else _file(options, file, given)
 
-    from dream3d.api import load
-    from dream3d.export.asset import export as write
-    from dream3d.export.asset import pages
+
+def _parser() -> Parser:
+    parser = Parser("export", "Write files that artists open, from a run, a checkpoint, or a GLB, glTF, OBJ or PLY file.", EXAMPLES)
+    parser.add_argument("what", nargs="?", metavar="RUN_OR_FILE", help=FIX)
+    parser.add_argument("--format", action="append", default=[], metavar="NAMES", help=f"of {', '.join(formats())}; several with commas")
+    parser.add_argument("--faces", metavar="N", help="triangles at most: 5k, 20k, 50k, any number")
+    parser.add_argument("--texture", metavar="N", help="texels a side: 1k, 2k, 4k, any number")
+    parser.add_argument("--size", metavar="METRES", help="length of the longest side")
+    parser.add_argument("--origin", type=one_of(["base", "center"], "origin"), help="base: the middle of the bottom; center: as it is")
+    parser.add_argument("--up", type=one_of(["y", "z"], "axis that points up"), help="in files; otherwise what their readers expect")
+    parser.add_argument("--lods", metavar="N", help="levels of detail of the glb, each with a quarter of the faces of the one before")
+    parser.add_argument("--print-size-mm", metavar="N", help="longest side in files for printing; otherwise a metre is 1000")
+    parser.add_argument("--web", action="store_true", default=None, help="smaller files that not every program reads")
+    parser.add_argument("--rebake", action="store_true", help="give a mesh with a texture of its own new uvs and textures")
+    parser.add_argument("--source-up", type=one_of(["y", "z"], "axis that points up"), help="in a file that is read (y; of a PLY z)")
+    parser.add_argument("--out", type=Path, metavar="FOLDER", help="otherwise the run's export folder; of NAME.glb NAME-export")
+    parser.add_argument("--list", action="store_true", help="what each format takes, needs, and writes; stop")
+    common(parser)
+    parser.add_argument("overrides", nargs="*", metavar="key=value", help="of the export section: faces=5000 delight=true")
+    return parser
+
+
+def table() -> list[str]:
+    """A line for each format: name, what it takes, what has to be installed, its file, what it is."""
+    rows = [("format", "takes", "needs", "file", "")]
+    for form in formats().values():
+        kept = ", ".join(dict.fromkeys(form.files.values()))
+        rows.append((form.name, ", ".join(form.files), f"dream3d[{form.extra}]" if form.extra else "", kept, form.about))
+    widths = [max(len(row[i]) for row in rows) for i in range(4)]
+    return ["  ".join([*(cell.ljust(width) for cell, width in zip(row, widths, strict=False)), row[4]]).rstrip() for row in rows]
+
+
+def place(what: str) -> tuple[Path | None, Path | None, Path | None]:
+    """(run, checkpoint, file): the run and, of a checkpoint's folder, that; or a file. Raises Mistake for what is neither."""
+    from dream3d.convert import source
+
+    path = Path(what)
+    if path.resolve().parent.name == "checkpoints" and source.is_run(path.resolve().parents[1]):
+        if not (path / "state.json").is_file():
+            near = ", ".join(str(path.parent / p.name) for p in sorted(path.resolve().parent.glob("step_*"))[-3:])
+            raise Mistake(f"{what!r} is no checkpoint", where=what, near=near, fix=FIX)
+        return path.parent.parent if path.name else path.resolve().parents[1], path, None
+    found = source.place(what)
+    return (found, None, None) if source.is_run(found) else (None, None, found)
+
+
+def flags(options) -> dict[str, str]:
+    """The flags that were given, as settings of the export section."""
+    said: dict[str, Any] = {key: getattr(options, flag) for key, flag in SHORT.items()}
+    said["formats"] = _names(options.format)
+    said |= {"faces": _count("--faces", options.faces, 1000), "texture": _count("--texture", options.texture, 1024)}
+    said |= {key: _number(flag, said[key]) for key, flag in (("metres", "--size"), ("millimetres", "--print-size-mm"), ("lods", "--lods"))}
+    return {key: "true" if value is True else str(value) for key, value in said.items() if value is not None}
+
+
+def _names(given: list[str]) -> str | None:
+    """Formats as YAML: quoted, since 3mf is no number but 3e4 would be one."""
+    from dream3d.export.formats import named
+
+    names = [name.strip().lower() for text in given for name in text.split(",") if name.strip()]
+    if given and not names:
+        raise Mistake("--format names none", where="--format", near=", ".join(formats()))
+    return f"[{', '.join(repr(named(name).name) for name in names)}]" if given else None
+
+
+def _count(flag: str, text: str | None, thousand: int) -> int | None:
+    """5k as 5000, or of texels 2k as 2048."""
+    if text is None:
+        return None
+    if not (found := re.fullmatch(r"(\d{1,9})(k?)", text.strip().lower())):
+        raise Mistake(f"{flag}: expected a whole number, or one like 5k, but it is {text!r}", where=flag, near=f"{flag} 5k, {flag} 20000")
+    return int(found[1]) * (thousand if found[2] else 1)
+
+
+def _number(flag: str, text: str | None) -> str | None:
+    if text is not None and not re.fullmatch(r"[-+]?(\d+\.?\d*|\.\d+)", text.strip()):
+        raise Mistake(f"{flag}: expected a number, but it is {text!r}", where=flag, near=f"{flag} 1")
+    return None if text is None else text.strip()
+
+
+def _again(given: list[str], rebake: bool) -> list[str]:
+    """Whoever asks for other triangles or texels than a mesh has, asks for new uvs too."""
+    keys = [text.partition("=")[0] for text in given]
+    if "export.rebake" in keys:
+        return []
+    return ["export.rebake=always"] if rebake or "export.texture" in keys else ["export.rebake=larger"] * ("export.faces" in keys)
+
+
+def _run(options, run: Path, folder: Path | None, given: list[str]) -> int:
+    config = stored(run)
+    settings = _settings(str(run / "config.yaml"), given)
+    target = options.out or (run / "export" if folder is None else run / "export" / folder.name)
+
+    from dream3d.export import opened
     from dream3d.folder import lock
+
+    found = opened.of_run(run, config, folder)
+    home = target.resolve() == (run / "export").resolve()
+    with lock(run) if home else nullcontext():
+        made = write(found, target, settings, pictures=not options.format, quiet=options.quiet)
+        if home and {"mesh", "splats"} & made.keys():
+            made |= _pages(run, made, config.values["prompt"])
+    return _told(made, options.quiet)
+
+
+def _file(options, file: Path, given: list[str]) -> int:
+    settings = _settings(None, given)
+    target = options.out or Path(f"{file.stem}-export")
+    from dream3d.export import opened
+
+    found = opened.of_file(file, options.source_up)
+    if not options.quiet:
+        for line in found.said:
+            print(f"{file.name}: {line}", file=sys.stderr)
+    return _told(write(found, target, settings, pictures=not options.format, quiet=options.quiet), options.quiet)
+
+
+def _settings(recipe: str | None, given: list[str]):
+    """The export section of a recipe (None: the defaults) with what was given, checked."""
+    from dream3d import config
     from dream3d.options import Export
 
-    facts = {"prompt": found.values["prompt"], "seed": found.values["seed"], "recipe": found.values["name"]}
-    scene = load(options.run).scene
-    with lock(options.run):
-        done = write(scene, options.run / "export", Export(**found.values["export"]), extras=facts)
-        done |= pages(options.run, done, facts["prompt"])
-    for path in done.values():
-        print(path)
+    if recipe is None:  # any recipe will do, without what it says of exports
+        recipe, given = "sds-gaussian", ["export={}", *given]
+    return Export(**config.load(recipe, given).values["export"])
+
+
+def write(found, folder: Path, settings, *, pictures: bool = True, quiet: bool = True) -> dict[str, Path]:
+    """The files of an opened scene. Progress goes to stderr."""
+    import torch
+
+    from dream3d.export.asset import export
+    from dream3d.export.roomy import check_room
+    from dream3d.progress import Display
+
+    check_room(settings)
+    with Display(quiet=quiet) as show, torch.no_grad():
+        show.begin("export", 100)
+
+        def progress(what: str, share: float) -> None:
+            show.step(round(100 * share), what)
+
+        return export(found.scene, folder, settings, extras=found.facts, progress=progress, pictures=pictures, own=found.own,
+                      back=found.back)  # fmt: skip
+
+
+def _pages(run: Path, made: dict[str, Path], prompt: str | list[str]) -> dict[str, Path]:
+    """viewer.html and report.html with the new files, and those of the others that are there already."""
+    from dream3d.export.asset import pages
+    from dream3d.export.record import EXPORTS
+
+    there = {kind: path for kind, name in EXPORTS.items() if (path := run / "export" / name).is_file()}
+    return pages(run, there | made, prompt)
+
+
+def _told(made: dict[str, Path], quiet: bool) -> int:
+    """The files on stdout, and what the mesh is fit for on stderr."""
+    from dream3d.export.health import Health
+
+    if "health" in made and not quiet:
+        read = json.loads(made["health"].read_text(encoding="utf-8"))
+        print(*Health(**read).told(), sep="\n", file=sys.stderr)
+    print(*made.values(), sep="\n")
     return 0

@@ -1,25 +1,39 @@
-"""Everything a finished scene leaves behind: splats.ply, mesh.glb, turntable.mp4, thumbnail.png, contact.png; and the pages
-that show them, viewer.html and report.html."""
+"""Everything a finished scene leaves behind: pictures of it, files in the formats asked for, and the pages that show them: viewer.html and
+report.html."""
 
-import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from torch import Tensor
-
-from dream3d.export.decimate import closed
-from dream3d.export.density import surface_of
-from dream3d.export.glb import write_glb
+from dream3d import files
+from dream3d.errors import Mistake
+from dream3d.export.formats import Ask, Format, formats, named
+from dream3d.export.health import health
+from dream3d.export.place import Placement, box, placement
 from dream3d.export.report import write_report
-from dream3d.export.splat import write_ply
-from dream3d.export.surface import surface
-from dream3d.export.texture import bake
+from dream3d.export.roomy import roomy
+from dream3d.export.stock import MESHES, Stock
 from dream3d.export.video import contact_sheet, thumbnail, turntable
 from dream3d.export.viewer import write_viewer
 from dream3d.interfaces import Representation
 from dream3d.options import Export
-from dream3d.types import Field, Mesh, Points
+from dream3d.types import Mesh
+
+KEYS = {("glb", "mesh"): "mesh", ("ply", "splats"): "splats"}  # what pages know them by; others by their format's name
+HEALTH = "mesh.json"
+WHAT = {"mesh": "meshes", "splats": "Gaussians", "mesh-clip": "meshes that move", "splat-clip": "Gaussians that move",
+        "skin": "bodies on joints"}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Part:
+    """One file to be made: what `made` calls it, its name, and what writes it."""
+
+    key: str
+    name: str
+    write: Callable[[Path], None]
 
 
 def export(
@@ -30,28 +44,110 @@ def export(
     extras: dict,
     progress: Callable[[str, float], None] | None = None,
     keep: bool = False,
+    pictures: bool = True,
+    own: Mesh | None = None,
+    back: Placement = Placement(),
 ) -> dict[str, Path]:
-    """Writes the asset into `folder` and returns the files by kind: thumbnail, contact, splats (where the scene is made
-    of Gaussians), turntable, mesh (where `settings` want it). `extras` describe it inside the mesh file (prompt, seed, recipe; lighting is
-    "baked", or "material"). `progress` hears the file's name and the share done before it. With `keep`, files that are there are not
-    made again. Raises Mistake for a scene with nothing in it and for a full disk; files finished before stay."""
-    folder, handed, size = Path(folder), _settled(scene.handover()), settings.size
-    extras = {"lighting": "material" if _material(handed) else "baked"} | extras
-    steps = {
-        "thumbnail": ("thumbnail.png", lambda path: thumbnail(scene, path, size)),
-        "contact": ("contact.png", lambda path: contact_sheet(scene, path, size=size)),
-        "splats": ("splats.ply", lambda path: write_ply(handed, path)),
-        "turntable": ("turntable.mp4", lambda path: turntable(scene, path, frames=settings.frames, size=size)),
-        "mesh": ("mesh.glb", lambda path: write_glb(_mesh(scene, handed, settings), path, extras)),
-    }
-    missing = [kind for kind, there in (("splats", _splats(handed)), ("mesh", settings.mesh)) if not there]
-    steps = {kind: step for kind, step in steps.items() if kind not in missing}
-    for number, (name, write) in enumerate(steps.values()):
+    """Writes the asset into `folder` and returns the files by kind: thumbnail, contact and turntable (`pictures`), mesh (the glb) with
+    health (what the mesh is fit for), splats (the ply of Gaussians), LOD0 and so on, others by the name of their format. `extras` describe
+    it inside the files (prompt, seed, recipe); lighting and what was moved are added. `progress` hears the file's name and the share
+    done before it. With `keep`, files that are there are not made again. `own` is the mesh of a file, which stays as it is where settings
+    do not say otherwise; `back` takes the scene to where it came from. Raises Mistake for a format that has no place for the scene, before
+    anything is written; for a scene with nothing in it, for a full disk and too little memory: files finished before stay."""
+    folder, stock = Path(folder), Stock(scene, settings, own)
+    making = _Making(stock, settings, extras, back, _wanted(stock, settings))
+    steps = [*making.steps(pictures)]
+    for number, part in enumerate(steps):
+        share = number / len(steps)
         if progress is not None:
-            progress(name, number / len(steps))
-        if not (keep and (folder / name).is_file()):
-            write(folder / name)
-    return {kind: folder / name for kind, (name, _) in steps.items()}
+            progress(part.name, share)
+            stock.tell = lambda what, more, at=share, name=part.name: progress(f"{name}: {what}", at + more / len(steps))
+        if not (keep and (folder / part.name).is_file()):
+            with roomy(settings, part.name):
+                part.write(folder / part.name)
+    made = {part.key: folder / part.name for part in steps}
+    return made | ({"health": folder / HEALTH} if making.looked_at else {})
+
+
+def _wanted(stock: Stock, settings: Export) -> list[tuple[Format, str]]:
+    """The formats to be written, each with the kind that it takes. Raises Mistake for one that takes none, or cannot be made here."""
+    asked = settings.formats
+    if asked is None:
+        asked = [name for name, there in (("ply", stock.gaussian), ("glb", settings.mesh)) if there]
+    elif not asked:
+        raise Mistake("no format is asked for", where="export.formats", near=", ".join(formats()), fix="--format glb")
+    if settings.lods > 1 and "glb" not in asked:
+        raise Mistake("levels of detail are glb files", where="--lods", fix=f"--format {','.join([*asked, 'glb'])}")
+    wanted = []
+    for form in map(named, dict.fromkeys(asked)):
+        kind = stock.fitting(form)
+        if kind is None:
+            raise _unfit(form, stock)
+        form.check()
+        wanted.append((form, kind))
+    return wanted
+
+
+def _unfit(form: Format, stock: Stock) -> Mistake:
+    """What a format is for, what there is instead, and how to come by what it takes."""
+    there = [name for name, other in formats().items() if stock.fitting(other)]
+    moves = all(kind.endswith("-clip") or kind == "skin" for kind in form.files) and stock.clip is None
+    problem = f"{form.name} holds {' or '.join(WHAT[kind] for kind in form.files)}; this scene "
+    problem += "stands still" if moves else "is made of Gaussians" if stock.gaussian else "has no Gaussians"
+    fix = "" if moves or stock.gaussian else "python launch.py convert RUN --to gaussians makes them"
+    return Mistake(problem, where="--format", near=", ".join(there), fix=fix)
+
+
+class _Making:
+    """The files of one export, in order: pictures, Gaussians, meshes, levels of detail."""
+
+    def __init__(self, stock: Stock, settings: Export, extras: dict, back: Placement, wanted: list[tuple[Format, str]]):
+        self.stock, self.settings, self.extras, self.back, self.wanted = stock, settings, extras, back, wanted
+        self.looked_at = False
+        self._place: Placement | None = None
+
+    def steps(self, pictures: bool) -> Iterator[Part]:
+        scene, size, frames = self.stock.scene, self.settings.size, self.settings.frames
+        if pictures:
+            yield Part("thumbnail", "thumbnail.png", lambda path: thumbnail(scene, path, size))
+            yield Part("contact", "contact.png", lambda path: contact_sheet(scene, path, size=size))
+        meshes = [(form, kind) for form, kind in self.wanted if kind in MESHES]
+        yield from (self._file(*pair) for pair in self.wanted if pair not in meshes)
+        if pictures:
+            yield Part("turntable", "turntable.mp4", lambda path: turntable(scene, path, frames=frames, size=size))
+        yield from (self._file(*pair) for pair in meshes)
+        for form, kind in meshes:
+            for level in range(self.settings.lods if form.name == "glb" and self.settings.lods > 1 else 0):
+                name = Path(form.files[kind])
+                yield Part(f"LOD{level}", f"{name.stem}_LOD{level}{name.suffix}", partial(self._write, form, kind, level))
+
+    def _file(self, form: Format, kind: str) -> Part:
+        chain = "mesh" if kind in MESHES else "splats"
+        return Part(KEYS.get((form.name, chain), form.name), form.files[kind], partial(self._write, form, kind, 0))
+
+    def _write(self, form: Format, kind: str, level: int, path: Path) -> None:
+        stock, mesh = self.stock, kind in MESHES
+        item = stock.item(kind) if level == 0 else stock.mesh(level) if kind == "mesh" else stock.moving(kind, level)
+        place = self.place
+        up = self.settings.up or form.up
+        facts = {"lighting": stock.lighting(item)} | self.extras | {"transform": place.json() | {"up": up}}
+        ask = Ask(facts, self.settings.up, self.settings.millimetres, self.settings.web)
+        placed = place(item)
+        form.write(placed, path, ask)
+        if mesh and level == 0 and not self.looked_at:
+            files.write_json(path.parent / HEALTH, health(placed if kind == "mesh" else placed.mesh).json())
+            self.looked_at = True
+
+    @property
+    def place(self) -> Placement:
+        """One for all files: by the box of the mesh where one is written, else of the Gaussians."""
+        if self._place is None:
+            s, self._place = self.settings, self.back
+            if s.metres is not None or s.origin != "center":
+                kinds = [kind for _, kind in self.wanted]
+                kind = next((kind for kind in MESHES if kind in kinds), kinds[0])
+                self._place = placement(box(self.back(self.stock.item(kind))), s.metres, s.origin).after(self.back)
+        return self._place
 
 
 def pages(
@@ -62,30 +158,3 @@ def pages(
     target = Path(run) / "export" / "viewer.html"
     viewer = write_viewer(target, splats=made.get("splats"), mesh=made.get("mesh"), title=title)
     return {"viewer": viewer, "report": write_report(run, status=status)}
-
-
-def _settled(data: Points | Mesh | Field) -> Points | Mesh | Field:
-    """The same on the CPU, without gradients."""
-    values = {f.name: getattr(data, f.name) for f in dataclasses.fields(data)}
-    return dataclasses.replace(data, **{k: v.detach().cpu() for k, v in values.items() if isinstance(v, Tensor)})
-
-
-def _mesh(scene: Representation, handed: Points | Mesh | Field, settings: Export) -> Mesh:
-    """A mesh with a texture as it is: nothing has to be unwrapped again, and a user's keeps its triangles and uv. Else the scene's own
-    mesh where that is closed, the surface of its Gaussians, or what renders show; with colour."""
-    if isinstance(handed, Mesh) and handed.uv is not None and handed.texture is not None:
-        return handed
-    if isinstance(handed, Mesh) and closed(handed.faces):
-        mesh = handed
-    else:
-        fine = {"resolution": settings.resolution}
-        mesh = surface_of(handed, **fine) if _splats(handed) else surface(scene, **fine, size=settings.size)
-    return bake(mesh, scene, faces=settings.faces, texture=settings.texture, size=2 * settings.size)
-
-
-def _material(data: Points | Mesh | Field) -> bool:
-    return isinstance(data, Mesh) and data.orm is not None
-
-
-def _splats(data: Points | Mesh | Field) -> bool:
-    return isinstance(data, Points) and None not in (data.scale, data.rotation, data.opacity)
