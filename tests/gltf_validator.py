@@ -1,5 +1,5 @@
-"""Khronos' validator of glTF (npm gltf-validator, run by node), where it can be found: its folder in DREAM3D_GLTF_VALIDATOR, a folder
-`node_modules` that has it in DREAM3D_NODE_MODULES, or what node finds from the current folder."""
+"""Khronos' validator of glTF (npm gltf-validator, run by node), where it can be found: in DREAM3D_GLTF_VALIDATOR or DREAM3D_NODE_MODULES
+(its own folder, or the `node_modules` that has it), or where node finds it from the current folder."""
 
 import json
 import os
@@ -56,12 +56,11 @@ def _package() -> str:
     """The validator's folder."""
     if shutil.which("node") is None:
         pytest.skip("there is no node")
-    named = os.environ.get("DREAM3D_GLTF_VALIDATOR")
-    folder = os.environ.get("DREAM3D_NODE_MODULES")
-    for place in filter(None, (named, folder and os.path.join(folder, "gltf-validator"))):
-        if not Path(place).is_dir():
+    for place in filter(None, map(os.environ.get, ("DREAM3D_GLTF_VALIDATOR", "DREAM3D_NODE_MODULES"))):
+        found = [folder for folder in (Path(place) / "gltf-validator", Path(place)) if (folder / "package.json").is_file()]
+        if not found:
             pytest.fail(f"there is no gltf-validator in {place}")
-        return str(Path(place).resolve())
+        return str(found[0].resolve())
     ask = subprocess.run(["node", "-p", "require.resolve('gltf-validator')"], capture_output=True, text=True, timeout=60)
     if ask.returncode:
         pytest.skip("there is no gltf-validator: npm i gltf-validator, and DREAM3D_NODE_MODULES=THAT/node_modules")
