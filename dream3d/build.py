@@ -183,7 +183,9 @@ def _value(node: ast.expr | None) -> Any:
     if node is None:
         raise Mistake("a keyword-only parameter without a type: every setting needs one", fix="scale: float = 7.5")
     try:
-        return eval(compile(ast.Expression(node), "<signature>", "eval"), dict(_NAMES))
+        if not hasattr(node, "code"):  # compiling is most of what loading a configuration takes
+            node.code = compile(ast.Expression(node), "<signature>", "eval")
+        return eval(node.code, dict(_NAMES))
     except Exception as error:
         raise Mistake(f"line {node.lineno}: {ast.unparse(node)[:60]!r} cannot be read as a setting's type or default: {error}",
                       fix="types and defaults use only typing and dream3d.schedule") from None  # fmt: skip
