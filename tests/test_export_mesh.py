@@ -264,7 +264,7 @@ def test_the_same_scene_gives_the_same_bytes(quick, tmp_path):
         second = asset.export(Blocks(), tmp_path / "two", **quick)
     finally:
         torch.set_num_threads(2)
-    assert list(first) == ["thumbnail", "contact", "turntable", "mesh"]
+    assert list(first) == ["thumbnail", "contact", "turntable", "mesh", "health"]
     assert sorted(os.listdir(tmp_path / "one")) == sorted(path.name for path in first.values())
     for kind, path in first.items():
         assert path.read_bytes() == second[kind].read_bytes(), kind
