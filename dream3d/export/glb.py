@@ -2,7 +2,8 @@
 
 Axes turn from the house's z-up to glTF's y-up, (x, y, z) -> (x, z, -y): an object's front faces +Z; units are metres.
 Colours without a material are baked with their light, and unlit (KHR_materials_unlit; others see a rough non-metal). A mesh with `orm` has
-glTF's metallic-roughness material, with a normal map where there are bumps.
+glTF's metallic-roughness material, with occlusion in the red of its picture where anything is hidden, and a normal map, with the tangents
+that it is told in, where there are bumps.
 """
 
 import json
@@ -16,7 +17,7 @@ from numpy import ndarray
 from torch import Tensor
 
 import dream3d
-from dream3d.export.texture import vertex_normals
+from dream3d.export.tangents import split
 from dream3d.export.video import png
 from dream3d.files import write_bytes
 from dream3d.types import Mesh
@@ -65,20 +66,17 @@ def _document(mesh: Mesh, extras: dict) -> dict[str, Any]:
 
 
 def _geometry(mesh: Mesh) -> tuple[dict[str, Float[ndarray, "W _"]], UInt32[ndarray, " I"], Int64[ndarray, " W"]]:
-    """Vertex attributes, indices, and which vertex each is: they are doubled where charts meet."""
-    corners, normal = mesh.faces.flatten().numpy(), vertex_normals(mesh).numpy()
-    if mesh.uv is None:
-        origin, index = np.arange(len(mesh.vertices)), corners
-    else:
-        keys = np.concatenate([corners[:, None].astype(np.float64), mesh.uv.reshape(-1, 2).numpy()], 1)
-        _, first, index = np.unique(keys, axis=0, return_index=True, return_inverse=True)
-        origin = corners[first]
-    attributes = {"POSITION": y_up(mesh.vertices.numpy()[origin]), "NORMAL": y_up(normal[origin])}
-    if mesh.uv is not None:
-        attributes["TEXCOORD_0"] = np.array([0, 1]) + np.array([1, -1]) * mesh.uv.reshape(-1, 2).numpy()[first]
+    """Vertex attributes, indices, and which vertex each is: they are doubled where charts meet, and with a normal map where it is mirrored."""
+    at = split(mesh, tangents=mesh.orm is not None and mesh.bump is not None)
+    attributes = {"POSITION": y_up(mesh.vertices.numpy()[at.origin]), "NORMAL": y_up(at.normal)}
+    if at.tangent is not None:
+        attributes["TANGENT"] = np.concatenate([y_up(at.tangent[:, :3]), at.tangent[:, 3:]], 1)
+    if at.uv is not None:
+        attributes["TEXCOORD_0"] = np.array([0, 1]) + np.array([1, -1]) * at.uv
     elif mesh.rgb is not None:
         attributes["COLOR_0"] = _linear(mesh.rgb.numpy())
-    return {name: array.astype("<f4") for name, array in attributes.items()}, index.reshape(-1).astype("<u4"), origin
+    indices = at.faces.reshape(-1).astype("<u4")
+    return {name: np.ascontiguousarray(array, "<f4") for name, array in attributes.items()}, indices, at.origin
 
 
 def y_up(vectors: Float[ndarray, "V 3"]) -> Float[ndarray, "V 3"]:
@@ -117,6 +115,8 @@ def _texture(document: dict, buffer: bytearray, mesh: Mesh) -> None:
     material["pbrMetallicRoughness"]["baseColorTexture"] = _picture(document, buffer, "colour", mesh.texture)
     if mesh.orm is not None:
         material["pbrMetallicRoughness"]["metallicRoughnessTexture"] = _picture(document, buffer, "material", mesh.orm)
+        if bool((mesh.orm[..., 0] < 1).any()):
+            material["occlusionTexture"] = dict(material["pbrMetallicRoughness"]["metallicRoughnessTexture"])
     if mesh.orm is not None and mesh.bump is not None:
         material["normalTexture"] = _picture(document, buffer, "normals", mesh.bump / 2 + 0.5)
 
