@@ -12,8 +12,9 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from dream3d import build, layout, models
+from dream3d import build, models, parts
 from dream3d.errors import Mistake, choices
+from dream3d.export.formats import formats
 
 KINDS = {  # kind -> (one word on it, what it is in a configuration)
     "guidance": ("formulas that pull a render towards a prior", "guidance"),
@@ -28,12 +29,14 @@ KINDS = {  # kind -> (one word on it, what it is in a configuration)
     "sections": ("sections and keys of a configuration that name no class", ""),
     "configs": ("recipes", "--config"),
     "models": ("trained weights: those in assets/, and full-size ones that are fetched", ""),
+    "formats": ("files of an export: export RUN --format NAME", "export.formats"),
 }
 KEYS = {  # that hold a value and no section -> what they are
     "name": "of the recipe; its run folders lie in runs/NAME", "prompt": "what to make; several take turns over the views",
     "negative": "what not to make", "steps": "of the whole run; schedules scale with it", "seed": "of all randomness",
     "device": "auto, cpu, cuda, cuda:1, mps", "out": "the run folder, exactly there",
-    "track": "where scalars and previews also go: wandb, mlflow, trackio; TensorBoard files and metrics.jsonl are always kept", "extends": "another recipe, which this one changes",
+    "track": "where scalars and previews also go: wandb, mlflow, trackio; TensorBoard files and metrics.jsonl are always kept",
+    "extends": "another recipe, which this one changes",
     "clip": "largest gradient of a pixel, for all buffers or by buffer; null: off (PGC, arXiv:2310.12474)",
     "stages": "overrides one after the other; between them only points, meshes or fields travel",
 }  # fmt: skip
@@ -95,6 +98,8 @@ def names(kind: str) -> list[str]:
             return sorted(path.stem for path in build.place("configs").glob("*.yaml"))
         case "models":
             return sorted({path.parent.name for path in build.place("assets").glob("*/card.json")} | set(models.registry()))
+        case "formats":
+            return sorted(formats())
         case _:
             return build.available(kind)
 
@@ -119,6 +124,8 @@ def entry(kind: str, name: str) -> Entry:
             return Entry(kind, name, path, _comment(path))
         case "models":
             return _model(name)
+        case "formats":
+            return _format(name)
         case _:
             return _class(kind, name)
 
@@ -178,6 +185,14 @@ def _comment(path: Path) -> str:
     return "\n".join(("\n" if line.startswith(" ") else "") + line for line in told).strip()
 
 
+def _format(name: str) -> Entry:
+    """What a file format takes, where its axes point, and what it needs."""
+    form = formats()[name]
+    path = origin(f"dream3d.export.formats.{form.module}")
+    facts = {"kind": ", ".join(form.files), "files": form.files, "up": form.up, "extra": form.extra}
+    return Entry("formats", name, path, ast.get_docstring(tree(path)), facts={key: value for key, value in facts.items() if value})
+
+
 def _model(name: str) -> Entry:
     """A model that lies here, by its card; or one that is fetched, by its line in the registry."""
     path = build.place("assets") / name / "card.json"
@@ -199,7 +214,7 @@ def used(stage: dict[str, Any]) -> Iterator[tuple[str, str]]:
     """(kind, name) of every part of a complete stage."""
     for kind in ("renderers", "priors", "systems", "cameras", "background", "optim"):
         yield kind, stage[KINDS[kind][1]]["type"]
-    yield from (("renderers", part["type"]) for part in layout.parts(stage["renderer"]))
+    yield from (("renderers", part["type"]) for part in parts.within("renderers", stage["renderer"]))
     for term in stage["guidance"] if isinstance(stage["guidance"], list) else [stage["guidance"]]:
         yield "guidance", term["type"]
         for name in [term["sees"]] if isinstance(term["sees"], str) else term["sees"]:

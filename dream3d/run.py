@@ -224,6 +224,7 @@ class Run:
         self.folder.report("running", self.folder.status().get("step", 0), total=self.offsets[-1])
 
     def _export(self, scene: Representation) -> dict[str, Path]:
+        from dream3d.export import about
         from dream3d.export.asset import export, pages
 
         settings = Export(**self.config.values["export"])
@@ -233,11 +234,11 @@ class Run:
             self.show.step(round(100 * share), what)
             self._check_stop()
 
-        facts = {"prompt": self.config.values["prompt"], "seed": self.seed, "recipe": self.config.values["name"]}
+        facts = about.of_run(self.config)
         with torch.no_grad():
             made = export(scene, self.folder.path / "export", settings, extras=facts, progress=progress)
         ends = {"state": "done", "step": self.step, "reason": "", "updated": time.time()}  # what status.json says next
-        return made | pages(self.folder.path, made, facts["prompt"], status=ends)
+        return made | pages(self.folder.path, made, self.config.values["prompt"], status=ends)
 
     def _tell(self, text: str) -> None:
         self.show.line(text)

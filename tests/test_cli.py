@@ -56,7 +56,7 @@ def test_without_words_the_help_is_shown_and_help_names_every_command(call):
 WRONG = {
     "resum x": "resume", "lst": "list", "sds-gaussian.yaml": "--config sds-gaussian.yaml", "'a red car'": 'prompt="a red car"',
     "--confg x": "--config", "--config": "--config needs a value", "resume": "run", "resume nope": "no config.yaml",
-    "export nope": "no config.yaml", "list guidence": "guidance", "list guidance extra": "nothing is known about extra",
+    "export nope": "neither a run nor a file", "list guidence": "guidance", "list guidance extra": "nothing is known about extra",
     "describe": "name", "describe sdss": "sds", "describe guidance/sdss": "sds",
     "describe guidance": "list guidance", "describe optimizer": "list optim", "config shw": "show", "config diff a": "B",
     "config show nope": "there is no configuration", "completion bsh": "bash", "bench mainjob": "main-job",

@@ -12,12 +12,16 @@ from dream3d.errors import Mistake
 
 OPTIONS = {
     "generate": ["--config", "--dry-run", "--plugin", "--quiet", "--version"], "resume": ["--plugin", "--quiet"],
-    "export": ["--plugin", "--quiet"], "list": ["--json", "--plugin"], "describe": ["--json", "--plugin"],
+    "export": ["--format", "--faces", "--texture", "--size", "--origin", "--up", "--lods", "--print-size-mm", "--web", "--rebake",
+               "--source-up", "--out", "--list", "--plugin", "--quiet"],
+    "list": ["--json", "--plugin"], "describe": ["--json", "--plugin"],
     "cite": ["--config", "--plugin"], "doctor": ["--json"], "config": ["--origins", "--plugin"], "completion": ["--launch"],
-    "new": ["--here"],
+    "new": ["--here"], "ui": ["--port", "--listen", "--password", "--open"],
     "convert": ["--to", "--out", "--steps", "--from-scratch", "--merge", "--mask", "--dry-run", "--plugin", "--quiet"],
     "compare": ["--guidance", "--recipes", "--prompts", "--seeds", "--prior", "--steps", "--out", "--background", "--plugin"],
 }  # fmt: skip
+EXPORT = {"--format": [], "--faces": ["5k", "20k", "50k"], "--texture": ["1k", "2k", "4k"],
+          "--origin": ["base", "center"], "--up": ["y", "z"], "--source-up": ["y", "z"]}  # fmt: skip
 PLAIN_VALUES = {"device": ["auto", "cpu", "cuda"], "seed": [], "steps": [], "prompt": [], "negative": [], "out": []}
 
 
@@ -56,6 +60,8 @@ def _choices(done: list[str], last: str) -> Iterable[str]:
         return recipes()
     if command == "convert" and done[-1] in ("--to", "--merge", "--mask"):
         return {"--to": catalogue.names("renderers"), "--merge": _folders(), "--mask": ["cut"]}[done[-1]]
+    if command == "export" and done[-1] in EXPORT:
+        return EXPORT[done[-1]] or catalogue.names("formats")
     if last.startswith("-"):
         return [*OPTIONS.get(command, []), "--help"]
     first = [*COMMANDS] if not done else []

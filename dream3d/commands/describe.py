@@ -122,8 +122,8 @@ def _facts(entry: Entry) -> dict[str, Any]:
             "file": str(entry.path), "used_by": catalogue.users(entry), "example": example(entry, catalogue.users(entry))}  # fmt: skip
 
 
-VALUES = {"name": "mine", "prompt": '"a duck"', "negative": '"a duck"', "steps": "300", "seed": "3", "device": "cpu", "out": "duck", "track": "[wandb]",
-          "clip": "0.1", "stages": '"[{guidance: {scale: 20}}, {share: 2}]"'}  # fmt: skip
+VALUES = {"name": "mine", "prompt": '"a duck"', "negative": '"a duck"', "steps": "300", "seed": "3", "device": "cpu", "out": "duck",
+          "track": "[wandb]", "clip": "0.1", "stages": '"[{guidance: {scale: 20}}, {share: 2}]"'}  # fmt: skip
 
 # --- examples -----------------------------------------------------------------------------------------------------------------------
 
@@ -134,6 +134,8 @@ def example(entry: Entry, recipes: list[str]) -> list[str]:
     match entry.kind:
         case "models":
             return []
+        case "formats":
+            return [*start, f"export.formats=[{entry.name}]"]
         case "sections" if entry.name == "extends":
             return []
         case "configs":
