@@ -4,6 +4,7 @@ import dataclasses
 from dataclasses import dataclass
 
 import torch
+import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor
 
@@ -82,13 +83,25 @@ def onto(clip: MeshClip | Skin, mesh: Mesh, of: Mesh) -> MeshClip | Skin:
     def taken(rows: Tensor) -> Tensor:
         return torch.einsum("nc,nc...->n...", weights.to(rows), rows[corners])
 
-    away = mesh.vertices - taken(of.vertices)  # a decimated vertex need not lie on the surface
+    away = mesh.vertices - taken(of.vertices)  # a vertex of fewer triangles need not lie on the surface, and goes along beside it
+    away = (_frames(of.vertices[corners]).mT @ away[..., None])[..., 0]
+
+    def carried(place: Float[Tensor, "V 3"]) -> Float[Tensor, "W 3"]:
+        return taken(place) + (_frames(place[corners]) @ away[..., None])[..., 0]
+
     if isinstance(clip, MeshClip):
-        places = torch.stack([taken(place) + away for place in clip.places])
+        places = torch.stack([carried(place) for place in clip.places])
         return MeshClip(dataclasses.replace(mesh, vertices=places[0]), places, clip.times)
-    rest = dataclasses.replace(mesh, vertices=taken(clip.mesh.vertices) + away)
     bends = None if clip.bends is None else torch.stack([taken(row) for row in clip.bends])
+    rest = dataclasses.replace(mesh, vertices=carried(clip.mesh.vertices))
     return dataclasses.replace(clip, mesh=rest, weights=taken(clip.weights), bends=bends)
+
+
+def _frames(corners: Float[Tensor, "W 3 3"]) -> Float[Tensor, "W 3 3"]:
+    """Of triangles: along an edge, across it, and the normal, as columns; zero where they have no area."""
+    edge, other = corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0]
+    along, normal = F.normalize(edge, dim=-1), F.normalize(torch.linalg.cross(edge, other), dim=-1)
+    return torch.stack([along, torch.linalg.cross(normal, along), normal], -1)
 
 
 def _nearest(mesh: Mesh, of: Mesh) -> tuple[Int[Tensor, "W 3"], Float[Tensor, "W 3"]]:
