@@ -4,7 +4,7 @@ from contextlib import contextmanager
 
 import torch
 
-from dream3d import build, claims, layout, needs, options, schedule
+from dream3d import build, claims, needs, options, parts, schedule
 from dream3d.errors import Mistake
 from dream3d.penalties import Penalties
 from dream3d.prompt import Prompt
@@ -86,7 +86,7 @@ def _terms(settings: dict, prior) -> list:
         _check_needs(entry["type"], build.load(build.signature("guidance", entry["type"])), prior, settings)
         guidance = build.make("guidance", entry, prior)
         prompts = entry.get("prompt") or settings["prompt"]
-        prompts, regions = prompts if isinstance(prompts, list) else [prompts], layout.regions(entry, settings["renderer"])
+        prompts, regions = prompts if isinstance(prompts, list) else [prompts], parts.regions(entry, settings["renderer"])
         text = Prompt(prior, prompts, settings["negative"], words, regions, entry.get("source"))
         known = {k: v for k, v in build.term_parameters().items() if k not in options.TEXTS}
         terms.append(Term(guidance, text, **{k: typed(entry[k], kind, k) for k, (kind, _) in known.items()}))

@@ -27,8 +27,9 @@ views 509 MB, degree 3 494 MB; 2000 Gaussians at 512 pixels, 4 views 81 MB, 16 v
 import math
 from typing import Any
 
-from dream3d import build, claims, layout, models
+from dream3d import build, claims, models
 from dream3d.foreign import start
+from dream3d.parts import within
 
 LIBRARIES = 0.61e9  # Python, torch, numba and this package on a CPU, while it compiles kernels
 READING = 14  # bytes while a byte of a user's file is read: 1.3 million faces as PLY 13.8, OBJ 8.2, GLB with a texture 10.3; splats 4.2
@@ -78,7 +79,8 @@ def parts(stage: dict[str, Any]) -> list[tuple[str, float | None]]:
         if build.signature(catalogue, own["type"]).memory is None and section == "prior" and known is not None:
             rows.append((f"prior {own['type']} (weights alone)", _weights(known, own)))
         else:
-            sizes = [_evaluate(build.signature(catalogue, one["type"]).memory, {**around, **one}) for one in layout.parts(own) or [own]]
+            several = within(catalogue, own) or [own]
+            sizes = [_evaluate(build.signature(catalogue, one["type"]).memory, {**around, **one}) for one in several]
             rows.append((f"{section} {own['type']}", None if None in sizes else sum(sizes)))
     if stage["init"]["file"] is not None:
         rows.append(("init", float(READING * start.size(stage["init"]))))

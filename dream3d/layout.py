@@ -17,7 +17,6 @@ from typing import Any
 
 from dream3d import build, check, places
 from dream3d.errors import Mistake, choices
-from dream3d.options import regions as split
 from dream3d.places import SAID, Box
 from dream3d.recipe import Where
 from dream3d.schedule import Angle, Positive
@@ -28,7 +27,8 @@ PATH = "renderer.layout"
 OBJECTS, BYTES, LETTERS = 32, 1 << 20, 60  # at most, of a layout, a file, a name
 SMALLEST = 0.01  # metres: a side of a box
 Triple = tuple[float, float, float]
-KEYS = {"objects": (list, build.MISSING), "relations": (list[str], []), "overlap": (bool, False), "origin": (str | None, None)}
+KEYS = {"objects": (list, build.MISSING), "relations": (list[str], []), "overlap": (bool | list[tuple[str, str]], False),
+        "origin": (str | None, None)}  # fmt: skip
 OBJECT = {
     "name": (str, build.MISSING), "prompt": (str | None, None), "box": (dict[str, Any] | None, None),
     "rotation": (Angle | tuple[Angle, Angle, Angle], 0.0), "group": (str | None, None), "frozen": (bool, False),
@@ -46,17 +46,9 @@ def complete(settings: dict[str, Any], prompt: str | list[str], where: Where = l
     return {**settings, "object": common, "layout": _placed(layout, common, at)}
 
 
-def regions(term: dict[str, Any], renderer: dict[str, Any]) -> list[str]:
-    """The prompts of the objects of a scene, in the order of their labels: those that a term is told, else, where its formula asks for
-    labels, those of the scene's layout. Raises Mistake where a term is told of more or fewer objects than the layout has."""
-    told, layout = split(term.get("regions")), renderer.get("layout")
-    if "labels" not in (build.signature("guidance", term["type"]).needs or ()) or not isinstance(layout, dict):
-        return told
-    if len(told) not in (0, len(layout["objects"])):
-        names = " | ".join(thing["prompt"] for thing in layout["objects"])
-        raise Mistake(f"{len(told)} region prompts, but the layout has {len(layout['objects'])} objects", where="guidance.regions",
-                      near=names, fix="one prompt for each object, in the order of the layout; none: the layout's own")  # fmt: skip
-    return told or [thing["prompt"] for thing in layout["objects"]]
+def prompts(renderer: dict[str, Any]) -> list[str]:
+    """What the objects of a complete scene are told, in the order of their labels."""
+    return [thing["prompt"] for thing in renderer["layout"]["objects"]]
 
 
 def part(common: dict[str, Any], thing: dict[str, Any]) -> dict[str, Any]:
@@ -65,9 +57,8 @@ def part(common: dict[str, Any], thing: dict[str, Any]) -> dict[str, Any]:
 
 
 def parts(renderer: dict[str, Any]) -> list[dict[str, Any]]:
-    """The complete settings of every part of a complete scene; of one that is not composed none."""
-    layout = renderer.get("layout")
-    return [part(renderer["object"], thing) for thing in layout["objects"]] if isinstance(layout, dict) else []
+    """The complete settings of every part of a complete scene."""
+    return [part(renderer["object"], thing) for thing in renderer["layout"]["objects"]]
 
 
 def _part(path: str, settings: Any, where: Where) -> dict[str, Any]:
@@ -194,7 +185,7 @@ def _placed(layout: dict[str, Any], common: dict[str, Any], where: Where) -> dic
         boxes = places.arrange([_box(thing) for thing in things], relations)
         for box in boxes:
             places.check_inside(box)
-        overlap = found["overlap"] or _overlap(boxes, relations)
+        overlap = _overlap(boxes, relations, found["overlap"])
     except Mistake as mistake:
         raise mistake.completed(where=where(f"{PATH}.relations" if found["relations"] else path)) from None
     for thing, box in zip(things, boxes, strict=True):
@@ -251,12 +242,15 @@ def _box(thing: dict[str, Any]) -> Box:
     return Box(thing["name"], thing["prompt"], centre, size, tuple(turn) if isinstance(turn, list) else (0.0, 0.0, turn))
 
 
-def _overlap(boxes: list[Box], relations: list[places.Relation]) -> bool:
-    """Whether boxes overlap that a relation brought together, as who sits on a sofa and the sofa. Raises Mistake where others do."""
-    together = {frozenset((one.first, one.second)) for one in relations}
+def _overlap(boxes: list[Box], relations: list[places.Relation], told: bool | list[list[str]]) -> bool | list[list[str]]:
+    """The pairs of objects whose boxes overlap, all of which may: they were told, or a relation brought them together, as who sits on a
+    sofa and the sofa; False for none, True where all may that ever do. Raises Mistake where others overlap."""
+    if told is True:
+        return True
+    together = {frozenset(name.casefold() for name in pair) for pair in [*(told or []), *((one.first, one.second) for one in relations)]}
     crowded = places.crowded(boxes)
     for a, b, depth in crowded:
-        if frozenset((a.name, b.name)) not in together:
+        if frozenset((a.name.casefold(), b.name.casefold())) not in together:
             raise Mistake(f"the boxes of {a.name!r} and {b.name!r} overlap by {100 * depth:.0f} cm",
-                          fix="move one of them by that, or allow it: overlap: true")  # fmt: skip
-    return bool(crowded)
+                          fix=f"move one of them by that, or allow it: overlap: [[{a.name}, {b.name}]]")  # fmt: skip
+    return [[a.name, b.name] for a, b, _ in crowded] or False

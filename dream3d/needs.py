@@ -2,10 +2,9 @@
 
 from typing import Any
 
-from dream3d import build, catalogue, claims, models, trackers
+from dream3d import build, catalogue, claims, models, parts, trackers
 from dream3d.config import Config
 from dream3d.errors import Mistake
-from dream3d.layout import parts
 from dream3d.recipe import Where
 
 GIVERS = {"prior": "priors", "renderer": "renderers"}
@@ -92,7 +91,8 @@ def _check_groups(stage: dict[str, Any], where: Where) -> None:
 
 def _check_motion(stage: dict[str, Any], where: Where) -> None:
     """What moves a scene would learn nothing from cameras that see one moment."""
-    moving = [part["type"] for part in (stage["renderer"], *parts(stage["renderer"])) if "motion" in (_offers("renderer", part) or ())]
+    every = (stage["renderer"], *parts.within("renderers", stage["renderer"]))
+    moving = [part["type"] for part in every if "motion" in (_offers("renderer", part) or ())]
     if moving and stage["cameras"].get("frames", 1) == 1:
         kind, still = stage["cameras"]["type"], moving[0].removeprefix("dynamic_")
         fix = "cameras.frames=4" if "frames" in stage["cameras"] else "cameras={type: orbit, frames: 4}"

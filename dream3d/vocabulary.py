@@ -5,7 +5,7 @@ from collections.abc import Callable
 from types import ModuleType
 from typing import Any
 
-from dream3d import build, layout
+from dream3d import build, parts
 from dream3d.config import Config
 from dream3d.errors import Mistake, choices
 
@@ -56,6 +56,7 @@ def _prompts(stage: dict[str, Any]) -> list[tuple[str, str]]:
     for i, term in enumerate(terms):
         own = f"guidance.{i}" if isinstance(stage["guidance"], list) else "guidance"
         found += [(f"{own}.prompt", term["prompt"])] if term.get("prompt") else []
-        found += [(f"{own}.regions" if term.get("regions") else layout.PATH, text) for text in layout.regions(term, stage["renderer"])]
+        found += [(f"{own}.regions" if term.get("regions") else parts.place(stage["renderer"]), text)
+                  for text in parts.regions(term, stage["renderer"])]  # fmt: skip
         found += [(f"{own}.source", term["source"])] if term.get("source") else []
     return found

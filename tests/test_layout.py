@@ -10,7 +10,7 @@ import time
 import numpy as np
 import pytest
 
-from dream3d import catalogue, config, estimate, layout, places
+from dream3d import catalogue, config, estimate, layout, parts, places
 from dream3d.errors import Mistake
 from dream3d.needs import check_needs
 from dream3d.places import Box, Relation, arrange, overlap
@@ -153,10 +153,10 @@ def test_parts_have_settings_of_their_own():
 
 def test_regions_are_the_objects_prompts_where_none_are_told():
     scene = config.load(RECIPE).stages[0]
-    assert layout.regions(scene["guidance"], scene["renderer"]) == ["a red ball", "a blue cube"]
-    assert layout.regions({**scene["guidance"], "regions": "a | b"}, scene["renderer"]) == ["a", "b"]
-    assert layout.regions({**scene["guidance"], "type": "sds"}, scene["renderer"]) == []
-    assert layout.regions(scene["guidance"], {"type": "gaussians"}) == []
+    assert parts.regions(scene["guidance"], scene["renderer"]) == ["a red ball", "a blue cube"]
+    assert parts.regions({**scene["guidance"], "regions": "a | b"}, scene["renderer"]) == ["a", "b"]
+    assert parts.regions({**scene["guidance"], "type": "sds"}, scene["renderer"]) == []
+    assert parts.regions(scene["guidance"], {"type": "gaussians"}) == []
     with pytest.raises(Mistake, match="1 region prompts, but the layout has 2 objects"):
         check_vocabulary(config.load(RECIPE, ["guidance.regions=a red ball"]))
     with pytest.raises(Mistake, match="dragon") as caught:
