@@ -50,10 +50,10 @@ def test_another_shape_in_the_right_colour_is_no_edit(judge):
     assert edits.shown(true("a red ball"), "a red car", judge) == 0
 
 
-def test_a_control_that_passes_proves_nothing(judge):
+def test_a_control_that_passes_proves_nothing_and_is_no_success(judge):
     red = true("a red car")
     found = edits.scored(red, red, "a red car", "a red car", judge)
-    assert found["verdict"]["edited"] and not found["verdict"]["proves"]
+    assert found["verdict"] == {"looks": True, "stays": True, "edited": False, "proves": False}
 
 
 def test_iou_of_known_masks():

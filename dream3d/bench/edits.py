@@ -3,8 +3,8 @@
 Each edit is an ordinary run of `dds-gaussian` in runs/<method>-<edit>-s0/: first a scene of what it was, then the edit. The judge looks at
 it from the 12 views of the quality bench: the object, in the new colour (and pattern), in at least 90 % of them. The silhouettes are
 compared with those of the scene as the edit found it, which its folder keeps: mean intersection over union of at least 0.85. Two readings
-stand beside it. The unedited scene under the new text: where it passed, the edit would prove nothing. And `sds`: score distillation in
-place of the edit's formula over the same noise levels, which is told nothing of what there was.
+stand beside it. The unedited scene under the new text: where it passed, the edit proves nothing and has not succeeded. And `sds`: score
+distillation in place of the edit's formula over the same noise levels, which is told nothing of what there was.
 
 Everything is made only where it is missing, so the same command goes on where it was stopped: runs/, scores/ (one JSON each), edits.json.
 Nothing here imports torch before the edits and the configurations are checked.
@@ -207,9 +207,9 @@ def iou(one, other) -> float:
 
 
 def verdict(score: dict) -> dict[str, bool]:
-    """`edited`: it shows what it shall, and its silhouette stayed. `proves`: the unedited scene does not show it."""
-    looks, stays = score["right"] >= RIGHT, score["iou"] >= KEPT
-    return {"looks": looks, "stays": stays, "edited": looks and stays, "proves": score["control"] < RIGHT}
+    """`proves`: the unedited scene does not show what it shall. `edited`: the edited one does, its silhouette stayed, and that proves it."""
+    looks, stays, proves = score["right"] >= RIGHT, score["iou"] >= KEPT, score["control"] < RIGHT
+    return {"looks": looks, "stays": stays, "edited": looks and stays and proves, "proves": proves}
 
 
 # --- what is told -----------------------------------------------------------------------------------------------------------------
