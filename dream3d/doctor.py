@@ -25,6 +25,7 @@ OPTIONAL = {  # distribution -> (what for, how to install it)
     "diffusers": ("full-size diffusion models", "pip install -e \".[diffusion]\""),
     "transformers": ("their text encoders", "pip install transformers"),
     "peft": ("LoRA on them", "pip install peft"),
+    "bpy": ("FBX, .blend and checks by Blender", 'pip install -e ".[blender]", or blender on the PATH'),
     "pytest": ("the tests", 'pip install -c constraints.txt -e ".[test]"'),
     "beartype": ("shapes checked in tests", 'pip install -c constraints.txt -e ".[test]"'),
     "jsonschema": ("the tests of config schema", 'pip install -c constraints.txt -e ".[test]"'),

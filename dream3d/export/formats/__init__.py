@@ -3,7 +3,7 @@
     FILES = {"mesh": "mesh.glb"}   # what it takes (KINDS), and the name of the file
     UP = "y"                       # the axis that points up for those who read it; "-y": y points down, as in photographs
     EXTRA = ""                     # what has to be installed for it: pip install dream3d[EXTRA]
-    NEEDS = "pxr"                  # the module that EXTRA brings, looked for before any work; left out: none
+    NEEDS = "pxr"                  # the module that EXTRA brings, looked for before any work; left out: none; one of ours has `check()`
     NAME = "3mf"                   # where it is not the file's: _ becomes -, and a module cannot be called 3mf
 
 and `write(item, path, ask)`, which puts the item, in world axes (z up, metres), into `path` and what has to lie beside it.
@@ -47,8 +47,10 @@ class Format:
     needs: str = ""
 
     def check(self) -> None:
-        """Raises Mistake where what it needs is not installed, without importing it."""
-        if self.needs and importlib.util.find_spec(self.needs) is None:
+        """Raises Mistake where what it needs is not installed, without importing it. A module of ours looks for it in its own way."""
+        if self.needs.startswith("dream3d."):
+            importlib.import_module(self.needs).check()
+        elif self.needs and importlib.util.find_spec(self.needs) is None:
             raise self._missing(self.needs)
 
     def write(self, item: Any, path: Path, ask: Ask) -> None:

@@ -1,0 +1,71 @@
+"""A folder for Blender's asset browser, made of finished runs and GLB files: one .blend for each, catalogues by recipe. Named by content:
+what is there already is not made again."""
+
+import json
+import re
+import struct
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from dream3d import files
+from dream3d.blender import assets
+from dream3d.blender.call import ask
+from dream3d.errors import Mistake
+from dream3d.foreign.files import whole
+
+LARGEST, JSON = 1 << 30, 4_000_000  # bytes of a GLB, and of what it says of itself
+
+
+def collect(folder: Path, sources: list[Path]) -> Iterator[tuple[Path, bool]]:
+    """Yields the .blend of each source and whether it was made now. A source is a run's folder or a .glb. Raises Mistake for others, and
+    where there is no Blender; what was made before stays."""
+    found = [_glb(Path(source)) for source in sources]
+    for path in found:
+        data = whole(path, LARGEST)
+        facts = _facts(data, path)
+        target = Path(folder) / f"{assets.name(facts, data)}.blend"
+        fresh = not target.is_file()
+        if fresh:
+            home = _home(facts)
+            _make(path, target, facts, home)
+            assets.enter(folder, [home])
+        yield target, fresh
+
+
+def _make(path: Path, target: Path, facts: dict[str, Any], home: str) -> None:
+    preview = path.with_name("thumbnail.png")
+    told = {"name": target.stem, "catalog": assets.catalogue(home), "tags": assets.tags(facts), "about": assets.about(facts),
+            "picture": preview if preview.is_file() else None}  # fmt: skip
+    with files.replacing(target) as temporary:
+        ask([{"do": "blend", "file": path, "target": temporary} | told])
+
+
+def _glb(source: Path) -> Path:
+    """The GLB of a run, or the file itself."""
+    path = source / "export" / "mesh.glb" if source.is_dir() else source
+    if path.suffix.lower() != ".glb" or not path.is_file():
+        fix = "python launch.py export RUN --format glb" if source.is_dir() else "a run's folder, or a .glb"
+        raise Mistake(f"there is no GLB in {source.name or source}", where=str(source), fix=fix)
+    return path
+
+
+def _facts(data: bytes, path: Path) -> dict[str, Any]:
+    """What a GLB of ours says of itself; of another's only its name. Nothing in it is trusted."""
+    try:
+        magic, _, _, length, kind = struct.unpack_from("<4sIIII", data)
+        if magic != b"glTF" or kind != 0x4E4F534A or length > min(JSON, len(data) - 20):
+            raise ValueError
+        document = json.loads(data[20 : 20 + length])
+        told = document["asset"]["extras"]
+    except KeyError:
+        told = None
+    except (struct.error, ValueError, TypeError, RecursionError):
+        raise Mistake(f"{path.name} is no binary glTF file", where=str(path)) from None
+    return told if isinstance(told, dict) else {"source": [path.name]}
+
+
+def _home(facts: dict[str, Any]) -> str:
+    """The catalogue: by recipe."""
+    name = re.sub(r"[^\w. -]+", "-", str(facts.get("recipe") or "Other"))[:60].strip(" .-") or "Other"
+    return f"Generated/{name}"
