@@ -82,6 +82,12 @@ class Watch:
         return now - self._seen[folder][1] >= self.patience
 
 
+def open_claim(folder: Path) -> bool:
+    """Whether the newest claim on a job was not given back, and its process, where that can be told, is there."""
+    number = _newest(folder)
+    return bool(number) and not _read(folder / f"beat.{number}.json").get("released") and not _gone(_read(folder / f"lease.{number}.json"))
+
+
 def _newest(folder: Path) -> int:
     """The number of the newest claim; 0 where there never was one."""
     numbers = [path.name.split(".")[1] for path in folder.glob("lease.*.json")]

@@ -11,6 +11,7 @@
 
 import json
 import os
+import shutil
 import uuid
 from collections.abc import Iterator
 from dataclasses import asdict
@@ -20,6 +21,7 @@ from typing import Any
 from filelock import FileLock
 
 from dream3d import config, files
+from dream3d.batch import lease
 from dream3d.batch.plan import Job, Plan
 from dream3d.errors import Mistake
 
@@ -120,6 +122,19 @@ class Library:
 
     def tries(self, job: Job) -> list[dict[str, Any]]:
         return list(_lines(self.folder(job) / "tries.jsonl"))
+
+    def claimed(self, job: Job) -> bool:
+        """Whether somebody has a claim that was not given back; its process may be gone all the same."""
+        return lease.open_claim(self.folder(job))
+
+    def again(self, job: Job, *, done: bool = False) -> None:
+        """Forget the tries that failed; with `done`, what was made too."""
+        folder = self.folder(job)
+        (folder / "tries.jsonl").unlink(missing_ok=True)
+        if done:
+            (folder / "done.json").unlink(missing_ok=True)
+            for run in folder.glob("run*"):
+                shutil.rmtree(run)
 
     def catalogue(self) -> list[dict[str, Any]]:
         """The records, once each, as their jobs were asked for; what the catalogue misses or has wrong is as the folders say."""

@@ -1,0 +1,147 @@
+"""Worker processes on this machine. Each makes one job at a time and hears of the next through a pipe; none outlives who began it."""
+
+import contextlib
+import multiprocessing
+import os
+import signal
+import threading
+import time
+from dataclasses import dataclass
+from multiprocessing.connection import Connection, wait
+from pathlib import Path
+from typing import Any
+
+from dream3d.batch.failures import Policy
+from dream3d.batch.plan import Job
+
+
+@dataclass
+class Worker:
+    """A process, the pipe to it, and what it is at."""
+
+    process: Any
+    pipe: Connection
+    ooms: int
+    job: Job | None = None
+
+
+class Local:
+    """`size` workers, each with its share of the cores. A worker that is gone is replaced when it is next needed."""
+
+    def __init__(
+        self, library: Path, size: int, policy: Policy, patience: float, plugins: tuple[str, ...] = (), threads: int | None = None
+    ):
+        self.told = (str(library), policy, patience, plugins, threads or max(1, (os.cpu_count() or 1) // size))
+        self.workers: list[Worker | None] = [None] * size
+
+    def free(self) -> list[int]:
+        """The places that have no job."""
+        return [i for i, worker in enumerate(self.workers) if worker is None or worker.job is None]
+
+    def give(self, place: int, job: Job) -> None:
+        worker = self.workers[place]
+        if worker is None or not worker.process.is_alive():
+            worker = self.workers[place] = self._begun()
+        worker.job = job
+        worker.pipe.send(job)
+
+    def _begun(self) -> Worker:
+        context = multiprocessing.get_context("spawn")
+        here, there = context.Pipe()
+        process = context.Process(target=_serve, args=(there, *self.told), daemon=True)
+        process.start()
+        there.close()
+        return Worker(process, here, _ooms())
+
+    def heard(self, seconds: float) -> list[tuple[Job, dict[str, Any]]]:
+        """What came of jobs within so many seconds; a worker that is gone has lost its job."""
+        busy = {worker.pipe: i for i, worker in enumerate(self.workers) if worker is not None and worker.job is not None}
+        if not busy:
+            time.sleep(seconds)
+        return [self._heard(busy[pipe]) for pipe in wait(list(busy), seconds)] if busy else []
+
+    def _heard(self, place: int) -> tuple[Job, dict[str, Any]]:
+        worker = self.workers[place]
+        job, worker.job = worker.job, None
+        try:
+            return job, worker.pipe.recv()
+        except (EOFError, OSError):
+            self.workers[place] = None
+            worker.process.join(10)
+            memory = worker.process.exitcode == -signal.SIGKILL and _ooms() > worker.ooms
+            return job, {"id": job.id, "state": "lost", "failure": "memory" if memory else "lost", "reason": _end(worker.process.exitcode)}
+
+    def kill(self, job: Job) -> None:
+        """End the worker that is at a job; it is then heard of as lost."""
+        for worker in self.workers:
+            if worker is not None and worker.job is job:
+                worker.process.kill()
+
+    def stop(self) -> None:
+        """Let every worker save and end."""
+        for worker in [w for w in self.workers if w is not None]:
+            if worker.job is not None:
+                worker.process.terminate()
+            with contextlib.suppress(OSError):  # it is gone
+                worker.pipe.send(None)
+
+    def close(self, seconds: float = 60.0) -> None:
+        """Wait for their end; who has not saved by then is killed."""
+        until = time.monotonic() + seconds
+        for worker in [w for w in self.workers if w is not None]:
+            worker.process.join(max(0.0, until - time.monotonic()))
+            if worker.process.is_alive():
+                worker.process.kill()
+                worker.process.join()
+            worker.pipe.close()
+        self.workers = [None] * len(self.workers)
+
+
+def _end(code: int | None) -> str:
+    if code is not None and code < 0:
+        return f"its process was ended by {signal.Signals(-code).name}"
+    return f"its process ended with exit code {code}"
+
+
+def _ooms() -> int:
+    """How many processes this machine has killed for memory; 0 where it does not tell."""
+    try:
+        rows = (line.split() for line in Path("/proc/vmstat").read_text(encoding="ascii").splitlines())
+        return next((int(row[1]) for row in rows if row[0] == "oom_kill"), 0)
+    except OSError:
+        return 0
+
+
+def _serve(pipe: Connection, library: str, policy: Policy, patience: float, plugins: tuple[str, ...], threads: int) -> None:
+    """A worker: jobs until None comes or who gives them is gone."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal's Ctrl-C is for who began it, who then asks by SIGTERM
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    threading.Thread(target=_with, args=(multiprocessing.parent_process(),), daemon=True).start()
+    for name in ("OMP_NUM_THREADS", "NUMBA_NUM_THREADS", "MKL_NUM_THREADS"):
+        os.environ[name] = str(threads)
+
+    import torch
+
+    from dream3d.batch.lease import Watch
+    from dream3d.batch.library import Library
+    from dream3d.batch.work import work
+    from dream3d.commands.parser import plug
+
+    torch.set_num_threads(threads)
+    plug(list(plugins))
+    place, watch = Library(Path(library)), Watch(patience)
+    while (job := _next(pipe)) is not None:
+        pipe.send(work(place, job, watch, policy))
+
+
+def _next(pipe: Connection) -> Job | None:
+    try:
+        return pipe.recv()
+    except EOFError:
+        return None
+
+
+def _with(parent: Any) -> None:
+    """Saves and ends when the parent does, however that was."""
+    parent.join()
+    os.kill(os.getpid(), signal.SIGTERM)

@@ -1,0 +1,105 @@
+"""What a library tells while it is worked on and afterwards: its state, and a table of what failed. No torch."""
+
+import csv
+import io
+import statistics
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+from dream3d import files
+from dream3d.batch import failures
+from dream3d.batch.library import Library
+from dream3d.batch.plan import Job, Plan
+from dream3d.estimate import human, total
+
+FORMULA = ("=", "+", "-", "@", "\t", "\r")  # what spreadsheets run
+DISK = 12 << 20  # bytes of an asset of the default recipe with its run, measured
+COLUMNS = ("id", "name", "prompt", "seed", "lines", "failure", "tries", "reason")
+
+
+def state(library: Library, jobs: list[Job], policy: failures.Policy = failures.Policy()) -> dict[str, list[Job]]:
+    """Jobs by what they are: done, failed, working (somebody has a claim that was not given back), waiting."""
+    found: dict[str, list[Job]] = {"done": [], "failed": [], "working": [], "waiting": []}
+    for job in jobs:
+        found[_state(library, job, policy)].append(job)
+    return found
+
+
+def _state(library: Library, job: Job, policy: failures.Policy) -> str:
+    folder = library.folder(job)
+    if (folder / "done.json").is_file():
+        return "done"
+    if library.claimed(job):
+        return "working"
+    tries = library.tries(job)
+    return "failed" if tries and failures.changes(library.config(job).values, tries, policy) is None else "waiting"
+
+
+def told(library: Library, jobs: list[Job]) -> list[str]:
+    """The lines of `batch status`."""
+    found = state(library, jobs)
+    lines = [", ".join(f"{len(part)} {name}" for name, part in found.items()) + f", of {len(jobs)}"]
+    records = [record for job in found["done"] if (record := library.done(job))]
+    if records and (left := len(found["working"]) + len(found["waiting"])):
+        seconds = statistics.fmean(record["seconds"] for record in records)
+        lines.append(f"{seconds:.0f} s a job so far: {left * seconds / 3600:.1f} hours of one worker are left")
+    why = Counter(library.tries(job)[-1]["failure"] for job in found["failed"])
+    lines += [f"{count} failed: {kind}" for kind, count in why.most_common()]
+    return lines
+
+
+def failed(library: Library, jobs: list[Job]) -> Path | None:
+    """Write failures.csv of those that failed for good; None, and no file, where none did."""
+    path, rows = library.path / "failures.csv", []
+    for job in state(library, jobs)["failed"]:
+        tries = library.tries(job)
+        told = {"lines": " ".join(map(str, job.lines)), "tries": len(tries), **{k: tries[-1].get(k, "") for k in ("failure", "reason")}}
+        rows.append({"id": job.id, "name": job.name, "prompt": job.prompt, "seed": job.seed, **told})
+    if not rows:
+        path.unlink(missing_ok=True)
+        return None
+    files.write_text(path, table(rows, COLUMNS))
+    return path
+
+
+def table(rows: list[dict[str, Any]], columns: tuple[str, ...]) -> str:
+    """CSV that no spreadsheet takes for formulas: such cells begin with an apostrophe."""
+    out = io.StringIO(newline="")
+    writer = csv.writer(out)
+    writer.writerow(columns)
+    writer.writerows([cell(row.get(name, "")) for name in columns] for row in rows)
+    return out.getvalue()
+
+
+def cell(value: Any) -> Any:
+    return f"'{value}" if isinstance(value, str) and value.startswith(FORMULA) else value
+
+
+def sketched(plan: Plan, library: Library, workers: int) -> list[str]:
+    """The lines of --dry-run: how many, how long, how much. Hours are known once jobs of the same recipes are done here."""
+    missing = [job for job in plan.jobs if library.done(job) is None]
+    lines = [f"{len(plan.jobs)} jobs of {len(plan.recipes)} configurations, {plan.repeated} asked for more than once, "
+             f"{len(plan.jobs) - len(missing)} done before"]  # fmt: skip
+    paces = _paces(library)
+    known = [paces[job.recipe] for job in missing if job.recipe in paces]
+    if len(known) < len(missing):
+        lines.append(f"hours: unknown for {len(missing) - len(known)} jobs until one of their configuration is done")
+    if known:
+        hours = sum(known) / 3600
+        lines.append(f"hours: {hours / workers:.1f} on {workers} workers, by jobs that are done ({hours:.1f} of one)")
+    sizes = [total(found.stages, found.values) for found in plan.configs.values()]
+    unknown = sorted({name for _, names in sizes for name in names})
+    lines.append(f"memory a worker, an upper estimate: {human(max((size for size, _ in sizes), default=0.0))}"
+                 + (f" and what {', '.join(unknown)} needs" if unknown else ""))  # fmt: skip
+    return [*lines, f"disk: about {human(float(DISK * len(missing)))}"]
+
+
+def _paces(library: Library) -> dict[str, float]:
+    """Seconds a job of each configuration took here."""
+    found: dict[str, list[float]] = {}
+    recipes = {job.id: job.recipe for job in library.jobs()}
+    for record in library.catalogue():
+        if (recipe := recipes.get(record.get("id"))) and record.get("seconds"):
+            found.setdefault(recipe, []).append(record["seconds"])
+    return {recipe: statistics.fmean(seconds) for recipe, seconds in found.items()}

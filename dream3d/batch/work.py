@@ -1,0 +1,98 @@
+"""One job from its claim to its record, in the process that has it. This is where torch comes in."""
+
+import time
+from pathlib import Path
+from typing import Any
+
+from dream3d import __version__
+from dream3d.batch import failures
+from dream3d.batch.lease import Lease, Watch
+from dream3d.batch.library import Library
+from dream3d.batch.plan import Job
+from dream3d.errors import Mistake
+
+Record = dict[str, Any]
+
+
+def work(library: Library, job: Job, watch: Watch, policy: failures.Policy = failures.Policy()) -> Record:
+    """Make a job unless it is made, failed for good or somebody else's. state: done, failed, busy (another process has it),
+    interrupted (a signal came; it is saved), retry (it failed and will be tried again)."""
+    folder = library.open(job)
+    lease = watch.take(folder)
+    if lease is None:
+        return {"id": job.id, "state": "done", "before": True} if library.done(job) else {"id": job.id, "state": "busy"}
+    lease.keep()
+    try:
+        return library.done(job) or _tried(library, job, lease, policy)
+    finally:
+        lease.release()
+
+
+def _tried(library: Library, job: Job, lease: Lease, policy: failures.Policy) -> Record:
+    """The next try of a job, by what failed before."""
+    tries = library.tries(job)
+    changed = failures.changes(library.config(job).values, tries, policy)
+    if changed is None:
+        return {"id": job.id, "state": "failed", **tries[-1]}
+    try:
+        return _made(library, job, lease, changed, len(tries) + 1)
+    except Mistake as mistake:
+        return _failed(library, job, failures.kind(mistake.code), mistake.lines[0], policy)
+    except Exception as error:  # a bug, of ours or of a plugged-in formula: one job fails, the library goes on
+        return _failed(library, job, "error", f"{type(error).__name__}: {error}"[:300], policy)
+
+
+def _failed(library: Library, job: Job, failure: str, reason: str, policy: failures.Policy) -> Record:
+    """Note a failed try; whether there will be another."""
+    what = {"failure": failure, "reason": reason, "version": __version__}
+    library.tried(job, what)
+    again = failures.changes(library.config(job).values, library.tries(job), policy) is not None
+    return {"id": job.id, "state": "retry" if again else "failed", **what}
+
+
+def _made(library: Library, job: Job, lease: Lease, changed: dict[str, Any], number: int) -> Record:
+    from dream3d.run import Interrupted
+
+    run = library.folder(job) / failures.marked(changed)
+    config = library.config(job, changed | {"out": str(run)})
+    began = time.monotonic()
+    try:
+        result = _run(run, config)
+    except Interrupted:
+        return {"id": job.id, "state": "interrupted"}
+    if not lease.beat():
+        return {"id": job.id, "state": "busy"}
+    record = recorded(library, job, run, result, time.monotonic() - began) | {"tries": number, "changed": changed}
+    return record if library.finish(job, record) else library.done(job)
+
+
+def _run(run: Path, config):
+    from dream3d.api import execute, load
+    from dream3d.folder import Folder
+
+    folder = Folder(run, config)
+    if folder.status().get("state") == "done":  # a process was killed between the run's end and its record
+        folder.close()
+        return load(run)
+    return execute(folder, quiet=True)
+
+
+def recorded(library: Library, job: Job, run: Path, result, seconds: float) -> Record:
+    """What the catalogue says of a finished job. Paths are relative to the library, with /."""
+    from dream3d.bench.compare_run import _card, _memory
+
+    made = {name: path.relative_to(library.path).as_posix() for name, path in sorted(result.exports.items())}
+    return {"id": job.id, "name": job.name, "state": "done", "prompt": job.prompt, "negative": job.negative, "seed": job.seed,
+            "tags": list(job.tags), "category": job.category, "recipe": _recipe(run), "seconds": round(seconds, 2),
+            "memory": _memory(), "card": _card(), "device": _device(result), "metrics": result.metrics, "files": made,
+            "run": run.relative_to(library.path).as_posix(), "version": __version__}  # fmt: skip
+
+
+def _recipe(run: Path) -> str:
+    from dream3d.config import load
+
+    return load(str(run / "config.yaml")).values["name"]
+
+
+def _device(result) -> str:
+    return next((str(tensor.device) for tensor in result.scene.state().values() if hasattr(tensor, "device")), "cpu")

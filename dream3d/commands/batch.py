@@ -1,0 +1,117 @@
+"""`batch`: a list of prompts to a library of assets. The folder is the truth: the same command makes what is missing, on any machine."""
+
+import argparse
+import signal
+import sys
+from pathlib import Path
+
+from dream3d.commands.parser import Parser, one_of, plug, plugin
+from dream3d.errors import Mistake, one_line
+
+EXECUTORS = ("local",)
+SHOWN = 20  # rows that cannot be made, listed
+EXAMPLES = [
+    "batch prompts.csv --config sds-gaussian --out library",
+    "batch prompts.txt --seeds 0-3 --grid guidance.scale=7.5,20 --workers 2 --out library",
+    "batch prompts.csv --out library --dry-run",
+    "batch status library",
+]
+
+
+def parser() -> Parser:
+    made = Parser("batch", "A list of prompts (CSV, TSV, JSON lines, Parquet, or one a line) to a library of assets. The same command "
+                  "makes what is missing; several on one folder share the work.", EXAMPLES)  # fmt: skip
+    made.add_argument("manifest", type=Path, help="the list; or the word status, with a library after it")
+    made.add_argument("library", nargs="?", type=Path, help=argparse.SUPPRESS)
+    made.add_argument("--config", default="sds-gaussian", metavar="NAME", help="the recipe of rows that name none (sds-gaussian)")
+    made.add_argument("--seeds", default="0", metavar="0-3", help="of rows that name none (0)")
+    made.add_argument("--grid", action="append", default=[], nargs="+", metavar="key=a,b", help="every row with each of these values")
+    made.add_argument("--set", action="append", default=[], nargs="+", metavar="key=value", help="for every row")
+    made.add_argument("--executor", default="local", type=one_of(EXECUTORS, "executor"), help="where workers are: local")
+    made.add_argument("--workers", type=int, default=1, metavar="N", help="that work at once (1)")
+    made.add_argument("--out", type=Path, default=Path("library"), help="the folder it lies in, and grows in (library)")
+    made.add_argument("--dry-run", action="store_true", help="say what would be made, and what is wrong with the list")
+    made.add_argument("--retry-failed", action="store_true", help="begin again with what failed")
+    made.add_argument("--force", action="store_true", help="begin again with everything in the list")
+    made.add_argument("--only", action="append", default=[], metavar="ID", help="these jobs alone (ids, or beginnings of names)")
+    made.add_argument("--hang", type=float, default=600.0, metavar="S", help="kill a worker whose run stands still for so long (600)")
+    made.add_argument("--patience", type=float, default=60.0, metavar="S", help="take over what another machine left for so long (60)")
+    plugin(made)
+    return made
+
+
+def main(words: list[str]) -> int:
+    """Plan, then make what is missing. Exit code 6 where some jobs failed."""
+    given = parser().parse_args(words)
+    if str(given.manifest) == "status":
+        return status(given.library or given.out)
+    if given.library is not None:
+        raise Mistake(f"what is {str(given.library)!r}?", where="command line", fix=f"--out {given.library}")
+    if given.workers < 1:
+        raise Mistake("no workers make nothing", where="--workers", fix="--workers 1")
+    plug(given.plugin)
+    return _go(given)
+
+
+def status(path: Path) -> int:
+    """What a library's jobs are at."""
+    from dream3d.batch.library import Library
+    from dream3d.batch.tables import told
+
+    if not (path / "jobs.jsonl").is_file():
+        raise Mistake("this is no library: it has no jobs.jsonl", where=str(path), fix="batch LIST --out FOLDER makes one")
+    library = Library(path)
+    print(*told(library, library.jobs()), sep="\n")
+    return 0
+
+
+def _go(given: argparse.Namespace) -> int:
+    from dream3d.batch import manifest, plan, tables
+    from dream3d.batch.library import Library
+
+    rows, wrong = manifest.read(given.manifest)
+    asked = plan.Asked(given.config, plan.seeds(given.seeds), tuple(sum(given.set, [])), plan.grid(sum(given.grid, [])))
+    found, library = plan.plan(rows, asked, given.manifest.parent), Library(given.out)
+    wrong = sorted([*wrong, *found.wrong], key=lambda fault: fault[0])
+    for line, mistake in wrong[:SHOWN]:
+        near = f" (try {mistake.near})" if mistake.near else ""
+        print(one_line(f"{given.manifest}:{line}: {mistake.problem}{near}", 240), file=sys.stderr)
+    if given.dry_run:
+        print(*tables.sketched(found, library, given.workers), sep="\n")
+    if wrong:
+        raise Mistake(f"{len(wrong)} of {len(rows) + len(wrong) - len(found.wrong)} rows cannot be made, and nothing was begun",
+                      where=str(given.manifest), fix="mend them, or leave them out")  # fmt: skip
+    return 0 if given.dry_run else _make(given, found, library)
+
+
+def _make(given: argparse.Namespace, found, library) -> int:
+    from dream3d.batch import drive, failures, tables
+    from dream3d.batch.local import Local
+
+    library.begin(found)
+    jobs = _chosen(found.jobs, given.only)
+    for job in jobs:
+        library.again(job, done=given.force) if given.force or given.retry_failed else None
+    policy, heard = failures.Policy(), []
+    pool = Local(library.path.absolute(), given.workers, policy, given.patience, tuple(given.plugin))
+    for name in ("SIGINT", "SIGTERM", "SIGHUP"):
+        if hasattr(signal, name):
+            signal.signal(getattr(signal, name), lambda number, frame: heard.append(number))
+    made = drive.Drive(library, pool, policy, hang=given.hang, tell=lambda line: print(line, flush=True), stopping=lambda: bool(heard))
+    tally = made.go(jobs)
+    library.mend()
+    table = tables.failed(library, jobs)
+    print(f"{tally.before + len(tally.done)} of {len(jobs)} are there, {len(tally.failed)} failed" + (f": {table}" if table else ""))
+    if tally.stopped:
+        print("stopped and saved; the same command goes on", file=sys.stderr)
+        return 128 + heard[0]
+    return tally.code
+
+
+def _chosen(jobs: list, only: list[str]) -> list:
+    if not only:
+        return jobs
+    found = [job for job in jobs if any(job.id == word or job.name.startswith(word) for word in only)]
+    if not found:
+        raise Mistake(f"no job is called {only[0]!r}", where="--only", near=", ".join(job.name for job in jobs[:3]))
+    return found
