@@ -5,12 +5,17 @@ import random
 import re
 from pathlib import Path
 
+import numpy as np
 import pytest
+import torch
 from pages import EVIL, blocks, check, finished, prose
 
 import dream3d.api
+from dream3d.errors import Mistake
 from dream3d.export import asset, page, record
+from dream3d.export.splat import write_ply
 from dream3d.export.viewer import write_viewer
+from dream3d.types import Points
 
 
 @pytest.fixture
@@ -72,10 +77,64 @@ def test_the_bundle_is_small_and_names_its_licences():
     licences = (web / "LICENSES.txt").read_text()
     assert f"three.js r{needs['three'].split('.')[1]} " in licences
     assert sum(p.stat().st_size for p in (web / "source").iterdir()) < 50_000
-    assert {p.name for p in (web / "source").iterdir()} == {
-        "README.md",
-        "package.json",
-        "viewer.js",
-        "stage.js",
-        "splats.js",
-    }
+    used = {p.name for p in (web / "source").glob("*.js")}
+    assert set(re.findall(r'from "\./(\w+\.js)"', "".join((web / "source" / n).read_text() for n in used))) == used - {"viewer.js"}
+
+
+# --- what moves -----------------------------------------------------------------------------------------------------------------------
+
+
+def cloud(step: float, count: int = 5) -> Points:
+    """Gaussians that fly apart, turn by half a turn a step and become brighter; sizes and opacities stay."""
+    make = torch.Generator().manual_seed(1)
+    place, colour = torch.randn(count, 3, generator=make), torch.rand(count, 3, generator=make) * 0.5
+    angle = torch.full((count,), 0.4 + step * torch.pi / 2)
+    turn = torch.stack([angle.cos(), 0 * angle, 0 * angle, angle.sin()], -1)
+    return Points(place * (1 + step), colour + 0.1 * step, torch.full((count, 3), 0.1), turn, torch.full((count,), 0.5))
+
+
+def clip(folder: Path, steps: list[float], count: int = 5) -> list[Path]:
+    found = [folder / f"frame_{i:04}.ply" for i in range(len(steps))]
+    for path, step in zip(found, steps, strict=True):
+        write_ply(cloud(step, count), path)
+    return found
+
+
+def moments(made: Path) -> tuple[dict, np.ndarray]:
+    data = blocks(check(made))["moments"]
+    head, _, body = data.partition(b"\n")
+    said = json.loads(head)
+    assert (len(head) + 1) % 4 == 0
+    return said, np.frombuffer(body, "<f4").reshape(len(said["times"]), len(said["columns"]), said["count"])
+
+
+def test_of_splats_that_move_only_what_moves_is_there_twice(tmp_path):
+    frames = clip(tmp_path, [0, 1, 2, 3])
+    made = write_viewer(tmp_path / "viewer.html", splats=None, mesh=None, title="x", frames=frames, times=[0, 0.5, 1, 2])
+    said, values = moments(made)
+    assert blocks(check(made))["splats"] == frames[0].read_bytes()
+    assert said["times"] == [0, 0.5, 1, 2] and set(said["columns"]) == {"x", "y", "z", "f_dc_0", "f_dc_1", "f_dc_2", "rot_0", "rot_3"}
+    at = {name: i for i, name in enumerate(said["columns"])}
+    for moment in range(4):
+        assert np.allclose(values[moment, at["y"]], cloud(moment).position[:, 1], atol=1e-6)
+    turns = values[:, [at["rot_0"], at["rot_3"]]]
+    assert (turns[1:] * turns[:-1]).sum(1).min() > -1e-6, "a rotation goes on the short way"
+
+
+def test_of_long_clips_every_second_moment_is_there(tmp_path, monkeypatch):
+    frames = clip(tmp_path, [0, 1, 2, 3, 4])
+    monkeypatch.setattr("dream3d.export.viewer.MOST", 4 * 8 * 5 * 3)
+    made = write_viewer(tmp_path / "viewer.html", splats=None, mesh=None, title="x", frames=frames, times=range(5))
+    assert moments(made)[0]["times"] == [0, 2, 4]
+
+
+def test_frames_that_are_not_one_clip_are_refused(tmp_path):
+    one = clip(tmp_path, [0, 1])
+    with pytest.raises(Mistake, match="2 frames need as many times"):
+        write_viewer(tmp_path / "a.html", splats=None, mesh=None, title="x", frames=one, times=[0])
+    with pytest.raises(Mistake, match="times that grow"):
+        write_viewer(tmp_path / "a.html", splats=None, mesh=None, title="x", frames=one, times=[1, 0])
+    write_ply(cloud(1, 4), one[1])
+    with pytest.raises(Mistake, match="frame_0001.ply has 4 Gaussians, the first frame 5"):
+        write_viewer(tmp_path / "a.html", splats=None, mesh=None, title="x", frames=one, times=[0, 1])
+    assert not (tmp_path / "a.html").exists()

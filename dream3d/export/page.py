@@ -12,7 +12,7 @@ from pathlib import Path
 
 from dream3d import build, files
 
-CHUNK = 3 << 18  # bytes read at once: a multiple of 3, so that pieces of base64 join without padding
+CHUNK = 3 << 18  # bytes read at once
 VOID = ("img", "input", "br", "source")
 CONTROL = {code: "\ufffd" for code in (*range(9), 11, 12, *range(14, 32), 127, *range(0xD800, 0xE000))}
 
@@ -72,11 +72,20 @@ def data_uri(kind: str, data: bytes) -> str:
 def blocks(found: dict[str, Path]) -> Iterator[str]:
     """Files as base64 in inert script elements, by id, a piece at a time."""
     for name, path in found.items():
-        yield f'<script type="application/octet-stream" id="{name}" data-file="{text(path.name)}">'
         with path.open("rb") as file:
-            while piece := file.read(CHUNK):
-                yield base64.b64encode(piece).decode()
-        yield "</script>\n"
+            yield from block(name, path.name, iter(lambda file=file: file.read(CHUNK), b""))
+
+
+def block(name: str, file: str, pieces: Iterable[bytes]) -> Iterator[str]:
+    """Bytes as base64 in an inert script element with this id, said to be of a file of that name."""
+    yield f'<script type="application/octet-stream" id="{name}" data-file="{text(file)}">'
+    rest = b""
+    for piece in pieces:
+        whole = rest + piece
+        cut = len(whole) - len(whole) % 3  # pieces of base64 join without padding
+        rest = whole[cut:]
+        yield base64.b64encode(memoryview(whole)[:cut]).decode()
+    yield base64.b64encode(rest).decode() + "</script>\n"
 
 
 def write(path: Path, template: str, parts: dict[str, str | Iterable[str]]) -> Path:
