@@ -20,6 +20,7 @@ from dream3d.types import Render, Step
 
 CELLS = 32  # a side of a volume, where its densities are compared with what they were
 NEAR = 8  # neighbours that are kept at their distance where no edges say who is one
+ROOTS = 12  # Newton's steps to the root that a rotation takes
 
 
 class Lacking(Mistake):
@@ -215,16 +216,16 @@ def arap(scene: Representation, render: Render) -> Float[Tensor, ""]:
 
 @_each
 def smoothness(scene: Representation, render: Render) -> Float[Tensor, ""]:
-    """Sum over primitives of the squared second difference of their shifts between the moments drawn, in square metres, mean over the inner
-    moments: how far each is from the straight line between the two beside it, twice. 0 for what moves steadily."""
+    """Sum over primitives of their squared accelerations, in square metres per clip to the fourth, by second differences between the
+    moments drawn, mean over the inner ones: the same for any number of moments, and for a part of a clip. 0 for what moves steadily."""
     fix = "of scenes that move: renderer=dynamic_gaussians, or "
     shift, moments = _extra(render, "shift", "smoothness", fix), _extra(render, "moments", "smoothness", fix)
     if len(moments) < 3:
         raise Mistake(f"penalty 'smoothness' compares three moments, but cameras see {len(moments)}", where="cameras.frames",
                       near="cameras.frames=4", fix="remove penalties.smoothness")  # fmt: skip
-    share = ((moments[1:-1] - moments[:-2]) / (moments[2:] - moments[:-2]))[:, None, None]
-    line = torch.lerp(shift[:-2], shift[2:], share)
-    return (2 * (shift[1:-1] - line)).square().sum() / (len(moments) - 2)
+    before, after = moments.diff()[:-1, None, None], moments.diff()[1:, None, None]
+    line = torch.lerp(shift[:-2], shift[2:], before / (before + after))
+    return (2 * (shift[1:-1] - line) / (before * after)).square().sum() / (len(moments) - 2)
 
 
 def _neighbours(rest: Float[Tensor, "N 3"], faces: Int[Tensor, "F 3"] | None) -> tuple[Int[Tensor, " E"], Int[Tensor, " E"]]:
@@ -243,10 +244,32 @@ def _neighbours(rest: Float[Tensor, "N 3"], faces: Int[Tensor, "F 3"] | None) ->
 
 
 def _rotations(pairs: Float[Tensor, "T N 3 3"]) -> Float[Tensor, "T N 3 3"]:
-    """The rotation R that maximises tr(R^T S) of each sum S of outer products (after, before): Kabsch, by singular values in float64."""
-    u, _, v = torch.linalg.svd(pairs.double())
+    """The rotation R that maximises tr(R^T S) of each sum S of outer products (after, before), in float64: of S = R P in closed form, by
+    the invariants of P, whose first is the largest root of a quartic (Theobald, "Rapid calculation of RMSDs using a quaternion-based
+    characteristic polynomial", 2005); where that is no rotation, since S has rank 1 or its mirror image fits alike, Kabsch's."""
+    s = pairs.double()
+    s = s / s.square().sum((-2, -1), keepdim=True).sqrt().clamp(min=1e-30)
+    rows = s.unbind(-2)
+    cofactor = torch.stack([torch.linalg.cross(rows[k - 2], rows[k - 1]) for k in range(3)], -2)
+    det, square = (rows[0] * cofactor[..., 0, :]).sum(-1), cofactor.square().sum((-2, -1))
+    first = torch.full_like(det, 3**0.5)  # an upper bound; Newton's steps come down to the root
+    for _ in range(ROOTS):
+        value = ((first**2 - 2) * first - 8 * det) * first + 1 - 4 * square
+        first = first - value / (4 * (first**2 - 1) * first - 8 * det).clamp(min=1e-30)
+    second = (first**2 - 1) / 2
+    part = (first**2 - second)[..., None, None] * s - s @ (s.mT @ s) + first[..., None, None] * cofactor
+    turn = part / (first * second - det)[..., None, None]
+    wrong = ~((turn @ turn.mT - torch.eye(3).to(turn)).abs().amax((-2, -1)) < 1e-8)
+    if bool(wrong.any()):
+        turn[wrong] = _kabsch(s[wrong])
+    return turn.to(pairs)
+
+
+def _kabsch(pairs: Float[Tensor, "n 3 3"]) -> Float[Tensor, "n 3 3"]:
+    """The same by singular values."""
+    u, _, v = torch.linalg.svd(pairs)
     mirrored = torch.linalg.det(u @ v).sign()
-    return torch.cat([u[..., :2], u[..., 2:] * mirrored[..., None, None]], -1).matmul(v).to(pairs)
+    return torch.cat([u[..., :2], u[..., 2:] * mirrored[..., None, None]], -1).matmul(v)
 
 
 def _edges(faces: Int[Tensor, "F 3"], count: int) -> tuple[Int[Tensor, "E 2"], Int[Tensor, " sides"]]:

@@ -14,6 +14,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from dream3d import places
+from dream3d.rig.kinematics import product
 from dream3d.types import Cameras
 
 SPAN = 2 * places.WORLD  # metres: the side of an object's own frame
@@ -62,9 +63,6 @@ class Place:
         outside is pulled back; the box, and with it the object, does not shrink for that."""
         return self.scale.detach() * (x.abs() - self.half).clamp(min=0).sum(-1)
 
-    def detach(self) -> "Place":
-        return Place(*(value.detach() for value in vars(self).values()))
-
     def to(self, device) -> "Place":
         return Place(*(value.to(device) for value in vars(self).values()))
 
@@ -84,13 +82,6 @@ def moved(place: Place, pivot: Float[Tensor, "3"], shift: Float[Tensor, "3"], tu
     about = torch.stack([(turn / 2).cos(), *(0 * turn,) * 2, (turn / 2).sin()])
     centre = pivot + shift + size.exp() * matrix(about[None])[0] @ (place.centre - pivot)
     return Place(centre, product(about, place.rotation), size.exp() * place.scale, place.half)
-
-
-def product(p: Float[Tensor, "*P 4"], q: Float[Tensor, "*Q 4"]) -> Float[Tensor, "*R 4"]:
-    """Quaternions wxyz: first q's rotation, then p's."""
-    (a, b, c, d), (w, x, y, z) = p.unbind(-1), q.unbind(-1)
-    rows = [a * w - b * x - c * y - d * z, a * x + b * w + c * z - d * y, a * y - b * z + c * w + d * x, a * z + b * y - c * x + d * w]
-    return torch.stack(rows, -1)
 
 
 def _quaternion(angles: tuple[float, float, float]) -> Float[Tensor, "4"]:

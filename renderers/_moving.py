@@ -199,13 +199,6 @@ def _length(vector: Float[Tensor, "3"]) -> Float[Tensor, ""]:
     return (vector.square().sum() + 1e-20).sqrt()
 
 
-def multiplied(p: Float[Tensor, "4"], q: Float[Tensor, "N 4"]) -> Float[Tensor, "N 4"]:
-    """Hamilton products p q, wxyz: first q turns, then p."""
-    w, x, y, z = p
-    rows = torch.stack([w, -x, -y, -z, x, w, -z, y, y, z, w, -x, z, -y, x, w]).view(4, 4)
-    return q @ rows.T
-
-
 def _alike(now: Step | None, count: int) -> list[Step | None]:
     """The step for each of `count` draws that shall have the same chance; the last one is the step itself, which goes on from there."""
     if now is None or count < 2:

@@ -69,10 +69,16 @@ class Body(nn.Module):
         return kinematics.rotations(self.pose)
 
     def swaying(self, now: Step, share: float) -> Float[Tensor, "J 3 3"]:
-        """Every joint turned by chance, at most by this share of its limits, from where it stands."""
+        """Every joint turned by chance, at most by this share of its limits, from where it stands; and no further than its limits, or than
+        it stands where that is beyond them. A rig without limits turns as far from wherever it stands."""
         low, high = self.limits.unbind(1)
         u = now.uniform(*low.shape).to(low)
-        return self.standing() @ kinematics.rotations(share * (low + (high - low) * u))
+        more = share * (low + (high - low) * u)
+        if not self.given.bounded:
+            return self.standing() @ kinematics.rotations(more)
+        stands = self.pose.detach()
+        least, most = torch.minimum(low, stands), torch.maximum(high, stands)
+        return kinematics.rotations(self.pose + ((stands + more).clamp(least, most) - stands))
 
     def playing(self, motion: Motion, time: float) -> tuple[Float[Tensor, "J 3 3"], Float[Tensor, "3"]]:
         """At a moment of a motion; joints that it does not turn stay as they stand."""

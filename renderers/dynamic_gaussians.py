@@ -9,7 +9,7 @@ motion is a constant. 4D Gaussian Splatting has no rest pose; there every moment
 from typing import ClassVar, Literal
 
 import torch
-from dream3d.renderers._moving import Moving, multiplied
+from dream3d.renderers._moving import Moving
 from dream3d.renderers.gaussians import Gaussians
 from jaxtyping import Float
 from torch import Tensor
@@ -17,6 +17,7 @@ from torch.func import functional_call
 
 from dream3d.clips import SplatClip
 from dream3d.interfaces import Representation
+from dream3d.rig.kinematics import product
 from dream3d.schedule import Count, Inside, Positive, Ramp
 from dream3d.types import Cameras, Points, Render, Step
 
@@ -89,5 +90,5 @@ class DynamicGaussians(Moving, Representation):
         values = {name: getattr(self.still, name) + part for name, part in parts}
         values["position"] = self.carried(values["position"], time)
         if self.whole is not None and self.whole.turn is not None:
-            values["rotation"] = multiplied(self.whole.quaternion(time), values["rotation"])
+            values["rotation"] = product(self.whole.quaternion(time), values["rotation"])
         return {f"still.{name}": value for name, value in values.items()}

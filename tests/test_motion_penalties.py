@@ -92,7 +92,33 @@ def test_penalties_of_motion_sum_over_primitives_and_not_over_moments():
     assert once == pytest.approx(thrice) and once > 0
     seen = moved(rest, [rest, rest, rest])
     seen.extras["shift"] = torch.tensor([0.0, 1.0, 0.0])[:, None, None] * torch.tensor([0.0, 0, 0.2]).expand_as(rest)
-    assert penalties.smoothness(SCENE, seen).item() == pytest.approx(len(rest) * 0.4**2, rel=1e-5)
+    assert penalties.smoothness(SCENE, seen).item() == pytest.approx(len(rest) * (0.4 / 0.5**2) ** 2, rel=1e-5)
+
+
+@pytest.mark.parametrize("times", [[0, 0.5, 1], [0, 0.03, 0.1], [0.2, 0.3, 0.5, 0.55, 1], [0, 1 / 7, 2 / 7, 3 / 7, 4 / 7, 5 / 7, 6 / 7, 1]])
+def test_an_acceleration_costs_the_same_in_clips_of_any_length(times):
+    """t^2 metres: 2 metres per clip squared, whenever it is looked at, and by however many moments."""
+    rest, times = shape("cloud")[0].double(), torch.tensor(times, dtype=torch.double)
+    seen = moved(rest, [rest + t**2 * torch.tensor([0.0, 1, 0]).double() for t in times])
+    seen.extras["moments"] = times
+    assert penalties.smoothness(SCENE, seen).item() == pytest.approx(4 * len(rest), rel=1e-6)
+
+
+def test_turns_are_those_of_singular_values():
+    """Those of closed form, those that are not, and what has none: all are rotations that fit as well as Kabsch's."""
+    g = torch.Generator().manual_seed(0)
+    some = torch.randn(200, 3, 3, generator=g, dtype=torch.double)
+    flat = some * torch.tensor([1, 1, 1e-9], dtype=torch.double)
+    thin = some * torch.tensor([1, 1e-3, 1e-5], dtype=torch.double)
+    line = some * torch.tensor([1, 1e-9, 0], dtype=torch.double)
+    mirror = -torch.eye(3, dtype=torch.double).expand(200, 3, 3)
+    pairs = torch.stack([some, 1e-12 * some, flat, thin, line, mirror, 0 * some])
+    turns, best = penalties._rotations(pairs), torch.stack([penalties._kabsch(row) for row in pairs])
+    torch.testing.assert_close(turns @ turns.mT, torch.eye(3, dtype=torch.double).expand_as(turns), atol=1e-7, rtol=0)
+    torch.testing.assert_close(torch.linalg.det(turns), torch.ones(7, 200, dtype=torch.double))
+    size = pairs.square().sum((-2, -1)).sqrt().clamp(min=1e-30)
+    gain, most = (((r * pairs).sum((-2, -1)) / size) for r in (turns, best))
+    assert (most - gain).max() < 1e-8 and torch.equal(torch.linalg.matrix_rank(pairs[2], atol=1e-6), torch.full((200,), 2))
 
 
 def test_a_steady_motion_is_smooth_at_any_moments():

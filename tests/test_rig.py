@@ -76,7 +76,7 @@ def arm(tmp_path, *, blend: bool = False):
     joints, weights = np.array([[0.0, 0, 0], [1, 0, 0]]), np.stack([1 - share, share], 1)
     arrays = {"vertices": vertices, "faces": faces, "joints": joints, "weights": weights}
     said = {"joints": [{"name": "upper", "parent": None}, {"name": "lower", "parent": "upper"}]}
-    return own.read(written(tmp_path, arrays, said))
+    return own.read(written(tmp_path, arrays, said)).rig()
 
 
 @pytest.mark.parametrize("first, second", [(0, 0), (30, 0), (0, 75), (40, -110), (-200, 50)])
@@ -235,6 +235,23 @@ def test_motions_from_files_turn_at_a_steady_pace(tmp_path, doll):
     played = motion(str(tmp_path / "m.safetensors"), doll)
     made = kinematics.matrices(played.at(0.5)[0])
     torch.testing.assert_close(made, kinematics.rotations(torch.from_numpy(turns[1])), atol=1e-9, rtol=0)
+
+
+def test_more_than_half_a_turn_is_turned_as_it_is_written(tmp_path, doll):
+    """From 0 to 270 degrees over 135, a whole turn over 180, and back; up to 180 degrees the shorter way."""
+    def angle(rows: list, time: float) -> float:
+        neck = [[0, 0, 0], [0, 90, 0]] if len(rows) == 2 else [[0, 0, 0]] * len(rows)
+        (tmp_path / "m.json").write_text(json.dumps({"rotations": {"head": [[0, 0, a] for a in rows], "neck": neck}}))
+        turn = kinematics.matrices(motion(str(tmp_path / "m.json"), doll).at(time)[0])
+        if len(rows) == 2:
+            quarter = kinematics.rotations(torch.tensor([0.0, math.pi / 4, 0.0], dtype=torch.float64))
+            torch.testing.assert_close(turn[1], quarter if time == 0.5 else turn[1])
+        return math.degrees(math.atan2(turn[0, 1, 0], turn[0, 0, 0])) % 360
+
+    assert angle([0, 270], 0.5) == pytest.approx(135) and angle([0, 270], 1.0) == pytest.approx(270)
+    assert angle([0, 360], 0.25) == pytest.approx(90) and angle([0, 720], 0.25) == pytest.approx(180)
+    assert angle([0, 360, 0], 0.375) == pytest.approx(270) and angle([0, -270], 0.5) == pytest.approx(225)
+    assert angle([170, -170], 0.5) == pytest.approx(180) and angle([0, 180], 0.5) % 180 == pytest.approx(90)
 
 
 MOTIONS = {

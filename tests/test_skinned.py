@@ -171,6 +171,27 @@ def test_random_poses_stay_within_the_limits_and_are_drawn_from_the_step():
     assert torch.equal(one.extras["vertices"], two.extras["vertices"])  # penalties see it unbent
 
 
+def test_what_sways_stays_within_its_limits_wherever_it_stands():
+    """An elbow that is nearly bent, another that is bent too far, a root; a rig without limits sways about where it stands."""
+    made = scene(pose={"left_elbow": (-120, 0, 0), "right_elbow": (-140, 0, 0), "hips": (0, 0, 90)})
+    names, given = made.body.given.names, made.body.given
+
+    def angles(name: str) -> torch.Tensor:
+        """Axis times angle, degrees."""
+        k = names.index(name)
+        q = kinematics.quaternions(torch.stack([made.body.swaying(step(i), 1.0)[k] for i in range(40)]))
+        q = torch.where(q[:, :1] < 0, -q, q)
+        return torch.rad2deg(2 * torch.atan2(q[:, 1:].norm(dim=1), q[:, 0]))[:, None] * torch.nn.functional.normalize(q[:, 1:], dim=1)
+
+    low, high = torch.rad2deg(given.limits[names.index("left_elbow")])
+    left, right = angles("left_elbow"), angles("right_elbow")
+    assert (left > low - 0.1).all() and (left < high + 0.1).all() and left[:, 0].min() < -121 and left[:, 1].std() > 1
+    assert right[:, 0].min() > -140.1 and right[:, 0].max() < -139
+    torch.testing.assert_close(made.body.swaying(step(3), 1.0)[names.index("hips")], made.body.standing()[names.index("hips")])
+    made.body.given = dataclasses.replace(given, bounded=False)
+    assert angles("left_elbow")[:, 0].min() < low[0] - 5
+
+
 @pytest.mark.parametrize("surface", ["mesh", "gaussians"])
 def test_cameras_with_a_time_see_the_motion_then(surface):
     made = coloured(scene(surface=surface, motion="wave"))

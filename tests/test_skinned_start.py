@@ -2,7 +2,10 @@
 
 import dataclasses
 import json
+import subprocess
+import sys
 import zipfile
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -18,7 +21,7 @@ from dream3d.errors import Mistake
 from dream3d.export.asset import export
 from dream3d.optim import Adam
 from dream3d.options import Export
-from dream3d.rig import find, motion
+from dream3d.rig import find, moves
 from dream3d.rig.load import load
 from dream3d.schedule import Ramp
 from dream3d.types import Field, Mesh, Points
@@ -196,6 +199,39 @@ def test_what_a_later_stage_lacks_is_said_before_the_first_one(name, tmp_path):
         run(tmp_path, scene)
 
 
+CONTENTS = {
+    "a broken rig": ({"weights": np.ones((30, 5))}, {}, "", "the weights of 30 of 30 vertices do not sum to one"),
+    "a rig of two roots": ({"kintree_table": np.array([[2**32 - 1, 2**32 - 1, 1, 1, 1], range(5)])}, {}, "", "it has 2 roots"),
+    "a joint": ({}, {}, "pose: {jaws: [0, 0, 0]}", "this rig has no joint 'jaws'"),
+    "a shape": ({}, {}, "shape: {shape_11: 1}", "this rig has no shape direction 'shape_11'"),
+    "a shape that is not asked for": ({}, {}, "shapes: 2, shape: {shape_3: 1}", "this rig has no shape direction 'shape_3'"),
+    "a broken motion": ({}, {"rotations": {"neck": [[0, 0]]}}, "", "its rotations are no lists of"),
+    "a motion of another rig": ({}, {"rotations": {"left_elbow": [[0, 0, 0]]}}, "", "there is no joint 'left_elbow' in this rig"),
+    "a built-in motion": ({}, {}, "motion: wave", "the motion 'wave' is of the humanoid; this rig has no joint 'right_shoulder'"),
+}
+
+
+@pytest.mark.parametrize("name", CONTENTS)
+def test_what_is_wrong_in_files_is_said_before_the_first_stage(name, tmp_path):
+    change, moved, more, problem = CONTENTS[name]
+    path = pickled(tmp_path, {**model(), **change})
+    (tmp_path / "m.json").write_text(json.dumps(moved))
+    told = ", ".join([f"type: skinned, rig: {path}", *([f"motion: {tmp_path / 'm.json'}"] if moved else []), *([more] if more else [])])
+    with pytest.raises(Mistake, match=problem) as caught:
+        run(tmp_path, f"stages=[{{renderer: {{type: mesh}}}}, {{renderer: {{{told}}}}}]")
+    assert caught.value.where
+    code = f"""import sys
+from dream3d import config
+from dream3d.errors import Mistake
+try:
+    config.load("sds-gaussian", ["renderer={{{told}}}"])
+except Mistake:
+    sys.exit(3 if "torch" in sys.modules else 0)
+"""
+    if name in ("a broken rig", "a broken motion"):
+        assert subprocess.run([sys.executable, "-c", code], cwd=Path(__file__).parents[1], check=False).returncode == 0  # without torch
+
+
 def test_a_run_knows_its_rig_and_its_motion_again(tmp_path):
     turns = tmp_path / "bend.json"
     turns.write_text(json.dumps({"rotations": {"neck": [[0, 0, 0], [-90, 0, 0]]}}))
@@ -215,7 +251,7 @@ def test_a_run_knows_its_rig_and_its_motion_again(tmp_path):
 
 
 def test_every_built_in_motion_is_known_before_it_is_built():
-    assert set(find.BUILT_IN) == set(motion.BUILT_IN)
+    assert set(find.BUILT_IN) == set(moves.BUILT_IN)
 
 
 MISTAKES = {

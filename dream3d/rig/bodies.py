@@ -17,8 +17,7 @@ from numpy import ndarray
 from dream3d.errors import Mistake, choices
 from dream3d.foreign.files import broken
 from dream3d.rig._pickled import unpickled
-from dream3d.rig.check import checked
-from dream3d.rig.types import Rig
+from dream3d.rig.check import Numbers, checked
 
 BYTES = 1 << 30  # of a file, and of all arrays in it
 KEYS = ("v_template", "f", "shapedirs", "posedirs", "J_regressor", "weights", "kintree_table", "vt", "ft")
@@ -42,7 +41,7 @@ JOINTS = {
 }
 
 
-def read_npz(path: Path) -> Rig:
+def read_npz(path: Path) -> Numbers:
     """SMPL-X as it is handed out, and whatever is laid out alike. Raises Mistake."""
     _small(path)
     try:
@@ -56,7 +55,7 @@ def read_npz(path: Path) -> Rig:
     return _body(path, arrays)
 
 
-def read_pkl(path: Path) -> Rig:
+def read_pkl(path: Path) -> Numbers:
     """FLAME and SMPL as they are handed out. Raises Mistake, also for a file that names anything but arrays."""
     _small(path)
     return _body(path, unpickled(path, KEYS))
@@ -89,7 +88,7 @@ def _member(path: Path, archive: zipfile.ZipFile, key: str) -> ndarray:
         raise broken(path, f"{key} is no array: {error}", fix=FIX) from None
 
 
-def _body(path: Path, arrays: dict[str, ndarray]) -> Rig:
+def _body(path: Path, arrays: dict[str, ndarray]) -> Numbers:
     """What these models have in common."""
     _complete(path, arrays)
     real = {key: arrays[key].astype(np.float64) for key in ("v_template", "J_regressor", "shapedirs")}

@@ -1,22 +1,42 @@
-"""From what a file says to a rig that bends: every number looked at once, every mistake named with its file and what to do."""
+"""From what a file says to a rig that bends: every number looked at once, every mistake named with its file and what to do. Without torch,
+so that a configuration can be checked with it."""
 
 import math
 from collections import Counter
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-import torch
 from numpy import ndarray
 
 from dream3d.errors import Mistake, one_line
-from dream3d.rig.kinematics import order
-from dream3d.rig.types import Rig
 
 VERTICES, WEIGHTS = 500_000, 1 << 27  # of a rig: how many at most
 LOOSE = 1e-3  # how far a vertex' weights may be from summing to one: files hold them in single precision, or half
 FREE = math.radians(30)  # how far a joint turns by chance whose file says nothing of it; a root stays
 UPRIGHT = np.array([[1.0, 0, 0], [0, 0, -1], [0, 1, 0]])  # y up, looking along +z, to z up, looking along -y
 INSIDE, OUTSIDE, SMALLEST = 0.7, 0.75, 0.35  # as foreign.load: fitted into, where objects live, the least half extent that is meant
+
+
+@dataclass(frozen=True)
+class Numbers:
+    """What a rig is made of, in double precision: `dream3d.rig.types.Rig` without torch."""
+
+    names: tuple[str, ...]
+    shape_names: tuple[str, ...]
+    expressions: int
+    upright: bool  # z up in its file
+    arrays: dict[str, ndarray]
+    plain: dict[str, Any]
+
+    def rig(self):
+        import torch
+
+        from dream3d.rig.types import Rig
+
+        tensors = {name: torch.from_numpy(value) for name, value in self.arrays.items()}
+        return Rig(names=self.names, shape_names=self.shape_names, expressions=self.expressions, **tensors, **self.plain)
 
 
 def checked(
@@ -38,8 +58,8 @@ def checked(
     up: str = "z",
     about: str = "",
     digest: bytes = b"",
-) -> Rig:
-    """A rig in double precision from arrays as they were read. `up`: "y" is turned upright. What does not lie in [-0.75, 0.75]^3, or is
+) -> Numbers:
+    """What a rig is made of, from arrays as they were read. `up`: "y" is turned upright. What does not lie in [-0.75, 0.75]^3, or is
     much smaller, is fitted. Raises Mistake for what is missing, misshapen, not finite, or no tree."""
     rows(path, "vertices", vertices, len(names))
     rows(path, "faces", faces)
@@ -56,6 +76,7 @@ def checked(
     _names(path, "joint", names)
     _names(path, "shape direction", shape_names)
     _tree(path, names, parents)
+    bounded = limits is not None
     if limits is None:
         limits = np.array([[[-FREE] * 3, [FREE] * 3] if p >= 0 else [[0.0] * 3] * 2 for p in parents]).reshape(j, 2, 3)
     if (limits[:, 0] > limits[:, 1]).any():
@@ -65,11 +86,22 @@ def checked(
     scale, shift = _place(vertices @ axes.T)
     real = {"vertices": vertices, "joints": joints, "weights": _weights(path, weights), "shapes": shapes, "bends": bends,
             "joint_shapes": joint_shapes, "limits": limits, "axes": axes, "shift": shift}  # fmt: skip
-    tensors = {name: torch.from_numpy(np.ascontiguousarray(value, dtype=np.float64)) for name, value in real.items()}
-    uv = None if uv is None else torch.from_numpy(np.ascontiguousarray(uv, dtype=np.float64))
-    triangles = torch.from_numpy(np.ascontiguousarray(faces, dtype=np.int64))
-    return Rig(names=names, parents=tuple(int(p) for p in parents), faces=triangles, shape_names=shape_names, scale=scale,
-               expressions=expressions, uv=uv, about=about, digest=digest, **tensors)  # fmt: skip
+    arrays = {name: np.ascontiguousarray(value, dtype=np.float64) for name, value in real.items()}
+    arrays |= {"faces": np.ascontiguousarray(faces, dtype=np.int64)}
+    arrays |= {} if uv is None else {"uv": np.ascontiguousarray(uv, dtype=np.float64)}
+    plain = {"parents": tuple(int(p) for p in parents), "scale": scale, "about": about, "digest": digest, "bounded": bounded}
+    return Numbers(names, shape_names, expressions, up != "y", arrays, plain)
+
+
+def order(parents: tuple[int, ...]) -> list[int]:
+    """Joints, each after its parent; those on a cycle, or below a joint that is not there, are left out."""
+    below: dict[int, list[int]] = {}
+    for k, parent in enumerate(parents):
+        below.setdefault(parent, []).append(k)
+    found = list(below.get(-1, []))
+    for k in found:  # which grows
+        found += below.get(k, [])
+    return found
 
 
 def rows(path: Path, what: str, array: ndarray, joints: int = 0) -> None:

@@ -1,9 +1,11 @@
-"""Where the files of a skinned body are, what they were when a run began, and whether they know what they are told. Without torch."""
+"""Where the files of a skinned body are, what they were when a run began, and whether they can be used and know what they are told. Without
+torch."""
 
 import hashlib
 import json
+from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from dream3d.build import place
 from dream3d.errors import Mistake, choices, nearest
@@ -17,15 +19,22 @@ FIX = "humanoid, or the path of an SMPL-X, SMPL or FLAME model (.npz, .pkl), or 
 
 def complete(settings: dict[str, Any], prompt: str | list[str], where: Where = lambda path: "") -> dict[str, Any]:
     """The settings of a skinned body with the digests of the user's files that it is made of. Raises Mistake for files that are not
-    there, or are of no kind that is read, and for joints and shapes that a rig does not have, as far as it names them in JSON."""
-    told, digests = _by_name(settings["digests"]), {}
+    there, that are broken or do not fit each other, and for joints and shapes that a rig does not have. Files that have a digest already
+    have been looked at when they got it; when the scene is built they have to be as they were."""
+    told, digests, paths = _by_name(settings["digests"]), {}, {}
     for key, found in (("rig", rig), ("motion", motion)):
         name = settings[key]
         if name in told:
             digests[name] = told[name]
         elif name is not None and (path := found(name, where(f"renderer.{key}"))) is not None:
-            digests[name] = digest(path)
-    _check_names(settings, where)
+            digests[name], paths[key] = digest(path), path
+    if "rig" in paths:
+        known = _known(paths["rig"], digests[settings["rig"]])
+    else:
+        known = _named(bundled().get(settings["rig"]) or there(settings["rig"]))
+    _check_names(settings, known, where)
+    if known.names is not None and (settings["motion"] in BUILT_IN or "motion" in paths):
+        _check_motion(settings["motion"], paths.get("motion"), digests.get(settings["motion"]), known.names, known.upright)
     return {**settings, "digests": [f"{sha256} {name}" for name, sha256 in digests.items()]}
 
 
@@ -96,20 +105,56 @@ def check_unchanged(digests: tuple[str, ...]) -> None:
                           fix="put it back, or start anew: renderer.digests=[] out=ANOTHER")  # fmt: skip
 
 
-def _check_names(settings: dict[str, Any], where: Where) -> None:
-    path = bundled().get(settings["rig"]) or there(settings["rig"])
-    joints, shapes = _names(path) if path is not None and path.suffix.lower() == ".safetensors" else (None, None)
-    for key, what, known in (("pose", "joint", joints), ("shape", "shape direction", shapes)):
-        lost = [name for name in settings[key] or {} if known is not None and name not in known]
+class Known(NamedTuple):
+    """Names of a rig's joints and shape directions, None where they are not told; whether it is z up in its file."""
+
+    names: tuple[str, ...] | None
+    shapes: tuple[str, ...] | None
+    expressions: int = 0
+    upright: bool = True
+
+
+@lru_cache(maxsize=16)
+def _known(path: Path, sha256: str) -> Known:
+    """Of a user's rig, which is read and checked, once for each of its versions: every line of a batch comes here."""
+    found = read(path)
+    return Known(found.names, found.shape_names, found.expressions, found.upright)
+
+
+@lru_cache(maxsize=16)
+def _check_motion(name: str, path: Path | None, sha256: str | None, names: tuple[str, ...], upright: bool) -> None:
+    from dream3d.rig.moves import moves
+
+    moves(name, path, names, upright)
+
+
+def _check_names(settings: dict[str, Any], known: Known, where: Where) -> None:
+    count = len(known.shapes or ()) - known.expressions
+    shapes = (known.shapes or ())[: min(settings["shapes"], count)], (known.shapes or ())[count:][: settings["expressions"]]
+    told = {"pose": ("joint", known.names), "shape": ("shape direction", None if known.shapes is None else (*shapes[0], *shapes[1]))}
+    for key, (what, names) in told.items():
+        lost = [name for name in settings[key] or {} if names is not None and name not in names]
         if lost:
-            raise Mistake(f"this rig has no {what} {lost[0]!r}", where=where(f"renderer.{key}.{lost[0]}"), near=choices(lost[0], known))
+            raise Mistake(f"this rig has no {what} {lost[0]!r}", where=where(f"renderer.{key}.{lost[0]}"), near=choices(lost[0], names))
 
 
-def _names(path: Path) -> tuple[list[str] | None, list[str] | None]:
-    """Of joints and shapes; None where the file beside a rig is broken, which is said when it is read."""
+def read(path: Path):
+    """What a rig's file holds, checked (`dream3d.rig.check.Numbers`). Raises Mistake for what is no rig."""
+    match path.suffix.lower():
+        case ".safetensors":
+            from dream3d.rig.own import read as of
+        case ".npz":
+            from dream3d.rig.bodies import read_npz as of
+        case _:
+            from dream3d.rig.bodies import read_pkl as of
+    return of(path)
+
+
+def _named(path: Path | None) -> Known:
+    """What the file beside a rig names, without reading the rig; nothing where there is none, or a broken one, as is said elsewhere."""
     try:
         with open(path.with_suffix(".json"), "rb") as file:
             said = json.loads(file.read(TEXT))
-        return [str(row["name"]) for row in said["joints"]], [str(name) for name in said.get("shapes", [])]
+        return Known(tuple(str(row["name"]) for row in said["joints"]), tuple(str(name) for name in said.get("shapes", [])))
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
-        return None, None
+        return Known(None, None)

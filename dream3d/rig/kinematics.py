@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
+from dream3d.rig.check import order
 from dream3d.rig.types import Rig
 
 SMALL = 1e-4  # radians squared: below, series
@@ -44,17 +45,6 @@ def chain(
         whole[k] = turned, moved + (above - turned) @ joints[k]  # the joint itself goes where its parent takes it
     rows = [whole[k] for k in range(len(rig.parents))]
     return torch.stack([g for g, _ in rows]), torch.stack([a for _, a in rows])
-
-
-def order(parents: tuple[int, ...]) -> list[int]:
-    """Joints, each after its parent; those on a cycle, or below a joint that is not there, are left out."""
-    below: dict[int, list[int]] = {}
-    for k, parent in enumerate(parents):
-        below.setdefault(parent, []).append(k)
-    found = list(below.get(-1, []))
-    for k in found:  # which grows
-        found += below.get(k, [])
-    return found
 
 
 def shaped(rig: Rig, shape: Float[Tensor, " K"]) -> tuple[Float[Tensor, "V 3"], Float[Tensor, "J 3"]]:
@@ -131,8 +121,8 @@ def quaternions(turn: Float[Tensor, "n 3 3"]) -> Float[Tensor, "n 4"]:
     return F.normalize(table[torch.arange(len(best), device=best.device), best], dim=-1)
 
 
-def product(p: Float[Tensor, "n 4"], q: Float[Tensor, "n 4"]) -> Float[Tensor, "n 4"]:
-    """First q, then p."""
+def product(p: Float[Tensor, "*p 4"], q: Float[Tensor, "*q 4"]) -> Float[Tensor, "*r 4"]:
+    """Hamilton products p q: first q turns, then p."""
     (w, u), (s, v) = p.split([1, 3], -1), q.split([1, 3], -1)
     return torch.cat([w * s - (u * v).sum(-1, keepdim=True), w * v + s * u + torch.linalg.cross(u, v)], -1)
 

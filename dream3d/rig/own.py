@@ -16,8 +16,7 @@ from numpy import ndarray
 from dream3d import files
 from dream3d.errors import Mistake, choices
 from dream3d.foreign.files import whole
-from dream3d.rig.check import checked, rows
-from dream3d.rig.types import Rig
+from dream3d.rig.check import Numbers, checked, rows
 
 MOST, TEXT = 1 << 28, 1 << 22  # bytes of either file
 JOINTS = 1000  # of a rig
@@ -38,7 +37,7 @@ def write(path: Path, *, names, parents, vertices, faces, joints, weights, shape
     files.write_json(path.with_suffix(".json"), {"about": about, "up": "z", "joints": rows, "shapes": list(shape_names)})
 
 
-def read(path: Path) -> Rig:
+def read(path: Path) -> Numbers:
     """A rig from NAME.safetensors and NAME.json. Raises Mistake."""
     data, told = whole(path, MOST), whole(_beside(path), TEXT)
     said = _said(path.with_suffix(".json"), told)

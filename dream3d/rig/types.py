@@ -16,7 +16,8 @@ class Rig:
 
     parents: of every joint, -1 for the root. weights: how much a joint moves a vertex, at least 0, of sum 1. shapes: what coefficient 1
     adds to the vertices, joint_shapes to the joints; the last `expressions` of them are of the face. bends: what (R - 1) of the joints but
-    the first, row by row, adds to the vertices (P = 9 (J - 1), or 0). limits: lowest and highest angle about each axis, radians.
+    the first, row by row, adds to the vertices (P = 9 (J - 1), or 0). limits: lowest and highest angle about each axis, radians;
+    where they are not `bounded` its file has none, and these say how far a joint sways from where it stands.
     To the world: `scale` (axes x) + `shift`, metres. uv: one per face corner. about: where it is from. digest: SHA-256 of its file.
     """
 
@@ -38,6 +39,7 @@ class Rig:
     uv: Float[Tensor, "F 3 2"] | None = None
     about: str = ""
     digest: bytes = b""
+    bounded: bool = True
 
     def to(self, dtype: torch.dtype) -> "Rig":
         """The same in another precision."""
