@@ -9,7 +9,7 @@ from collections import deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from dream3d import __version__
 from dream3d.batch import failures
@@ -19,6 +19,7 @@ from dream3d.batch.plan import Job
 WAIT, LOOK = 0.5, 5.0  # seconds: for news; between looks at who makes progress
 
 
+@runtime_checkable
 class Pool(Protocol):
     """Workers, wherever they are."""
 

@@ -1,0 +1,253 @@
+"""Who gives out jobs: what fails is tried as often as it should be, what is lost is found, and nothing is made twice."""
+
+import csv
+
+import pytest
+
+from dream3d import files
+from dream3d.batch import drive, failures, plan, tables, work
+from dream3d.batch.lease import Watch
+from dream3d.batch.library import Library
+from dream3d.batch.manifest import Row
+from dream3d.commands import batch
+from dream3d.errors import Mistake
+
+NAMES = ("a red car", "a blue duck", "a green bus", "a cat", "a pink mug")
+
+
+class Script:
+    """A pool whose workers do what is told for each prompt, try by try; the last of it again and again."""
+
+    def __init__(self, library, told, size=2):
+        self.library, self.told, self.size, self.at, self.given, self.ended = library, told, size, {}, [], False
+
+    def free(self):
+        return [i for i in range(self.size) if i not in self.at]
+
+    def give(self, place, job):
+        self.at[place] = job
+        self.given.append(job.prompt)
+
+    def heard(self, seconds):
+        found = [(job, self._does(job)) for job in self.at.values()]
+        self.at.clear()
+        return [(job, record) for job, record in found if record is not None]
+
+    def _does(self, job):
+        told = self.told.get(job.prompt, ["done"])
+        what = told.pop(0) if len(told) > 1 else told[0]
+        if what == "done":
+            record = {"id": job.id, "state": "done", "prompt": job.prompt, "seconds": 2.0}
+            self.library.open(job)
+            return record if self.library.finish(job, record) else self.library.done(job)
+        if what in ("busy", "interrupted"):
+            return {"id": job.id, "state": what}
+        if what.startswith("lost"):
+            return {"id": job.id, "state": "lost", "failure": what.partition(" ")[2] or "lost", "reason": "ended by SIGKILL"}
+        self.library.open(job)
+        return work._failed(self.library, job, what, "it went wrong", failures.Policy())
+
+    def kill(self, job): ...
+
+    def stop(self):
+        self.ended = True
+
+    def close(self, seconds=60.0): ...
+
+
+class Killer(Script):
+    """Notes what it is asked to kill."""
+
+    def __init__(self, library, killed):
+        super().__init__(library, {})
+        self.kill = killed.append
+
+
+@pytest.fixture
+def library(tmp_path):
+    made = Library(tmp_path / "library")
+    made.begin(plan.plan([Row(i, name) for i, name in enumerate(NAMES, 2)], plan.Asked(), tmp_path))
+    return made
+
+
+def go(library, told=None, **more):
+    pool = Script(library, told or {})
+    return drive.Drive(library, pool, failures.Policy(), tell=lambda line: None, **more).go(library.jobs()), pool
+
+
+def test_every_job_is_made_once_and_the_next_time_none(library):
+    tally, pool = go(library)
+    assert sorted(pool.given) == sorted(NAMES) and len(tally.done) == 5 and tally.code == 0 and pool.ended
+    tally, pool = go(library)
+    assert pool.given == [] and tally.before == 5
+    assert [row["prompt"] for row in library.catalogue()] == list(NAMES)
+
+
+@pytest.mark.parametrize(
+    ("told", "tries", "ends"),
+    [
+        (["error", "done"], 1, "failed"),
+        (["invalid", "done"], 1, "failed"),
+        (["memory", "done"], 2, "done"),
+        (["memory", "memory", "done"], 2, "failed"),
+        (["diverged", "diverged", "done"], 3, "done"),
+        (["diverged", "diverged", "diverged", "done"], 3, "failed"),
+        (["lost", "lost", "lost", "done"], 4, "done"),
+        (["lost"], 4, "failed"),
+        (["lost memory", "done"], 2, "done"),
+        (["interrupted", "done"], 2, "done"),
+    ],
+)
+def test_what_fails_is_tried_as_often_as_its_kind_deserves(library, told, tries, ends):
+    tally, pool = go(library, {"a red car": list(told)})
+    assert pool.given.count("a red car") == tries
+    assert len(getattr(tally, ends)) == (5 if ends == "done" else 1) and tally.code == (0 if ends == "done" else 6)
+    if ends == "failed":
+        _, pool = go(library)  # for good
+        assert set(pool.given) == {"a red car"}
+
+
+def test_what_failed_for_good_is_begun_again_only_when_asked(library):
+    go(library, {"a red car": ["error"]})
+    job = library.jobs()[0]
+    assert tables.state(library, library.jobs())["failed"] == [job]
+    assert work.work(library, job, Watch())["state"] == "failed"
+    library.again(job)
+    assert tables.state(library, library.jobs())["waiting"] == [job]
+
+
+def test_the_next_try_has_what_the_last_one_lacked(library):
+    values = library.config(library.jobs()[0]).values
+    low = failures.changes(values, [{"failure": "memory"}])
+    assert low["export.texture"] < values["export"]["texture"] and low["cameras.batch"] < values["cameras"]["batch"]
+    assert library.config(library.jobs()[0], low).values["export"]["texture"] == low["export.texture"]
+    seeds = [failures.changes(values, [{"failure": "diverged"}] * n)["seed"] for n in (1, 2)]
+    assert len({values["seed"], *seeds}) == 3
+    both = failures.changes(values, [{"failure": "memory"}, {"failure": "diverged"}])
+    assert both.keys() > low.keys() and failures.changes(values, [{"failure": "lost"}] * 3) == {}
+    assert [failures.marked(c) for c in ({}, low, {"seed": 5}, {**low, "seed": 5})] == ["run", "run-small", "run-seed5", "run-small-seed5"]
+
+
+def test_a_job_that_another_launcher_makes_is_waited_for(library):
+    tally, pool = go(library, {"a cat": ["busy", "busy", "done"]})
+    assert pool.given.count("a cat") == 3 and len(tally.done) == 5
+
+
+def test_a_worker_that_died_after_its_record_has_lost_nothing(library):
+    job = library.jobs()[0]
+    library.open(job)
+    library.finish(job, {"id": job.id, "state": "done"})
+    made = drive.Drive(library, Script(library, {}), failures.Policy())
+    assert made._lost(job, {"failure": "lost", "reason": ""})["state"] == "done" and library.tries(job) == []
+
+
+def test_a_run_that_stands_still_is_ended_and_one_that_moves_is_not(library, monkeypatch):
+    now, killed = [0.0], []
+    monkeypatch.setattr(drive.time, "monotonic", lambda: now[0])
+    made = drive.Drive(library, Killer(library, killed), failures.Policy(), hang=100.0)
+    still, moves = library.jobs()[:2]
+    made.at = {job.id: job for job in (still, moves)}
+    for step in range(30):
+        now[0] += 10
+        files.write_text(library.run(moves) / "metrics.jsonl", str(step))
+        made._look()
+    assert set(killed) == {still}
+    assert made._lost(still, {"failure": "lost", "reason": ""})["failure"] == "timeout"
+
+
+def test_it_stops_when_asked_and_says_so(library):
+    tally, pool = go(library, stopping=lambda: True)
+    assert tally.stopped and pool.given == [] and pool.ended
+
+
+# --- one job ------------------------------------------------------------------------------------------------------------------------
+
+
+def test_a_failure_is_of_the_kind_that_its_mistake_says(library, monkeypatch):
+    job = library.jobs()[0]
+    for code, kind in ((2, "invalid"), (3, "invalid"), (4, "memory"), (5, "diverged"), (1, "error")):
+        library.again(job)
+
+        def fails(run, config, code=code):
+            raise Mistake("so it is", code=code)
+
+        monkeypatch.setattr(work, "_run", fails)
+        record = work.work(library, job, Watch())
+        assert record["failure"] == kind and record["reason"] == "so it is" and library.tries(job)[-1]["failure"] == kind
+    monkeypatch.setattr(work, "_run", lambda run, config: 1 / 0)
+    library.again(job)
+    assert work.work(library, job, Watch())["reason"].startswith("ZeroDivisionError")
+
+
+def test_a_job_is_left_alone_while_another_process_has_it(library, monkeypatch):
+    job = library.jobs()[0]
+    held = Watch().take(library.open(job))
+    monkeypatch.setattr(work, "_run", lambda run, config: pytest.fail("it is not ours"))
+    assert work.work(library, job, Watch(1e9))["state"] == "busy"
+    held.release()
+    library.finish(job, {"id": job.id, "state": "done"})
+    assert work.work(library, job, Watch())["state"] == "done"
+
+
+def test_who_has_lost_the_claim_makes_no_record(library, monkeypatch):
+    job = library.jobs()[0]
+
+    def slow(run, config):
+        assert Watch(0.0).take(library.folder(job)).number == 2  # another has waited long enough
+
+    monkeypatch.setattr(work, "_run", slow)
+    assert work.work(library, job, Watch())["state"] == "busy" and library.done(job) is None
+
+
+# --- tables and the command ---------------------------------------------------------------------------------------------------------
+
+
+def test_no_table_holds_a_formula(library):
+    rows = [{"id": text} for text in ("=1+1", "+1", "-1", "@x", "\t=1", "fine", 'a "b", c')]
+    cells = [row[0] for row in csv.reader(tables.table(rows, ("id",)).splitlines())][1:]
+    assert cells == ["'=1+1", "'+1", "'-1", "'@x", "'\t=1", "fine", 'a "b", c']
+
+
+def test_failures_are_written_down_with_their_lines_and_go_when_they_are_mended(library):
+    go(library, {"a cat": ["error"]})
+    path = tables.failed(library, library.jobs())
+    row = next(csv.DictReader(path.open(encoding="utf-8", newline="")))
+    assert (row["prompt"], row["lines"], row["failure"], row["tries"], row["reason"]) == ("a cat", "5", "error", "1", "it went wrong")
+    library.again(library.jobs()[3])
+    go(library)
+    assert tables.failed(library, library.jobs()) is None and not path.exists()
+
+
+def test_status_tells_while_it_works_and_afterwards(library, capsys):
+    Watch().take(library.open(library.jobs()[4]))
+    go(library, {"a cat": ["error"]}, stopping=iter([False] + [True] * 99).__next__)
+    assert batch.main(["status", str(library.path)]) == 0
+    said = capsys.readouterr().out
+    assert "of 5" in said and "s a job so far" in said
+    with pytest.raises(Mistake, match="no library"):
+        batch.main(["status", str(library.path / "jobs")])
+
+
+def test_a_dry_run_says_how_many_and_makes_nothing(tmp_path, capsys):
+    (tmp_path / "list.csv").write_text("prompt,seed\na red car,\na red car,\na cat,3\n")
+    words = [str(tmp_path / "list.csv"), "--seeds", "0-1", "--grid", "guidance.scale=7.5,20", "--out", str(tmp_path / "lib"), "--dry-run"]
+    assert batch.main(words) == 0
+    said = capsys.readouterr().out
+    assert "6 jobs of 2 configurations, 4 asked for more than once" in said and "memory a worker" in said and "disk" in said
+    assert not (tmp_path / "lib").exists()
+
+
+def test_rows_that_cannot_be_are_told_before_anything_is_begun(tmp_path, capsys):
+    (tmp_path / "list.csv").write_text("prompt,seed\na red car,\na red zeppelin,\na cat,x\n")
+    with pytest.raises(Mistake, match="2 of 3 rows"):
+        batch.main([str(tmp_path / "list.csv"), "--out", str(tmp_path / "lib")])
+    said = capsys.readouterr().err
+    assert "list.csv:3: " in said and "list.csv:4: " in said and not (tmp_path / "lib").exists()
+
+
+@pytest.mark.parametrize("words", [["list.csv", "--workers", "0"], ["list.csv", "other"], ["no.csv"], ["list.csv", "--executor", "dask"]])
+def test_commands_that_cannot_be(tmp_path, monkeypatch, words):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "list.csv").write_text("prompt\na red car\n")
+    with pytest.raises(Mistake):
+        batch.main(words)
