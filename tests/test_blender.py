@@ -1,0 +1,141 @@
+"""A real Blender (bpy, or blender on the PATH) imports every file and looks at it: places, sides, uvs, colour spaces, metres."""
+
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+import trimesh
+from PIL import Image
+from solid_scenes import HIGH, LOW, SIDES, box
+
+from dream3d import cli
+from dream3d.blender import assets, call, find, library, told
+from dream3d.errors import Mistake
+from dream3d.export.formats import Ask, named
+
+FACTS = {"prompt": "a \u201cred\u201d box\n<b>", "seed": 3, "recipe": "sds-mesh", "models": [{"name": "m", "licence": "MIT"}],
+         "lighting": "baked"}  # fmt: skip
+BOX = np.stack([LOW.numpy(), HIGH.numpy()])
+AXES = dict(zip(("-y", "+x", "+y", "-x", "+z", "-z"), SIDES.values(), strict=True))  # the front looks towards -y
+
+
+@pytest.fixture
+def real():
+    try:
+        find.command()
+    except Mistake as mistake:
+        pytest.skip(str(mistake.lines[0]))
+
+
+def write(name: str, folder, mesh=None, **ask) -> Path:
+    path = folder / named(name).files["mesh"]
+    named(name).write(box() if mesh is None else mesh, path, Ask(FACTS, **ask))
+    return path
+
+
+FILES = {"glb": {}, "obj": {}, "ply": {}, "stl": {"millimetres": 600.0}, "fbx": {}, "blend": {}, "usdz": {}}
+
+
+@pytest.fixture(scope="module")
+def imported(tmp_path_factory) -> dict[str, dict]:
+    """What Blender says of each of our files; it is started three times."""
+    try:
+        find.command()
+    except Mistake as mistake:
+        pytest.skip(str(mistake.lines[0]))
+    folder, paths = tmp_path_factory.mktemp("files"), {}
+    for name, ask in FILES.items():
+        try:
+            named(name).check()
+        except Mistake:
+            continue
+        paths[name] = write(name, folder, **ask)
+    paths["lit"] = folder / "lit.glb"
+    named("glb").write(box(lit=True), paths["lit"], Ask(FACTS))
+    answers = call.ask([{"do": "check", "file": path} for path in paths.values()])
+    return dict(zip(paths, answers, strict=True))
+
+
+@pytest.mark.parametrize("name", [*FILES, "lit"])
+def test_it_stands_upright_at_its_size_with_its_front_to_minus_y(imported, name):
+    if name not in imported:
+        pytest.skip(f"{name} cannot be written here")
+    answer = imported[name]
+    size = 1000.0 if name == "stl" else 1.0  # Blender takes a millimetre for a metre: STL has no unit
+    np.testing.assert_allclose(np.array(answer["box"]) / size, BOX, atol=0.01 * 0.6)
+    assert answer["unit"] == 1.0 and answer["moved"] == 0
+    for side, colour in answer["sides"].items():
+        np.testing.assert_allclose(colour, AXES[side], atol=0.02 if name != "ply" else 0.7)  # a ply's corners mix three sides
+    assert len(answer["sides"]) == (0 if name == "stl" else 6)
+
+
+@pytest.mark.parametrize("name", ["glb", "obj", "fbx", "blend", "usdz"])
+def test_it_has_uv_and_a_picture_in_the_right_colour_space(imported, name):
+    if name not in imported:
+        pytest.skip(f"{name} cannot be written here")
+    (thing,) = [thing for thing in imported[name]["objects"] if thing["kind"] == "MESH"]
+    (image,) = [image for material in imported[name]["materials"] for image in material["images"]]
+    assert len(thing["uvs"]) == 1 and thing["faces"] == 12
+    assert image["space"] == "sRGB" and image["size"] == [32, 16] and image["to"]
+    if name in ("glb", "blend"):
+        assert image["packed"] and told.complaints(imported[name]) == [] and "prompt" in thing["facts"]
+
+
+def test_a_material_arrives_whole(imported):
+    images = {end: image["space"] for material in imported["lit"]["materials"] for image in material["images"] for end in image["to"]}
+    assert images.items() >= {"Base Color": "sRGB", "Roughness": "Non-Color", "Metallic": "Non-Color", "Normal": "Non-Color"}.items()
+    assert told.complaints(imported["lit"]) == []
+    assert any("Base Color from colour (sRGB" in text for text in told.lines(imported["lit"]))
+
+
+def test_an_asset_says_what_it_is(imported):
+    (asset,) = [thing["asset"] for thing in imported["blend"]["objects"]]
+    assert asset["catalog"] == assets.catalogue("Generated") and asset["license"] == "m: MIT"
+    assert "red" in asset["tags"] and asset["author"].startswith("dream3d ") and "\n" not in asset["description"]
+
+
+def test_a_thumbnail_shows_the_front_and_quads_are_quads(real, tmp_path, monkeypatch, capsys):
+    """From the right of the front and above: red, green beside it, cyan on top; and the command line, which says so."""
+    monkeypatch.chdir(tmp_path)
+    write("glb", tmp_path)
+    assert cli.main(["blender", "check", "mesh.glb", "--thumbnail", "a.png"]) == 0
+    assert "size 0.600 x 0.400 x 0.600 m" in capsys.readouterr().out
+    picture = np.asarray(Image.open("a.png").convert("RGBA")).astype(int)
+    assert picture.shape == (256, 256, 4) and picture[0, 0, 3] == 0
+    solid = picture[picture[..., 3] == 255][:, :3]
+    shares = [float((np.abs(solid - 255 * np.array(SIDES[side])).max(1) < 30).mean()) for side in ("front", "right", "top", "back")]
+    assert shares[0] > 0.3 and shares[1] > 0.1 and shares[2] > 0.05 and shares[3] == 0
+    assert cli.main(["blender", "quads", "mesh.glb", "--faces", "200"]) == 0
+    rows = Path("mesh_quads.obj").read_text().splitlines()
+    faces = [row.split()[1:] for row in rows if row.startswith("f ")]
+    assert {len(face) for face in faces} == {4} and 100 < len(faces) < 400
+    read = trimesh.load("mesh_quads.obj", force="mesh")
+    np.testing.assert_allclose(np.ptp(read.vertices, axis=0), (BOX[1] - BOX[0])[[0, 2, 1]], rtol=0.1)
+    assert read.is_watertight
+
+
+def test_a_library_is_made_once(real, tmp_path):
+    path = write("glb", tmp_path)
+    ((made, fresh),) = library.collect(tmp_path / "assets", [path])
+    stamp = made.stat().st_mtime_ns
+    assert fresh and re.fullmatch(r"a-red-box-b_s3_[0-9a-f]{8}\.blend", made.name)
+    assert list(library.collect(tmp_path / "assets", [path])) == [(made, False)] and made.stat().st_mtime_ns == stamp
+    text = (tmp_path / "assets" / assets.CATALOGUES).read_text()
+    assert f"{assets.catalogue('Generated/sds-mesh')}:Generated/sds-mesh:Generated-sds-mesh" in text
+
+
+@pytest.mark.parametrize("up", ["y", "z"])
+def test_fbx_turns_as_it_is_asked(real, tmp_path, up):
+    """Blender undoes the file's axes: what is upright in one is upright in the other."""
+    (answer,) = call.ask([{"do": "check", "file": write("fbx", tmp_path, up=up)}])
+    np.testing.assert_allclose(answer["box"], BOX, atol=1e-3)
+
+
+def test_what_blender_cannot_read_is_a_mistake(real, tmp_path):
+    (tmp_path / "a.glb").write_bytes(b"glTF" + bytes(100))
+    with pytest.raises(Mistake, match="Blender could not do it"):
+        call.ask([{"do": "check", "file": tmp_path / "a.glb"}])
+    (tmp_path / "a.txt").write_text("x")
+    with pytest.raises(Mistake, match="no kind of file"):
+        call.ask([{"do": "check", "file": tmp_path / "a.txt"}])
