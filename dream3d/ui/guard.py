@@ -1,0 +1,60 @@
+"""What stands before the page's server: only its own addresses, only its own pages may ask it to do something, nothing is loaded from
+elsewhere. Plain ASGI, whatever the server."""
+
+from collections.abc import Awaitable, Callable, MutableMapping
+from typing import Any
+from urllib.parse import urlsplit
+
+LOCAL = ("127.0.0.1", "localhost", "[::1]")
+POLICY = ("default-src 'self' data: blob:; script-src 'self' 'unsafe-inline' 'unsafe-eval' 'wasm-unsafe-eval' blob:; "
+          "style-src 'self' 'unsafe-inline'; worker-src 'self' blob:; object-src 'none'; "
+          "frame-ancestors 'none'; form-action 'self'")  # fmt: skip
+HEADERS = {"content-security-policy": POLICY, "x-content-type-options": "nosniff", "referrer-policy": "no-referrer",
+           "x-frame-options": "DENY"}  # fmt: skip
+Scope = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Any]]
+Send = Callable[[Any], Awaitable[None]]
+
+
+class Guard:
+    """`hosts`: the names under which the server answers, without ports (None: any). A name that somebody else's DNS points at this machine
+    is not one of them, so that no page in the same browser can reach the server by it."""
+
+    def __init__(self, app, hosts: tuple[str, ...] | None = LOCAL):
+        self.app, self.hosts = app, hosts
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] not in ("http", "websocket"):
+            return await self.app(scope, receive, send)
+        headers = {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in scope["headers"]}
+        if problem := refused(scope.get("method", "GET"), headers, self.hosts, upgraded=scope["type"] == "websocket"):
+            return await _refuse(scope["type"], send, problem)
+
+        async def guarded(message):
+            if message["type"] == "http.response.start":
+                own = [(name.encode(), value.encode()) for name, value in HEADERS.items()]
+                kept = [(name, value) for name, value in message.get("headers", []) if name.decode("latin-1").lower() not in HEADERS]
+                message = {**message, "headers": kept + own}
+            await send(message)
+
+        await self.app(scope, receive, guarded)
+
+
+def refused(method: str, headers: dict[str, str], hosts: tuple[str, ...] | None, *, upgraded: bool = False) -> str:
+    """Why a request is not answered; "" where it is."""
+    host = headers.get("host", "")
+    name = urlsplit(f"//{host}").hostname or ""
+    name = f"[{name}]" if ":" in name else name
+    if hosts is not None and name not in hosts:
+        return "this server has another name"
+    origin = headers.get("origin")
+    if (upgraded or method not in ("GET", "HEAD")) and origin is not None and urlsplit(origin).netloc.lower() != host.lower():
+        return "another page asks for this"
+    return ""
+
+
+async def _refuse(kind: str, send: Send, problem: str) -> None:
+    if kind == "websocket":
+        return await send({"type": "websocket.close", "code": 1008})
+    await send({"type": "http.response.start", "status": 403, "headers": [(b"content-type", b"text/plain")]})
+    await send({"type": "http.response.body", "body": problem.encode()})
