@@ -123,7 +123,7 @@ def quaternions(turn: Float[Tensor, "n 3 3"]) -> Float[Tensor, "n 4"]:
 
 def product(p: Float[Tensor, "*p 4"], q: Float[Tensor, "*q 4"]) -> Float[Tensor, "*r 4"]:
     """Hamilton products p q: first q turns, then p."""
-    (w, u), (s, v) = p.split([1, 3], -1), q.split([1, 3], -1)
+    (w, u), (s, v) = (one.split([1, 3], -1) for one in torch.broadcast_tensors(p, q))
     return torch.cat([w * s - (u * v).sum(-1, keepdim=True), w * v + s * u + torch.linalg.cross(u, v)], -1)
 
 
