@@ -15,6 +15,7 @@ from numpy import ndarray
 from dream3d.types import Mesh
 
 GRID = 1024  # texels a side in which overlaps are counted
+LAYERS = 4  # of faces over the whole texture, above which the count is coarser: nobody's file takes all memory
 THIN = 1e-12  # of a face's longest edge, squared: its area is nothing
 FULL = 0.01  # of the covered texels: more overlap than this is no rounding at the edges of charts
 
@@ -198,9 +199,11 @@ def overlap(uv: Float[ndarray, "F 3 2"]) -> float:
 
     if not np.ptp(uv, axis=1).max() <= 1 + 1e-3:
         return 1.0
-    shift = np.floor(uv.min(1, keepdims=True) + 1e-6)
-    texel, _, weights = inside(torch.from_numpy((uv - shift) * GRID).float(), GRID)
-    clear = (weights > 1e-4).all(-1) & (texel >= 0) & (texel < GRID * GRID)  # not on an edge that two faces share
+    shift, (s, t) = np.floor(uv.min(1, keepdims=True) + 1e-6), np.moveaxis(uv[:, 1:] - uv[:, :1], 1, 0)
+    layers = float(np.abs(s[:, 0] * t[:, 1] - s[:, 1] * t[:, 0]).sum()) / 2
+    side = max(int(GRID / max(1.0, layers / LAYERS) ** 0.5), 64)
+    texel, _, weights = inside(torch.from_numpy((uv - shift) * side).float(), side)
+    clear = (weights > 1e-4).all(-1) & (texel >= 0) & (texel < side * side)  # not on an edge that two faces share
     count = np.bincount(texel[clear].numpy(), minlength=1)
     return float((count > 1).sum() / max((count > 0).sum(), 1))
 
