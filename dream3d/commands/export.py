@@ -3,6 +3,7 @@
 import json
 import re
 import sys
+import warnings
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
@@ -176,8 +177,13 @@ def write(found, folder: Path, settings, *, pictures: bool = True, quiet: bool =
         def progress(what: str, share: float) -> None:
             show.step(round(100 * share), what)
 
-        return export(found.scene, folder, settings, extras=found.facts, progress=progress, pictures=pictures, own=found.own,
-                      back=found.back)  # fmt: skip
+        with warnings.catch_warnings(record=True) as heard:
+            warnings.simplefilter("always", UserWarning)
+            made = export(found.scene, folder, settings, extras=found.facts, progress=progress, tell=show.line, pictures=pictures,
+                          own=found.own, back=found.back)  # fmt: skip
+        for text in dict.fromkeys(str(warning.message) for warning in heard if warning.category is UserWarning):
+            show.line(f"note: {text}")
+        return made
 
 
 def _pages(run: Path, made: dict[str, Path], prompt: str | list[str]) -> dict[str, Path]:

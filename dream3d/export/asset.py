@@ -43,6 +43,7 @@ def export(
     *,
     extras: dict,
     progress: Callable[[str, float], None] | None = None,
+    tell: Callable[[str], None] | None = None,
     keep: bool = False,
     pictures: bool = True,
     own: Mesh | None = None,
@@ -51,9 +52,10 @@ def export(
     """Writes the asset into `folder` and returns the files by kind: thumbnail, contact and turntable (`pictures`), mesh (the glb) with
     health (what the mesh is fit for), splats (the ply of Gaussians), LOD0 and so on, others by the name of their format. `extras` describe
     it inside the files (prompt, seed, recipe); lighting and what was moved are added. `progress` hears the file's name and the share
-    done before it. With `keep`, files that are there are not made again. `own` is the mesh of a file, which stays as it is where settings
-    do not say otherwise; `back` takes the scene to where it came from. Raises Mistake for a format that has no place for the scene, before
-    anything is written; for a scene with nothing in it, for a full disk and too little memory: files finished before stay."""
+    done before it, `tell` what was done to the mesh. With `keep`, files that are there are not made again. `own` is the mesh of a file,
+    which stays as it is where settings do not say otherwise; `back` takes the scene to where it came from. Raises Mistake for a format that
+    has no place for the scene, before anything is written; for a scene with nothing in it, for a full disk and too little memory: files
+    finished before stay."""
     folder, stock = Path(folder), Stock(scene, settings, own)
     making = _Making(stock, settings, extras, back, _wanted(stock, settings))
     steps = [*making.steps(pictures)]
@@ -65,6 +67,8 @@ def export(
         if not (keep and (folder / part.name).is_file()):
             with roomy(settings, part.name):
                 part.write(folder / part.name)
+    for line in stock.said if tell is not None else ():
+        tell(line)
     made = {part.key: folder / part.name for part in steps}
     return made | ({"health": folder / HEALTH} if making.looked_at else {})
 
@@ -131,6 +135,7 @@ class _Making:
         place = self.place
         up = self.settings.up or form.up
         facts = {"lighting": stock.lighting(item)} | self.extras | {"transform": place.json() | {"up": up}}
+        facts |= {"cleaned": stock.said} if mesh and stock.said else {}
         ask = Ask(facts, self.settings.up, self.settings.millimetres, self.settings.web)
         placed = place(item)
         form.write(placed, path, ask)

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from dream3d.clips import MeshClip, Skin, SplatClip, lasting, onto, posed
+from dream3d.export.clean import clean
 from dream3d.export.decimate import closed
 from dream3d.export.density import surface_of
 from dream3d.export.formats import Format
@@ -28,6 +29,7 @@ class Stock:
     def __init__(self, scene: Representation, settings: Export, own: Mesh | None = None):
         self.scene, self.settings, self.own = scene, settings, own
         self.tell: Callable[[str, float], None] = lambda what, share: None  # hears what is being made for the present file
+        self.said: list[str] = []  # what was done to the mesh
         self._levels: dict[int, Mesh] = {}
 
     @cached_property
@@ -121,9 +123,15 @@ class Stock:
     @cached_property
     def fine(self) -> Mesh:
         """The surface with all its triangles: the scene's own mesh where that is closed or moves, the surface of its Gaussians, or what
-        renders show."""
-        moves = isinstance(self.clip, MeshClip | Skin)
-        if isinstance(self.handed, Mesh) and (self.own is not None or moves or self.textured or closed(self.handed.faces)):
+        renders show; but for what moves without stray parts and holes."""
+        if isinstance(self.clip, MeshClip | Skin):  # it goes with these vertices
+            return self.handed
+        mesh, did = clean(self._rough())
+        self.said += did
+        return mesh
+
+    def _rough(self) -> Mesh:
+        if isinstance(self.handed, Mesh) and (self.own is not None or self.textured or closed(self.handed.faces)):
             return self.handed
         self.tell("surface", 0.0)
         fine = {"resolution": self.settings.resolution}
