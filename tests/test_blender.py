@@ -1,6 +1,9 @@
 """A real Blender (bpy, or blender on the PATH) imports every file and looks at it: places, sides, uvs, colour spaces, metres."""
 
+import json
+import os
 import re
+import subprocess
 from pathlib import Path
 
 import numpy as np
@@ -123,6 +126,25 @@ def test_a_library_is_made_once(real, tmp_path):
     assert list(library.collect(tmp_path / "assets", [path])) == [(made, False)] and made.stat().st_mtime_ns == stamp
     text = (tmp_path / "assets" / assets.CATALOGUES).read_text()
     assert f"{assets.catalogue('Generated/sds-mesh')}:Generated/sds-mesh:Generated-sds-mesh" in text
+
+
+def test_the_extension_installs_and_does_what_it_says(real, tmp_path, monkeypatch):
+    for number, (name, state) in enumerate({"older": "done", "newest": "done", "unfinished": "running"}.items()):
+        folder = tmp_path / "runs" / "sds" / name
+        write("glb", folder / "export")
+        (folder / "status.json").write_text(json.dumps({"state": state}))
+        os.utime(folder / "status.json", (number, number))
+    (tmp_path / "library").mkdir()
+    library.extension(tmp_path / "a.zip")
+    words = [str(tmp_path / part) for part in ("a.zip", "runs", "library", "answer.json")]
+    environment = os.environ | {"BLENDER_USER_RESOURCES": str(tmp_path / "user")}
+    script = str(Path(__file__).with_name("blender_extension.py"))
+    done = subprocess.run([*find.command(), script, "--", *words], env=environment, capture_output=True, text=True, timeout=100)
+    assert (tmp_path / "answer.json").is_file(), done.stdout + done.stderr
+    told = json.loads((tmp_path / "answer.json").read_text())
+    assert told["installed"] == told["latest"] == ["FINISHED"] and told["objects"] == ["newest"]
+    assert told["added"] == [["FINISHED"]] * 2 and len(told["libraries"]) == 1
+    assert "There is no finished run" in told["none"]
 
 
 @pytest.mark.parametrize("up", ["y", "z"])

@@ -1,10 +1,13 @@
 """What is asked of Blender, without one: little of our environment, paths as data; and what becomes of answers that are wrong, late or
 endless; names, catalogues, command lines."""
 
+import importlib.util
 import re
 import stat
 import sys
 import time
+import tomllib
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -160,7 +163,7 @@ def test_what_is_no_glb_comes_into_no_library(tmp_path, monkeypatch, name):
 LINES = {"blender quads a.glb": "what is missing: --faces", "blender library a": "what is missing: RUN", "blender chek a": "check",
          "blender check a.glb --faces 3": "check does not take --faces", "blender quads a.glb --faces 3": "quads are 8 to 1,000,000",
          "blender quads a.glb --faces 30 --out a.stl": "quads are written as .obj",
-         "blender check a.glb --thumbnail a.jpg": "a thumbnail is a .png"}  # fmt: skip
+         "blender check a.glb --thumbnail a.jpg": "a thumbnail is a .png", "blender extension a.rar": "an extension is a .zip"}  # fmt: skip
 
 
 @pytest.mark.parametrize("line", LINES)
@@ -181,3 +184,32 @@ def test_complaints_are_about_what_is_wrong():
     for word, change in {"sRGB": {"space": "sRGB"}, "missing": {"size": [0, 0]}}.items():
         (said,) = told.complaints(good | {"materials": [{"name": "m", "images": [image | change]}]})
         assert word in said
+
+
+def test_the_extension_is_one_file_with_its_licence(tmp_path):
+    library.extension(tmp_path / "a.zip")
+    library.extension(tmp_path / "b.zip")
+    assert (tmp_path / "a.zip").read_bytes() == (tmp_path / "b.zip").read_bytes()
+    with zipfile.ZipFile(tmp_path / "a.zip") as archive:
+        assert sorted(archive.namelist()) == ["COPYING", "__init__.py", "blender_manifest.toml", "runs.py"]
+        manifest = tomllib.loads(archive.read("blender_manifest.toml").decode())
+    assert manifest["license"] == ["SPDX:GPL-3.0-or-later"] and manifest["schema_version"] == "1.0.0"
+    assert re.fullmatch(r"\w+", manifest["id"]) and manifest["tagline"][-1] != "." and len(manifest["tagline"]) <= 64
+
+
+DONE, RUNNING = '{"state": "done"}', '{"state": "running"}'
+STATES = {"a/done": DONE, "a/running": RUNNING, "a/broken": "{", "a/list": "[]", "a/deep": "[" * 100000, "deep/er/done": DONE}
+
+
+def test_the_extension_finds_finished_runs_only(tmp_path):
+    place = call.build.place("assets") / "blender" / "extension" / "runs.py"
+    spec = importlib.util.spec_from_file_location("runs", place)
+    runs = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(runs)
+    for name, text in STATES.items():
+        (tmp_path / name / "export").mkdir(parents=True)
+        (tmp_path / name / "export" / "mesh.glb").write_bytes(b"")
+        (tmp_path / name / "status.json").write_text(text)
+    assert runs.finished(str(tmp_path)) == [tmp_path / "a" / "done"]
+    assert runs.finished(str(tmp_path / "a" / "done")) == [tmp_path / "a" / "done"]
+    assert runs.finished("") == runs.finished(str(tmp_path / "none")) == []

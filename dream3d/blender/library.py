@@ -1,14 +1,16 @@
 """A folder for Blender's asset browser, made of finished runs and GLB files: one .blend for each, catalogues by recipe. Named by content:
-what is there already is not made again."""
+what is there already is not made again. And the extension that brings them into Blender, as one file."""
 
+import io
 import json
 import re
 import struct
+import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from dream3d import files
+from dream3d import build, files
 from dream3d.blender import assets
 from dream3d.blender.call import ask
 from dream3d.errors import Mistake
@@ -31,6 +33,18 @@ def collect(folder: Path, sources: list[Path]) -> Iterator[tuple[Path, bool]]:
             _make(path, target, facts, home)
             assets.enter(folder, [home])
         yield target, fresh
+
+
+def extension(path: Path) -> None:
+    """Blender's extension (assets/blender/extension) with its licence as a .zip: always the same bytes."""
+    home, buffer = build.place("assets") / "blender", io.BytesIO()
+    parts = sorted(part for part in (home / "extension").iterdir() if part.suffix in (".py", ".toml"))
+    with zipfile.ZipFile(buffer, "w") as archive:
+        for part in [*parts, home / "COPYING"]:
+            entry = zipfile.ZipInfo(part.name, (1980, 1, 1, 0, 0, 0))
+            entry.compress_type, entry.create_system = zipfile.ZIP_DEFLATED, 3
+            archive.writestr(entry, part.read_bytes())
+    files.write_bytes(path, buffer.getvalue())
 
 
 def _make(path: Path, target: Path, facts: dict[str, Any], home: str) -> None:

@@ -6,9 +6,9 @@ from pathlib import Path
 from dream3d.commands.parser import Parser, one_of
 from dream3d.errors import Mistake
 
-WHAT = ("check", "quads", "library")
+WHAT = ("check", "quads", "library", "extension")
 EXAMPLES = ["blender check duck/export/mesh.glb --thumbnail duck.png", "blender quads duck/export/mesh.glb --faces 4000 --out duck.obj",
-            "blender library assets-of-mine runs/*/*"]  # fmt: skip
+            "blender library assets-of-mine runs/*/*", "blender extension dream3d_assets.zip"]  # fmt: skip
 
 
 def main(words: list[str]) -> int:
@@ -16,9 +16,10 @@ def main(words: list[str]) -> int:
     parser = Parser("blender", "Ask Blender (4.2 or newer, or pip install \"dream3d[blender]\"), a program of its own.\n"
                     "check: import a file, say what arrived, and what an artist would complain of.\n"
                     "quads: the surface in quads (QuadriFlow), as an OBJ without uvs.\n"
-                    "library: FOLDER, then runs and .glb files: a library for the asset browser, one .blend each.", EXAMPLES)  # fmt: skip
+                    "library: FOLDER, then runs and .glb files: a library for the asset browser, one .blend each.\n"
+                    "extension: a .zip that Blender installs (Preferences, Get Extensions, Install from Disk).", EXAMPLES)  # fmt: skip
     parser.add_argument("what", type=one_of(WHAT, "question to Blender"), metavar="|".join(WHAT))
-    parser.add_argument("file", type=Path, metavar="FILE", help="glb, gltf, fbx, obj, ply, stl, usd, usdz, blend; of library its folder")
+    parser.add_argument("file", type=Path, metavar="FILE", help="glb, gltf, fbx, obj, ply, stl, usdz, blend; a library's folder; a .zip")
     parser.add_argument("sources", nargs="*", type=Path, metavar="RUN", help="of library: runs, and .glb files")
     parser.add_argument("--thumbnail", type=Path, metavar="PNG", help="of check: draw it too, by Cycles")
     parser.add_argument("--faces", type=int, metavar="N", help="of quads: about so many")
@@ -27,14 +28,14 @@ def main(words: list[str]) -> int:
     parser.add_argument("--json", action="store_true", help="of check: for programs")
     options = parser.parse_args(words)
     _fits(options)
-    return {"check": _check, "quads": _quads, "library": _library}[options.what](options)
+    return {"check": _check, "quads": _quads, "library": _library, "extension": _extension}[options.what](options)
 
 
 def _fits(options) -> None:
     """Raises Mistake for what the question does not take."""
     given = {"--thumbnail": options.thumbnail, "--faces": options.faces, "--out": options.out, "--json": options.json or None,
              "RUN": options.sources or None}  # fmt: skip
-    taken = {"check": ("--thumbnail", "--json"), "quads": ("--faces", "--out"), "library": ("RUN",)}[options.what]
+    taken = {"check": ("--thumbnail", "--json"), "quads": ("--faces", "--out"), "library": ("RUN",), "extension": ()}[options.what]
     stray = [name for name, value in given.items() if value is not None and name not in taken]
     lacking = [name for name in ("--faces", "RUN") if name in taken and given[name] is None]
     if stray or lacking:
@@ -86,4 +87,14 @@ def _library(options) -> int:
     for path, fresh in collect(options.file, options.sources):
         print(path if fresh else f"{path} (was there)")
     print(f"in Blender: Preferences, File Paths, Asset Libraries, + {options.file}")
+    return 0
+
+
+def _extension(options) -> int:
+    from dream3d.blender.library import extension
+
+    if options.file.suffix.lower() != ".zip":
+        raise Mistake(f"an extension is a .zip, not {options.file.name}", where="command line")
+    extension(options.file)
+    print(options.file)
     return 0
