@@ -9,13 +9,14 @@ import dataclasses
 from typing import Literal, TypeVar
 
 import torch
-from dream3d.renderers._compose_place import product, turned_harmonics
+from dream3d.renderers._compose_place import turned_harmonics
 from jaxtyping import Float
 from scipy.spatial.transform import Rotation
 from torch import Tensor
 
 from dream3d.clips import MeshClip, Skin, SplatClip
 from dream3d.errors import Mistake
+from dream3d.rig.kinematics import product
 from dream3d.types import Mesh, Points
 
 Item = TypeVar("Item", Mesh, Points, MeshClip, SplatClip, Skin)

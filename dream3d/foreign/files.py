@@ -12,15 +12,15 @@ from typing import BinaryIO
 
 from dream3d.errors import Mistake, nearest
 
-KINDS = {".glb": "glTF", ".gltf": "glTF", ".obj": "OBJ", ".ply": "PLY"}
+KINDS = {".glb": "glTF", ".gltf": "glTF", ".obj": "OBJ", ".ply": "PLY", ".splat": "splat", ".spz": "SPZ"}
 LIMITS = {"bytes": 1 << 30, "text": 1 << 28, "json": 4_000_000, "zeros": 1_000_000,
           "vertices": 10_000_000, "faces": 10_000_000, "entries": 50_000_000, "pieces": 10_000}  # fmt: skip
 MOST, LINE = 1000, 1 << 20  # files that one names; bytes
-FIX = "a GLB, glTF, OBJ or PLY file, as Blender exports them"
+FIX = "a GLB, glTF, OBJ or PLY file, as Blender exports them, or splats as PLY, .splat or .spz"
 
 
 def kind(path: Path) -> str:
-    """"glTF", "OBJ" or "PLY", by the name's end and the first bytes. Raises Mistake where there is no such file, or a huge one."""
+    """One of KINDS, by the name's end and the first bytes. Raises Mistake where there is no such file, or a huge one."""
     try:
         status = path.stat()
     except (OSError, ValueError) as error:
@@ -34,7 +34,8 @@ def kind(path: Path) -> str:
         raise Mistake(f"{path.name} is of no kind that can be read", where=str(path), near=", ".join(KINDS), fix=FIX)
     glb = head[:4] == b"glTF"
     right = {".glb": glb, ".gltf": head.lstrip(b"\xef\xbb\xbf \t\r\n")[:1] == b"{", ".ply": head[:3] == b"ply",
-             ".obj": b"\0" not in head and not glb}  # fmt: skip
+             ".obj": b"\0" not in head and not glb, ".splat": status.st_size % 32 == 0 and not glb and head[:3] != b"ply",
+             ".spz": head[:2] == b"\x1f\x8b" or head[:4] == b"NGSP"}  # fmt: skip
     if not right[path.suffix.lower()]:
         raise Mistake(f"{path.name} is not what its name says", where=str(path), near=", ".join(KINDS), fix=FIX)
     return found

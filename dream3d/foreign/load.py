@@ -1,6 +1,7 @@
 """A user's mesh, point cloud or Gaussians as Mesh or Points in the world: z up, inside [-0.75, 0.75]^3.
 
-glTF and OBJ are y up, (x, y, z) -> (x, -z, y), so that what faces +z there looks towards -y here; a PLY is taken to be z up, as ours are.
+glTF, OBJ and .spz are y up, (x, y, z) -> (x, -z, y), so that what faces +z there looks towards -y here; in a .splat y points down; a PLY is
+taken to be z up, as ours are.
 Nothing in a file is trusted; what was mended or left out is said.
 """
 
@@ -10,12 +11,11 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
-from jaxtyping import Float
 from numpy import ndarray
-from torch import Tensor
 
 from dream3d.errors import Mistake
-from dream3d.export.splat import C0, gaussians
+from dream3d.export.axes import Up, inward
+from dream3d.export.splat import gaussians
 from dream3d.foreign.atlas import joined
 from dream3d.foreign.files import kind
 from dream3d.foreign.gltf import read_gltf
@@ -24,11 +24,13 @@ from dream3d.foreign.obj import read_obj
 from dream3d.foreign.pictures import Pictures
 from dream3d.foreign.pieces import Piece, finite
 from dream3d.foreign.ply import colours, read_ply, stacked
+from dream3d.foreign.splats import read_splat, read_spz
 from dream3d.foreign.start import place, unchanged
 from dream3d.options import Init
 from dream3d.types import Mesh, Points
 
-READERS = {"glTF": read_gltf, "OBJ": read_obj, "PLY": read_ply}
+READERS = {"glTF": read_gltf, "OBJ": read_obj, "PLY": read_ply, "splat": read_splat, "SPZ": read_spz}
+UPS: dict[str, Up] = {"PLY": "z", "splat": "-y"}  # the others y
 FAR = 100.0  # half extents: further away float32 rounds by more than a hundred thousandth of the size
 INSIDE, OUTSIDE, SMALLEST = 0.7, 0.75, 0.35  # metres: fitted into, where objects live, the least half extent that counts as meant
 GREY = 0.5
@@ -36,7 +38,7 @@ GREY = 0.5
 
 def load(path: str | Path, *, fit: bool | None = None, up: Literal["y", "z"] | None = None) -> tuple[Mesh | Points, list[str]]:
     """What is in the file, and what was done to it. `fit` moves and scales it so that its box just fits into [-0.7, 0.7]^3 (null: where
-    it is not inside [-0.75, 0.75]^3 or much smaller); `up` is the file's axis that points up (null: y for glTF and OBJ, z for PLY).
+    it is not inside [-0.75, 0.75]^3 or much smaller); `up` is the file's axis that points up (null: as above).
     Raises Mistake for what is no such file, or broken, or empty."""
     path = Path(path)
     sort, said = kind(path), []
@@ -44,8 +46,7 @@ def load(path: str | Path, *, fit: bool | None = None, up: Literal["y", "z"] | N
     if fit is not False:
         pieces, columns = _near(pieces, columns, said)
     data, mending = _made(path, pieces, columns, said)
-    if (up or ("z" if sort == "PLY" else "y")) == "y":
-        data = _upright(data, said)
+    data = inward(data, up or UPS.get(sort, "y"))
     return _fitted(data, fit, [*dict.fromkeys(said), *mending])
 
 
@@ -105,24 +106,6 @@ def _near(pieces: list[Piece], columns: dict[str, ndarray], said: list[str]) -> 
     said.append(f"moved to the origin: it lay {np.linalg.norm(centre):.6g} away")
     moved = {key: axis[0] - shift for key, axis, shift in zip("xyz", axes, centre, strict=False)}
     return [dataclasses.replace(p, vertices=p.vertices - centre) for p in pieces], {**columns, **moved}
-
-
-def _upright(data: Mesh | Points, said: list[str]) -> Mesh | Points:
-    """From y up to z up: a quarter turn about x."""
-    if isinstance(data, Mesh):
-        return dataclasses.replace(data, vertices=_turn(data.vertices))
-    changed: dict[str, Tensor | None] = {"position": _turn(data.position)}
-    if data.rotation is not None:
-        w, x, y, z = data.rotation.unbind(-1)
-        changed["rotation"] = torch.stack([w - x, w + x, y - z, y + z], -1) / 2**0.5
-    if data.sh is not None and data.sh.shape[1] > 1:
-        said.append("colours that depend on the view are left out: they do not turn")
-        changed |= {"sh": data.sh[:, :1], "rgb": (0.5 + C0 * data.sh[:, 0]).clamp(0, 1)}
-    return dataclasses.replace(data, **changed)
-
-
-def _turn(v: Float[Tensor, "N 3"]) -> Float[Tensor, "N 3"]:
-    return torch.stack([v[:, 0], -v[:, 2], v[:, 1]], -1)
 
 
 def _fitted(data: Mesh | Points, fit: bool | None, said: list[str]) -> tuple[Mesh | Points, list[str]]:

@@ -1,36 +1,47 @@
 """Tables for what is stored as indices: of numbers, and of rows of numbers. No chance in it: the same values give the same table."""
 
+import heapq
+
 import numpy as np
 from jaxtyping import Float, Int, UInt8
 from numpy import ndarray
 
-SIZE, BINS = 256, 1 << 14
+SIZE = 256
 ROUNDS = 10
 SAMPLE = 64  # rows a centre is found from, at most
 
 
 def codes(values: Float[ndarray, "*n"]) -> tuple[UInt8[ndarray, "*n"], list[float]]:
-    """An index per value into a rising table of 256 numbers, which are chosen for a small squared error (Lloyd 1982), starting where
-    errors would be even if the table were infinite (Panter and Dite 1951)."""
-    flat = values.ravel().astype(np.float64)
-    known = np.unique(flat)
-    table = known if len(known) <= SIZE else _lloyd(flat)
+    """An index per value into a rising table of 256 numbers, which are chosen for a small squared error."""
+    known = np.unique(values)
+    table = known if len(known) <= SIZE else _lloyd(np.sort(values.ravel().astype(np.float64)))
     table = np.concatenate([table, np.full(SIZE - len(table), table[-1])]).astype(np.float32)
-    index = np.searchsorted((table[1:].astype(np.float64) + table[:-1]) / 2, flat)
-    return index.astype(np.uint8).reshape(values.shape), table.tolist()
+    index = np.searchsorted((table[1:].astype(np.float64) + table[:-1]) / 2, values)
+    return index.astype(np.uint8), table.tolist()
 
 
-def _lloyd(flat: Float[ndarray, " n"]) -> Float[ndarray, "256"]:
-    counts, edges = np.histogram(flat, BINS)
-    place = np.where(counts > 0, np.histogram(flat, edges, weights=flat)[0] / np.maximum(counts, 1), (edges[1:] + edges[:-1]) / 2)
-    density = np.cumsum(np.cbrt(counts))
-    table = place[np.searchsorted(density, (np.arange(SIZE) + 0.5) / SIZE * density[-1])]
-    number, total = np.concatenate([[0], np.cumsum(counts)]), np.concatenate([[0], np.cumsum(counts * place)])
-    for _ in range(ROUNDS):
-        ends = np.concatenate([[0], np.searchsorted(place, (table[1:] + table[:-1]) / 2), [BINS]])
-        many = np.diff(number[ends])
-        table = np.where(many > 0, np.diff(total[ends]) / np.maximum(many, 1), table)
-    return np.sort(table)
+def _lloyd(rising: Float[ndarray, " n"]) -> Float[ndarray, "256"]:
+    """What has the largest error is parted at its mean until there are enough parts; then every number becomes the mean of those that are
+    nearest to it, some times (Lloyd 1982)."""
+    one, two = (np.concatenate([[0], np.cumsum((rising - rising.mean()) ** power)]) for power in (1, 2))
+
+    def part(a: int, b: int) -> tuple[float, int, int, float]:
+        mean = (one[b] - one[a]) / (b - a)
+        error = two[b] - two[a] - (b - a) * mean**2
+        return -error if b - a > 1 else 0.0, a, b, mean + rising.mean()
+
+    parts = [part(0, len(rising))]
+    while len(parts) < SIZE and parts[0][2] - parts[0][1] > 1:
+        _, a, b, mean = heapq.heappop(parts)
+        middle = min(max(int(np.searchsorted(rising[a:b], mean)) + a, a + 1), b - 1)
+        for ends in ((a, middle), (middle, b)):
+            heapq.heappush(parts, part(*ends))
+    table = np.sort([mean for *_, mean in parts])
+    for _ in range(3 * ROUNDS):
+        ends = np.concatenate([[0], np.searchsorted(rising, (table[1:] + table[:-1]) / 2), [len(rising)]])
+        many = np.diff(ends)
+        table = np.where(many > 0, np.diff(one[ends]) / np.maximum(many, 1) + rising.mean(), table)
+    return table
 
 
 def palette(rows: Float[ndarray, "N D"], most: int) -> tuple[Float[ndarray, "P D"], Int[ndarray, " N"]]:

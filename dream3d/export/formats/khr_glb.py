@@ -1,8 +1,8 @@
 """Gaussians in a binary glTF (KHR_gaussian_splatting), without any loss; programs without the extension show coloured points.
 
 As the extension's text of July 2026 has it: scales in metres, not their logarithms, opacities in [0, 1], quaternions x y z w, the
-harmonics of 3D Gaussian Splatting one accessor per coefficient, colours display sRGB. COLOR_0 is what is left for others: the colour without a
-direction, linear as glTF wants it, and the opacity.
+harmonics of 3D Gaussian Splatting one accessor per coefficient, colours display sRGB. COLOR_0 is what is left for others: the colour
+without a direction, linear as glTF wants it, and the opacity.
 """
 
 from pathlib import Path

@@ -16,4 +16,4 @@ def write(item: Points | Mesh, path: Path, ask: Ask) -> None:
     if isinstance(item, Mesh):
         write_mesh_ply(item, path, ask)
     else:
-        write_ply(item, path)
+        write_ply(item, path, up=ask.up or UP)

@@ -1,8 +1,8 @@
 """Gaussians as a .sog of PlayCanvas, a fifteenth of a .ply: pictures in a zip, for the web.
 
-Version 2: meta.json and lossless WebP pictures, a texel per Gaussian: positions (16 bits between the ends, of sign(x) ln(1 + |x|)), quaternions
-(the smallest three), indices into a table of 256 log scales and one of 256 colours, opacities; harmonics are an index into a palette of at most
-65536, whose values are indices into a third table. Gaussians are reordered along a Z-curve, so that neighbours in a picture are alike.
+Version 2: meta.json and lossless WebP pictures, a texel per Gaussian: positions (16 bits between the ends, of sign(x) ln(1 + |x|)),
+quaternions (the smallest three), indices into a table of 256 log scales and one of 256 colours, opacities; harmonics are an index into a
+palette of at most 65536, whose values are indices into a third table. Gaussians lie along a Z-curve, so that neighbours are alike.
 """
 
 import io
@@ -61,8 +61,9 @@ def _pictures(points: Points, order: Int[ndarray, " N"], most: int) -> tuple[dic
     scales, scale_table = codes(np.log(points.scale.numpy()[order].clip(1e-10)))
     colours, colour_table = codes(sh[:, 0])
     opacity = (255 * points.opacity.numpy()[order]).round().clip(0, 255)[:, None].astype(np.uint8)
-    files = {"means_l": _picture(steps & 255), "means_u": _picture(steps >> 8), "scales": _picture(scales),
-             "quats": _picture(_smallest(points.rotation.numpy()[order])), "sh0": _picture(np.concatenate([colours, opacity], 1))}  # fmt: skip
+    pictures = {"means_l": steps & 255, "means_u": steps >> 8, "scales": scales, "quats": _smallest(points.rotation.numpy()[order]),
+                "sh0": np.concatenate([colours, opacity], 1)}  # fmt: skip
+    files = {name: _picture(values) for name, values in pictures.items()}
     meta = {"means": {"mins": ends[0].tolist(), "maxs": ends[1].tolist(), "files": ["means_l.webp", "means_u.webp"]},
             "scales": {"codebook": scale_table, "files": ["scales.webp"]}, "quats": {"files": ["quats.webp"]},
             "sh0": {"codebook": colour_table, "files": ["sh0.webp"]}}  # fmt: skip

@@ -1,8 +1,8 @@
 """Gaussians as a .spz of Niantic, about a tenth of a .ply, with harmonics.
 
-Version 3 of the layout, which all its readers know (version 4 has other compression): a gzip stream of a header of 16 bytes, then all positions
-(24 bits, fixed point), opacities, colours, log scales (sixteenths), quaternions (the smallest three, ten bits each) and harmonics, a byte each.
-Its axes are those of OpenGL: y up. Marked as rendered with antialiasing (Mip-Splatting), as ours are.
+Version 3 of the layout, which all its readers know (version 4 has other compression): a gzip stream of a header of 16 bytes, then all
+positions (24 bits, fixed point), opacities, colours, log scales (sixteenths), quaternions (the smallest three, ten bits each), and
+harmonics, a byte each. Axes are those of OpenGL: y up. Marked as rendered with antialiasing (Mip-Splatting), as ours are.
 """
 
 import math
