@@ -2,8 +2,10 @@
 
 import csv
 import io
+import json
 import statistics
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -61,6 +63,48 @@ def failed(library: Library, jobs: list[Job]) -> Path | None:
         return None
     files.write_text(path, table(rows, COLUMNS))
     return path
+
+
+def listed(library: Library) -> Path:
+    """The catalogue as people look at it: catalog.jsonl mended, catalog.parquet where pyarrow is there, gallery.html with what failed too.
+    Returns the page."""
+    from dream3d.batch.page import write_gallery
+
+    records = library.mend()
+    _parquet(library.path / "catalog.parquet", records)
+    lost = [{"name": job.name, "prompt": job.prompt, "seed": job.seed, "category": job.category, "tags": list(job.tags), "state": "failed",
+             "reason": library.tries(job)[-1]["reason"]} for job in state(library, library.jobs())["failed"]]  # fmt: skip
+    return write_gallery(library.path, [*records, *lost], library.path.absolute().name)
+
+
+def _parquet(path: Path, records: list[dict[str, Any]]) -> None:
+    """One row a record; metrics, files and changes as columns of their own (metrics.recognition), lists as JSON."""
+    try:
+        import pyarrow
+        import pyarrow.parquet
+    except ModuleNotFoundError:
+        path.unlink(missing_ok=True)  # an old one would not be the catalogue
+        return
+    rows = [dict(_flat(record)) for record in records]
+    names = dict.fromkeys(name for row in rows for name in row)
+    columns = {name: [row.get(name) for row in rows] for name in names}
+    kept = {name: values if _alike(values) else [None if v is None else str(v) for v in values] for name, values in columns.items()}
+    with files.replacing(path) as temporary:
+        pyarrow.parquet.write_table(pyarrow.table(kept), temporary)
+
+
+def _alike(values: list) -> bool:
+    """Whether a column can be one of numbers, truths or texts."""
+    kinds = {type(value) for value in values if value is not None}
+    return len(kinds) <= 1 or kinds == {int, float}
+
+
+def _flat(record: dict[str, Any], head: str = "") -> Iterator[tuple[str, Any]]:
+    for name, value in record.items():
+        if isinstance(value, dict):
+            yield from _flat(value, f"{head}{name}.")
+        else:
+            yield head + name, json.dumps(value) if isinstance(value, list) else value
 
 
 def table(rows: list[dict[str, Any]], columns: tuple[str, ...]) -> str:

@@ -99,8 +99,8 @@ def _make(given: argparse.Namespace, found, library) -> int:
             signal.signal(getattr(signal, name), lambda number, frame: heard.append(number))
     made = drive.Drive(library, pool, policy, hang=given.hang, tell=lambda line: print(line, flush=True), stopping=lambda: bool(heard))
     tally = made.go(jobs)
-    library.mend()
-    table = tables.failed(library, jobs)
+    table = tables.failed(library, library.jobs())
+    print(tables.listed(library))
     print(f"{tally.before + len(tally.done)} of {len(jobs)} are there, {len(tally.failed)} failed" + (f": {table}" if table else ""))
     if tally.stopped:
         print("stopped and saved; the same command goes on", file=sys.stderr)

@@ -218,6 +218,23 @@ def test_failures_are_written_down_with_their_lines_and_go_when_they_are_mended(
     assert tables.failed(library, library.jobs()) is None and not path.exists()
 
 
+def test_the_catalogue_as_a_table_and_a_page(library):
+    go(library, {"a cat": ["error"]})
+    page = tables.listed(library)
+    assert "it went wrong" in page.read_text() and "a pink mug" in page.read_text()
+    parquet = pytest.importorskip("pyarrow.parquet", reason="pyarrow is not installed: pip install dream3d[batch]")
+    rows = parquet.read_table(library.path / "catalog.parquet").to_pylist()
+    assert [row["prompt"] for row in rows] == [name for name in NAMES if name != "a cat"] and rows[0]["seconds"] == 2.0
+
+
+def test_columns_of_records_that_differ(tmp_path):
+    parquet = pytest.importorskip("pyarrow.parquet", reason="pyarrow is not installed: pip install dream3d[batch]")
+    records = [{"id": "a", "metrics": {"loss": 1, "x": "y"}, "tags": ["t"]}, {"id": "b", "metrics": {"loss": 0.5, "x": 3}, "card": None}]
+    tables._parquet(tmp_path / "c.parquet", records)
+    rows = parquet.read_table(tmp_path / "c.parquet").to_pylist()
+    assert [row["metrics.loss"] for row in rows] == [1.0, 0.5] and rows[1]["metrics.x"] == "3" and rows[0]["tags"] == '["t"]'
+
+
 def test_status_tells_while_it_works_and_afterwards(library, capsys):
     Watch().take(library.open(library.jobs()[4]))
     go(library, {"a cat": ["error"]}, stopping=iter([False] + [True] * 99).__next__)
