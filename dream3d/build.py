@@ -124,6 +124,12 @@ def penalties() -> list[str]:
     return sorted(n.name for n in functions if not n.name.startswith("_"))
 
 
+def penalty_needs() -> dict[str, tuple[str, int]]:
+    """What renderers have to offer for a penalty, and how many moments it compares: NEEDS in dream3d/penalties.py."""
+    found = [n for n in _tree("dream3d.penalties").body if isinstance(n, ast.Assign) and ast.unparse(n.targets[0]) == "NEEDS"]
+    return ast.literal_eval(found[0].value)
+
+
 def sees() -> list[str]:
     """What a term may look at: the keys of SEES in dream3d/sees.py."""
     table = next(

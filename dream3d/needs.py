@@ -37,6 +37,7 @@ def _check(stage: dict[str, Any], where: Where) -> None:
             raise mistake.completed(where=where(path)) from None
     _check_groups(stage, where)
     _check_motion(stage, where)
+    _check_penalties(stage, where)
 
 
 def _check_term(name: str, stage: dict[str, Any]) -> None:
@@ -87,6 +88,22 @@ def _check_groups(stage: dict[str, Any], where: Where) -> None:
             fix = f"cameras.{key}={together}" if key in stage["cameras"] else f"cameras=orthogonal cameras.{key}={together}"
             raise Mistake(f"this prior answers for {together} {key} together, but {kind} cameras come {given} at a time",
                           where=where(f"prior.{key}"), fix=f"{fix}, or prior.{key}=1")  # fmt: skip
+
+
+def _check_penalties(stage: dict[str, Any], where: Where) -> None:
+    """What a penalty reads of a scene over time has to be there."""
+    offers = [_offers("renderer", part) for part in (stage["renderer"], *parts.within("renderers", stage["renderer"]))]
+    for name, (need, moments) in build.penalty_needs().items():
+        if name not in stage["penalties"]:
+            continue
+        path, fix, frames = where(f"penalties.{name}"), f"remove penalties.{name}", stage["cameras"].get("frames", 1)
+        if None not in offers and not any(need in offer for offer in offers):
+            near = "; ".join(giver for giver in givers(need) if giver.startswith("renderer"))
+            mine = stage["renderer"]["type"]
+            raise Mistake(f"penalty {name!r} needs {need}, which renderer {mine!r} has not", where=path, near=near, fix=fix)
+        if frames < moments:
+            raise Mistake(f"penalty {name!r} compares {moments} moments, but cameras see {frames}", where=path,
+                          near=f"cameras.frames={moments + 1}", fix=fix)  # fmt: skip
 
 
 def _check_motion(stage: dict[str, Any], where: Where) -> None:

@@ -10,17 +10,17 @@ import functools
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Tensor
 
 from dream3d.errors import Mistake
 from dream3d.interfaces import Representation, device_of
+from dream3d.neighbours import edges, neighbours, rotations
 from dream3d.schedule import Ramp, at
 from dream3d.types import Render, Step
 
+NEEDS = {"arap": ("motion", 1), "smoothness": ("motion", 3)}  # what a renderer has to offer, and how many moments cameras have to see
 CELLS = 32  # a side of a volume, where its densities are compared with what they were
-NEAR = 8  # neighbours that are kept at their distance where no edges say who is one
-ROOTS = 12  # Newton's steps to the root that a rotation takes
 
 
 class Lacking(Mistake):
@@ -101,8 +101,8 @@ def boxed(scene: Representation, render: Render) -> Float[Tensor, ""]:
 def laplacian(scene: Representation, render: Render) -> Float[Tensor, ""]:
     """Sum over a surface's vertices of the squared distance, in square metres, to the mean of their neighbours: no crumples."""
     vertices, faces = _extra(render, "vertices", "laplacian"), _extra(render, "faces", "laplacian")
-    edges, _ = _edges(faces, len(vertices))
-    i, j = torch.cat([edges, edges.flip(1)]).unbind(1)
+    found, _ = edges(faces, len(vertices))
+    i, j = torch.cat([found, found.flip(1)]).unbind(1)
     total = torch.zeros_like(vertices).index_add(0, i, vertices.index_select(0, j))
     count = torch.zeros_like(vertices[:, :1]).index_add(0, i, torch.ones_like(vertices[:1, :1]).expand(len(i), 1))
     return torch.where(count > 0, total / count.clamp(min=1) - vertices, 0).square().sum()
@@ -117,7 +117,7 @@ def normal_consistency(scene: Representation, render: Render) -> Float[Tensor, "
     cross = torch.linalg.cross(b - a, c - a)
     size = cross.square().sum(-1, keepdim=True)
     normal = torch.where(size > 1e-20, cross / size.clamp(min=1e-20).sqrt(), 0)  # square metres, squared
-    _, inverse = _edges(faces, len(vertices))
+    _, inverse = edges(faces, len(vertices))
     order = inverse.argsort(stable=True)  # sides by their edge
     first = (inverse[order][1:] == inverse[order][:-1]).nonzero()[:, 0]
     one, other = order[first] // 3, order[first + 1] // 3
@@ -203,13 +203,13 @@ def arap(scene: Representation, render: Render) -> Float[Tensor, ""]:
     drawn. The still scene is not pulled. Turns are the best there are, so the gradient needs no derivative of theirs."""
     fix = "of scenes that move: renderer=dynamic_gaussians, or "
     rest, shift = _extra(render, "rest", "arap", fix).detach(), _extra(render, "shift", "arap", fix)
-    i, j = _neighbours(rest, render.extras.get("faces"))
+    i, j = neighbours(rest, render.extras.get("faces"))
     before = rest[j] - rest[i]
     after = before + shift.index_select(1, j) - shift.index_select(1, i)
     share = 1 / torch.bincount(i, minlength=len(rest)).clamp(min=1).to(rest)[i, None]
     with torch.no_grad():
         pairs = after[..., None] * (share * before)[:, None]  # T E 3 3
-        turn = _rotations(rest.new_zeros(*shift.shape, 3).index_add(1, i, pairs))
+        turn = rotations(rest.new_zeros(*shift.shape, 3).index_add(1, i, pairs))
         turned = (turn.index_select(1, i) @ before[..., None])[..., 0]
     return (share * (after - turned).square()).sum() / max(len(shift), 1)
 
@@ -226,57 +226,6 @@ def smoothness(scene: Representation, render: Render) -> Float[Tensor, ""]:
     before, after = moments.diff()[:-1, None, None], moments.diff()[1:, None, None]
     line = torch.lerp(shift[:-2], shift[2:], before / (before + after))
     return (2 * (shift[1:-1] - line) / (before * after)).square().sum() / (len(moments) - 2)
-
-
-def _neighbours(rest: Float[Tensor, "N 3"], faces: Int[Tensor, "F 3"] | None) -> tuple[Int[Tensor, " E"], Int[Tensor, " E"]]:
-    """Who is next to whom: pairs (i, j)."""
-    if faces is not None:
-        edges, _ = _edges(faces, len(rest))
-        return tuple(torch.cat([edges, edges.flip(1)]).unbind(1))
-    from scipy.spatial import cKDTree
-
-    place, ranks = rest.cpu().double().numpy(), range(1, min(NEAR + 1, len(rest)) + 1)  # the first is mostly itself
-    near = cKDTree(place).query(place, k=[*ranks])[1] if len(rest) else place[:, :0].astype(int)
-    near = torch.from_numpy(near).to(rest.device)
-    i = torch.arange(len(rest), device=rest.device)[:, None].expand_as(near)
-    other = near != i
-    return i[other], near[other]
-
-
-def _rotations(pairs: Float[Tensor, "T N 3 3"]) -> Float[Tensor, "T N 3 3"]:
-    """The rotation R that maximises tr(R^T S) of each sum S of outer products (after, before), in float64: of S = R P in closed form, by
-    the invariants of P, whose first is the largest root of a quartic (Theobald, "Rapid calculation of RMSDs using a quaternion-based
-    characteristic polynomial", 2005); where that is no rotation, since S has rank 1 or its mirror image fits alike, Kabsch's."""
-    s = pairs.double()
-    s = s / s.square().sum((-2, -1), keepdim=True).sqrt().clamp(min=1e-30)
-    rows = s.unbind(-2)
-    cofactor = torch.stack([torch.linalg.cross(rows[k - 2], rows[k - 1]) for k in range(3)], -2)
-    det, square = (rows[0] * cofactor[..., 0, :]).sum(-1), cofactor.square().sum((-2, -1))
-    first = torch.full_like(det, 3**0.5)  # an upper bound; Newton's steps come down to the root
-    for _ in range(ROOTS):
-        value = ((first**2 - 2) * first - 8 * det) * first + 1 - 4 * square
-        first = first - value / (4 * (first**2 - 1) * first - 8 * det).clamp(min=1e-30)
-    second = (first**2 - 1) / 2
-    part = (first**2 - second)[..., None, None] * s - s @ (s.mT @ s) + first[..., None, None] * cofactor
-    turn = part / (first * second - det)[..., None, None]
-    wrong = ~((turn @ turn.mT - torch.eye(3).to(turn)).abs().amax((-2, -1)) < 1e-8)
-    if bool(wrong.any()):
-        turn[wrong] = _kabsch(s[wrong])
-    return turn.to(pairs)
-
-
-def _kabsch(pairs: Float[Tensor, "n 3 3"]) -> Float[Tensor, "n 3 3"]:
-    """The same by singular values."""
-    u, _, v = torch.linalg.svd(pairs)
-    mirrored = torch.linalg.det(u @ v).sign()
-    return torch.cat([u[..., :2], u[..., 2:] * mirrored[..., None, None]], -1).matmul(v)
-
-
-def _edges(faces: Int[Tensor, "F 3"], count: int) -> tuple[Int[Tensor, "E 2"], Int[Tensor, " sides"]]:
-    """The edges of a mesh, and the edge of every side 01, 12, 20 of every face."""
-    low, high = torch.stack([faces, faces.roll(-1, 1)], -1).flatten(0, 1).sort(1).values.unbind(1)
-    keys, inverse = torch.unique(low * count + high, return_inverse=True)
-    return torch.stack([keys // count, keys % count], 1), inverse
 
 
 class Penalties:

@@ -6,7 +6,7 @@ import pytest
 import torch
 from dream3d.renderers.mesh import TriangleMesh
 
-from dream3d import penalties
+from dream3d import neighbours, penalties
 from dream3d.errors import Mistake
 from dream3d.types import Render
 
@@ -104,6 +104,19 @@ def test_an_acceleration_costs_the_same_in_clips_of_any_length(times):
     assert penalties.smoothness(SCENE, seen).item() == pytest.approx(4 * len(rest), rel=1e-6)
 
 
+def test_neighbours_are_found_anew_where_something_rests_elsewhere():
+    rest, more = shape("cloud")
+    first = neighbours.neighbours(rest, None)
+    assert neighbours.neighbours(rest.clone(), None)[1] is first[1]  # the same place, the same neighbours
+    moved = rest.clone()
+    moved[0] = -3 * rest[0]
+    again = neighbours.neighbours(moved, None)
+    away = (moved[:, None] - moved).norm(dim=-1).fill_diagonal_(torch.inf)
+    for k in range(len(rest)):
+        assert {*again[1][again[0] == k].tolist()} == {*away[k].argsort()[:8].tolist()}
+    assert not torch.equal(again[1], first[1]) and neighbours.neighbours(rest, None)[1] is first[1]
+
+
 def test_turns_are_those_of_singular_values():
     """Those of closed form, those that are not, and what has none: all are rotations that fit as well as Kabsch's."""
     g = torch.Generator().manual_seed(0)
@@ -113,7 +126,7 @@ def test_turns_are_those_of_singular_values():
     line = some * torch.tensor([1, 1e-9, 0], dtype=torch.double)
     mirror = -torch.eye(3, dtype=torch.double).expand(200, 3, 3)
     pairs = torch.stack([some, 1e-12 * some, flat, thin, line, mirror, 0 * some])
-    turns, best = penalties._rotations(pairs), torch.stack([penalties._kabsch(row) for row in pairs])
+    turns, best = neighbours.rotations(pairs), torch.stack([neighbours.kabsch(row) for row in pairs])
     torch.testing.assert_close(turns @ turns.mT, torch.eye(3, dtype=torch.double).expand_as(turns), atol=1e-7, rtol=0)
     torch.testing.assert_close(torch.linalg.det(turns), torch.ones(7, 200, dtype=torch.double))
     size = pairs.square().sum((-2, -1)).sqrt().clamp(min=1e-30)

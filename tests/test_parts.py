@@ -7,6 +7,7 @@ import pytest
 
 from dream3d import build, config, layout, parts
 from dream3d.errors import Mistake
+from dream3d.needs import check_needs
 
 RECIPE = "semantic_sds-composed"
 SOFA = [{"name": "cat", "box": {"centre": [0.0, 0.0, 0.05], "size": 0.4}},
@@ -55,3 +56,22 @@ def test_what_one_pair_may_another_may_not():
         placed(moved, related["overlap"])
     with pytest.raises(Mistake, match="renderer.layout.overlap"):
         placed(SOFA, [["cat"]])
+
+
+PENALTIES = {
+    "arap=1": ("needs motion, which renderer 'gaussians' has not", "renderer=dynamic_gaussians"),
+    "smoothness=1 renderer=composed": ("needs motion, which renderer 'composed' has not", "renderer=dynamic_gaussians"),
+    "smoothness=1 renderer=dynamic_mesh cameras.frames=2": ("compares 3 moments, but cameras see 2", "cameras.frames=4"),
+}
+
+
+@pytest.mark.parametrize("words", PENALTIES)
+def test_what_a_penalty_needs_is_told_before_any_work(words):
+    problem, near = PENALTIES[words]
+    first, *others = words.split()
+    with pytest.raises(Mistake, match=problem) as caught:
+        check_needs(config.load("sds-gaussian", [f"penalties.{first}", *others]))
+    assert near in caught.value.near and "remove penalties" in caught.value.fix and caught.value.where
+    check_needs(config.load("video_sds-dynamic_mesh"))
+    scene = "renderer={type: composed, object: {type: dynamic_gaussians}}"
+    check_needs(config.load("sds-gaussian", ["penalties.arap=1", scene, "cameras.frames=3", "prompt=a red ball on a blue cube"]))
