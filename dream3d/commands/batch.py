@@ -8,7 +8,7 @@ from pathlib import Path
 from dream3d.commands.parser import Parser, one_of, plug, plugin
 from dream3d.errors import Mistake, one_line
 
-EXECUTORS = ("local",)
+EXECUTORS = ("local", "ray", "slurm")
 SHOWN = 20  # rows that cannot be made, listed
 EXAMPLES = [
     "batch prompts.csv --config sds-gaussian --out library",
@@ -27,8 +27,12 @@ def parser() -> Parser:
     made.add_argument("--seeds", default="0", metavar="0-3", help="of rows that name none (0)")
     made.add_argument("--grid", action="append", default=[], nargs="+", metavar="key=a,b", help="every row with each of these values")
     made.add_argument("--set", action="append", default=[], nargs="+", metavar="key=value", help="for every row")
-    made.add_argument("--executor", default="local", type=one_of(EXECUTORS, "executor"), help="where workers are: local")
+    made.add_argument("--executor", default="local", type=one_of(EXECUTORS, "executor"), help="where workers are: local, ray, slurm")
     made.add_argument("--workers", type=int, default=1, metavar="N", help="that work at once (1)")
+    made.add_argument("--address", metavar="HOST:PORT", help="of a Ray cluster; auto: the one of this machine (one is begun here)")
+    made.add_argument("--gpus", type=float, default=0.0, metavar="N", help="of each worker on Ray; 0.5: two share one (0)")
+    made.add_argument("--cpus", type=float, default=1.0, metavar="N", help="of each worker on Ray (1)")
+    made.add_argument("--sbatch", action="append", default=[], metavar="OPTION", help="of sbatch: --sbatch=--partition=gpu")
     made.add_argument("--out", type=Path, default=Path("library"), help="the folder it lies in, and grows in (library)")
     made.add_argument("--dry-run", action="store_true", help="say what would be made, and what is wrong with the list")
     made.add_argument("--retry-failed", action="store_true", help="begin again with what failed")
@@ -50,7 +54,7 @@ def main(words: list[str]) -> int:
     if given.workers < 1:
         raise Mistake("no workers make nothing", where="--workers", fix="--workers 1")
     plug(given.plugin)
-    return _go(given)
+    return _go(given, words)
 
 
 def status(path: Path) -> int:
@@ -65,7 +69,7 @@ def status(path: Path) -> int:
     return 0
 
 
-def _go(given: argparse.Namespace) -> int:
+def _go(given: argparse.Namespace, words: list[str]) -> int:
     from dream3d.batch import manifest, plan, tables
     from dream3d.batch.library import Library
 
@@ -81,19 +85,52 @@ def _go(given: argparse.Namespace) -> int:
     if wrong:
         raise Mistake(f"{len(wrong)} of {len(rows) + len(wrong) - len(found.wrong)} rows cannot be made, and nothing was begun",
                       where=str(given.manifest), fix="mend them, or leave them out")  # fmt: skip
-    return 0 if given.dry_run else _make(given, found, library)
-
-
-def _make(given: argparse.Namespace, found, library) -> int:
-    from dream3d.batch import drive, failures, tables
-    from dream3d.batch.local import Local
-
+    if given.dry_run:
+        return 0
     library.begin(found)
     jobs = _chosen(found.jobs, given.only)
-    for job in jobs:
-        library.again(job, done=given.force) if given.force or given.retry_failed else None
+    for job in jobs if given.force or given.retry_failed else []:
+        library.again(job, done=given.force)
+    if given.executor == "slurm":
+        from dream3d.batch.slurm import submit
+
+        print(submit(_launcher(words), library.path, given.workers, given.sbatch))
+        return 0
+    return _make(given, jobs, library)
+
+
+def _launcher(words: list[str]) -> list[str]:
+    """The same command for one of many launchers, with a worker of its own; what is begun again was so before."""
+    kept, follows = [], False
+    for word in words:
+        name, same, _ = word.partition("=")
+        if not follows and name not in ("--executor", "--workers", "--sbatch", "--retry-failed", "--force"):
+            kept.append(word)
+        follows = not follows and name in ("--executor", "--workers", "--sbatch") and not same
+    return [*kept, "--executor", "local", "--workers", "1"]
+
+
+def _pool(given: argparse.Namespace, library, policy):
+    own = library.path.absolute(), given.workers, policy, given.patience, tuple(given.plugin)
+    if given.executor == "local":
+        from dream3d.batch.local import Local
+
+        return Local(*own)
+    from dream3d.batch.cluster import Cluster
+
+    try:
+        return Cluster(*own, address=given.address, gpus=given.gpus, cpus=given.cpus)
+    except ModuleNotFoundError as error:
+        if error.name != "ray":
+            raise
+        raise Mistake("Ray is not installed", where="--executor ray", fix='pip install "dream3d[ray]"') from None
+
+
+def _make(given: argparse.Namespace, jobs: list, library) -> int:
+    from dream3d.batch import drive, failures, tables
+
     policy, heard = failures.Policy(), []
-    pool = Local(library.path.absolute(), given.workers, policy, given.patience, tuple(given.plugin))
+    pool = _pool(given, library, policy)
     for name in ("SIGINT", "SIGTERM", "SIGHUP"):
         if hasattr(signal, name):
             signal.signal(getattr(signal, name), lambda number, frame: heard.append(number))

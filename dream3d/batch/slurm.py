@@ -1,0 +1,58 @@
+"""A library on a SLURM cluster: an array of launchers, each of which takes what no other has. Nothing is given out, so one that is
+pre-empted, requeued or lost changes nothing but the time it takes.
+
+The script is plain sbatch: a library that ships functions to the nodes as pickles would make whoever can write there run code.
+"""
+
+import shlex
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import dream3d
+from dream3d import files
+from dream3d.errors import Mistake
+
+GRACE = 120  # seconds before the time limit in which a launcher saves
+
+
+def submit(words: list[str], library: Path, size: int, options: list[str]) -> str:
+    """Submit `size` launchers that run `batch` with these words; options are sbatch's own. Returns what sbatch said. Raises Mistake where
+    there is no sbatch, or it refuses."""
+    if shutil.which("sbatch") is None:
+        raise Mistake("there is no sbatch here", where="--executor slurm", fix="run it on a SLURM cluster's login node")
+    path = library / "slurm.sh"
+    files.write_text(path, script(words, library, size, options))
+    asked = subprocess.run(["sbatch", str(path)], capture_output=True, text=True, timeout=120)
+    if asked.returncode:
+        raise Mistake(f"sbatch refuses: {asked.stderr.strip()[:300]}", where=str(path), fix="--sbatch=--partition=NAME and the like")
+    return asked.stdout.strip()
+
+
+def script(words: list[str], library: Path, size: int, options: list[str]) -> str:
+    """The batch script. Its launchers save at SIGTERM and are queued again; every word is quoted."""
+    if bad := next((option for option in options if not option.startswith("--") or "\n" in option), None):
+        raise Mistake(f"{bad[:60]!r} is no option of sbatch", where="--sbatch", near="--sbatch=--partition=gpu --sbatch=--gres=gpu:1")
+    place = library.absolute()
+    own = [f"--array=0-{size - 1}", "--requeue", f"--signal=B:TERM@{GRACE}", "--open-mode=append", f"--output={place}/slurm-%a.txt",
+           f"--job-name=dream3d-{place.name}"]  # fmt: skip
+    root = Path(dream3d.__file__).parent.parent
+    code = f"import sys; sys.path.append({str(root)!r}); from dream3d.cli import main; sys.exit(main())"
+    command = shlex.join([sys.executable, "-c", code, "batch", *words])
+    head = "".join(f"#SBATCH {option}\n" for option in [*own, *options])
+    return f"#!/bin/bash\n{head}{BODY.replace('FOLDER', shlex.quote(str(Path.cwd()))).replace('COMMAND', command)}"
+
+
+BODY = """cd FOLDER
+COMMAND &
+child=$!
+trap 'kill -TERM $child' TERM INT
+while :; do
+    wait $child
+    code=$?
+    kill -0 $child 2>/dev/null || break
+done
+if [ $code -eq 143 ]; then scontrol requeue "${SLURM_ARRAY_JOB_ID}_${SLURM_ARRAY_TASK_ID}"; fi
+exit $code
+"""

@@ -1,0 +1,69 @@
+"""The script for SLURM: what it says, that nothing in it is a command, and that it runs, by a sbatch of our own."""
+
+import os
+import shlex
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+
+from dream3d.batch import slurm
+from dream3d.commands import batch
+from dream3d.errors import Mistake
+
+NASTY = "$(touch pwned); `touch pwned` 'x' \"y\""
+
+
+def test_every_word_is_quoted_and_options_are_options(tmp_path):
+    text = slurm.script(["list.csv", "--set", f"prompt={NASTY}"], tmp_path, 4, ["--partition=gpu", "--time=60"])
+    assert "#SBATCH --array=0-3\n" in text and "#SBATCH --partition=gpu\n" in text and "#SBATCH --requeue\n" in text
+    line = next(line for line in text.splitlines() if line.endswith(" &"))
+    assert shlex.split(line)[3:-1] == ["batch", "list.csv", "--set", f"prompt={NASTY}"]
+    for bad in ("-p gpu", "gpu", "--x\nrm -rf /"):
+        with pytest.raises(Mistake, match="no option"):
+            slurm.script([], tmp_path, 1, [bad])
+
+
+def test_a_launcher_has_a_worker_of_its_own_and_begins_nothing_again():
+    words = ["list.csv", "--executor", "slurm", "--workers=8", "--seeds", "0-3", "--force", "--sbatch=--time=60", "--sbatch", "--x=1"]
+    assert batch._launcher([*words, "--out", "lib"]) == ["list.csv", "--seeds", "0-3", "--out", "lib", "--executor", "local", "--workers", "1"]
+
+
+def test_without_sbatch_it_says_so(tmp_path, monkeypatch):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(Mistake, match="no sbatch"):
+        slurm.submit([], tmp_path, 1, [])
+
+
+def test_what_sbatch_says_is_told(tmp_path, monkeypatch):
+    _program(tmp_path / "sbatch", 'echo "Submitted batch job 7"; cp "$1" taken.sh')
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+    monkeypatch.chdir(tmp_path)
+    assert slurm.submit(["list.csv"], tmp_path, 2, []) == "Submitted batch job 7"
+    assert Path("taken.sh").read_text() == (tmp_path / "slurm.sh").read_text()
+    _program(tmp_path / "sbatch", 'echo "invalid partition" >&2; exit 1')
+    with pytest.raises(Mistake, match="invalid partition"):
+        slurm.submit(["list.csv"], tmp_path, 2, [])
+
+
+def test_a_launcher_that_is_asked_to_stop_saves_and_is_queued_again(tmp_path, monkeypatch):
+    """The script with another program in the launcher's place, which takes a moment to save."""
+    _program(tmp_path / "scontrol", "echo \"$@\" > requeued")
+    _program(tmp_path / "work", "trap 'sleep 0.3; touch saved; exit 143' TERM; touch begun; while :; do sleep 0.05; done")
+    monkeypatch.setattr(slurm.shlex, "join", lambda words: str(tmp_path / "work"))
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "slurm.sh").write_text(slurm.script([], tmp_path, 1, []))
+    names = {"PATH": f"{tmp_path}{os.pathsep}{os.environ['PATH']}", "SLURM_ARRAY_JOB_ID": "7", "SLURM_ARRAY_TASK_ID": "3"}
+    process = subprocess.Popen(["bash", "slurm.sh"], env=os.environ | names)
+    until = time.monotonic() + 20
+    while not Path("begun").exists() and time.monotonic() < until:
+        time.sleep(0.02)
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(20) == 143 and Path("saved").exists() and Path("requeued").read_text() == "requeue 7_3\n"
+
+
+def _program(path, body):
+    path.write_text(f"#!/bin/bash\n{body}\n")
+    path.chmod(0o755)
