@@ -28,7 +28,8 @@ def test_every_word_is_quoted_and_options_are_options(tmp_path):
 
 def test_a_launcher_has_a_worker_of_its_own_and_begins_nothing_again():
     words = ["list.csv", "--executor", "slurm", "--workers=8", "--seeds", "0-3", "--force", "--sbatch=--time=60", "--sbatch", "--x=1"]
-    assert batch._launcher([*words, "--out", "lib"]) == ["list.csv", "--seeds", "0-3", "--out", "lib", "--executor", "local", "--workers", "1"]
+    kept = batch._launcher([*words, "--out", "lib"])
+    assert kept == ["list.csv", "--seeds", "0-3", "--out", "lib", "--executor", "local", "--workers", "1"]
 
 
 def test_without_sbatch_it_says_so(tmp_path, monkeypatch):
