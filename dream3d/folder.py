@@ -145,7 +145,7 @@ class Folder:
             "started": started,
             "updated": time.time(),
             "config": self.config.hash,
-            **({"file": old["file"]} if "file" in old else {}),
+            **{key: old[key] for key in ("file", "changed") if key in old},
         }
         files.write_json(self.path / "status.json", {**status, "version": __version__, **more})
 

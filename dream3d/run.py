@@ -22,6 +22,7 @@ from dream3d.options import Export, Init, Keep
 from dream3d.preview import strip
 from dream3d.progress import Display, shares
 from dream3d.trackers import tracking
+from dream3d.view.control import Control
 
 STREAK, RETRIES = 10, 3  # non-finite steps in a row that roll back, and how often before a run has diverged
 STOPPING = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))
@@ -73,6 +74,7 @@ class Run:
         self.priors: dict[str, torch.nn.Module] = {}
         self.stop: int | None = None
         self.saved: dict | None = None  # what the last checkpoint of this process stands for
+        self.control = Control(folder.path, self._tell)  # what somebody who watches asks
 
     @property
     def step(self) -> int:
@@ -165,6 +167,9 @@ class Run:
         saved = reported = time.monotonic()
         self.show.begin(f"stage {self.stage + 1}/{len(self.stages)}", total, self.index)
         while self.index < total:
+            if self.control.heed(self, system):
+                pending = self._flush(pending)
+                self.control.wait(self, system)
             if self.keep.preview and self.index % self.keep.preview == 0:
                 self._preview(system)
             log = system.step(self.index)
@@ -184,6 +189,7 @@ class Run:
                 self.folder.report("running", self.step, total=self.offsets[-1])
             self._check_stop()
         self._flush(pending)
+        self.control.end()
         self._preview(system)
         return system
 

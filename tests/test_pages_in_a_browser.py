@@ -28,6 +28,7 @@ pytestmark = [
 SIZE = 256
 VIEWS = [(0, 15), (60, 15), (200, -20), (-80, 70)]
 READY = "document.getElementById('viewer').dataset.state"
+STILL = "document.querySelector('.viewer-stage')?.dataset.still === 'true'"  # drawn as asked, with all pixels
 
 
 @pytest.fixture
@@ -88,6 +89,7 @@ def look(chromium, page, kind: str, view: int, *, size=(SIZE, SIZE), ground: str
     chromium.open(page, hash=where, size=size)
     chromium.wait(READY)
     assert chromium.ask(READY) == "ready" and not chromium.complaints
+    chromium.wait(STILL)
     assert all(re.match("file:|data:|blob:", url) for url in chromium.requests)
     return chromium.picture().astype(float)
 
@@ -133,21 +135,25 @@ def test_the_panel_switches_without_a_jump(chromium, shown):
     page, _ = shown
     chromium.open(page, size=(900, 600))
     chromium.wait(READY)
+    chromium.wait(STILL)
     splats = chromium.picture()
     press(chromium, "Mesh")
     chromium.wait("document.getElementById('viewer').dataset.shows === 'mesh'")
     assert chromium.ask("document.querySelector('.viewer-facts').textContent") == "12 triangles \u00b7 48 px texture"
+    chromium.wait(STILL)
     assert off(chromium.picture().astype(float), splats.astype(float)) > 3
     press(chromium, "Splats")
     chromium.wait("document.getElementById('viewer').dataset.shows === 'splats'")
+    chromium.wait(STILL)
     middle = np.s_[60:520]
     assert off(chromium.picture().astype(float)[middle], splats.astype(float)[middle]) < 0.05
     assert chromium.ask("document.querySelector('.viewer-facts').textContent") == "300 Gaussians"
     press(chromium, "Back")
-    chromium.ask("new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))")
+    chromium.wait(STILL)
     behind = chromium.picture().astype(float)
     chromium.open(page, hash="#azimuth=180&elevation=15", size=(900, 600))
     chromium.wait(READY)
+    chromium.wait(STILL)
     assert off(behind[middle], chromium.picture().astype(float)[middle]) < 0.05, "sorted anew"
     press(chromium, "Black")
     chromium.wait("document.getElementById('viewer').dataset.ground === 'Black'")

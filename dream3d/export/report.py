@@ -230,12 +230,27 @@ def _reproduce(found: Record) -> Markup:
     )
     exact = tag("p", "The complete configuration, every default written out, is ", link, " (inside this page). On the CPU, with the "
                 "versions below, splats.ply and mesh.glb come out byte for byte the same.")  # fmt: skip
+    changed = [f"guidance.scale {_scale(entry)} from step {entry.get('step')}" for entry in _changes(found.status)]
+    if changed:
+        exact = tag("p", "The complete configuration is ", link, ", but somebody changed the run while it went (", "; ".join(changed),
+                    "): from it alone another asset comes out.")  # fmt: skip
     parts = [exact, _command(f"python launch.py --config config.yaml{plugins} out=again")]
     if found.command:
         program = re.split(r"[/\\]", found.command[0])[-1]
         words = (["python"] if program.endswith(".py") else []) + [program, *found.command[1:]]
         parts += [tag("p", "As it was started:"), _command(shlex.join(words))]
     return section("Reproduce", *parts)
+
+
+def _changes(status: dict) -> list[dict]:
+    """What was asked in control.json, by status.json."""
+    changed = status.get("changed")
+    return [entry for entry in changed if isinstance(entry, dict)] if isinstance(changed, list) else []
+
+
+def _scale(entry: dict) -> str:
+    scale = entry.get("guidance.scale")
+    return f"{scale:g}" if record.is_number(scale) else "as configured"
 
 
 def _log(found: Record) -> Markup | None:

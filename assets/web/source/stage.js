@@ -26,6 +26,7 @@ export class Stage {
     this.parts = {};
     this.renderers = {}; // by kind: only a mesh wants its edges smoothed, which costs splats a third of their speed
     this.sharpness = 1;
+    this.still = false; // whether what is seen is what is asked for, with all its pixels
     this.look(0, 15);
     this.controls = new OrbitControls(this.camera, home);
     Object.assign(this.controls, { enableDamping: true, dampingFactor: 0.08, minDistance: 0.3, maxDistance: 12, autoRotateSpeed: -2 });
@@ -44,6 +45,7 @@ export class Stage {
     if (this.part.lit) this.scene.environment ??= studio(renderer);
     renderer.setClearColor(this.colour);
     if (this.part.count > MANY) this.soften(0.5);
+    this.settling = true; // the first picture also compiles
     this.draw();
     this.home.replaceChildren(renderer.domElement);
   }
@@ -152,6 +154,7 @@ export class Stage {
 
   /** Draw at the next frame, or when the picture before is done. */
   ask() {
+    this.rest(false);
     if (this.waiting || !this.renderer) return;
     this.waiting = true;
     requestAnimationFrame(() => {
@@ -176,9 +179,16 @@ export class Stage {
     this.sharpness = 1;
     this.settling = coarse;
     if (coarse) this.ask();
+    else this.rest(!this.waiting && !this.busy);
+  }
+
+  rest(still) {
+    this.still = still;
+    this.home.dataset.still = still;
   }
 
   draw() {
+    this.rest(false);
     this.fit();
     this.renderer.getDrawingBufferSize(this.viewport);
     this.camera.updateMatrixWorld();
@@ -202,7 +212,7 @@ export class Stage {
       this.busy = 0;
       const cost = performance.now() - began;
       if (cost > SLOW && !settling && this.sharpness > COARSEST) this.soften(Math.max(COARSEST, this.sharpness * Math.max(0.5, Math.sqrt(SLOW / cost))));
-      if (!this.waiting) return;
+      if (!this.waiting) return this.rest(this.sharpness === 1);
       this.waiting = false;
       this.ask();
     };

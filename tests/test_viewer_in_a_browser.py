@@ -1,0 +1,214 @@
+"""viewer.html in a real browser: clips play, materials are lit as our renderer lights them, keys and fingers turn the asset."""
+
+import json
+import math
+import struct
+
+import browser
+import numpy as np
+import pytest
+import torch
+from dream3d.renderers._light import Sky, environment, to_display, to_linear
+from dream3d.renderers.gaussians import Gaussians
+from pages import check
+from test_pages_in_a_browser import READY, SIZE, STILL, block, gaussians, off, press
+
+from dream3d.cameras import look_at
+from dream3d.export.glb import write_glb
+from dream3d.export.splat import write_ply
+from dream3d.export.viewer import write_viewer
+from dream3d.export.views import frames
+from dream3d.types import Mesh
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(not browser.executable(), reason="no Chromium here: apt install chromium"),
+]
+FRONT = look_at(torch.tensor([0.0]), torch.tensor([math.radians(15)]), size=SIZE)
+
+
+@pytest.fixture(scope="module")
+def chromium(tmp_path_factory):
+    found = browser.Browser(tmp_path_factory.mktemp("profile"))
+    yield found
+    found.close()
+
+
+def shows(chromium, page, **where) -> np.ndarray:
+    """The picture alone, as the page's address asks for it."""
+    chromium.open(page, hash="#bare&" + "&".join(f"{k}={v}" for k, v in where.items()), size=(SIZE, SIZE))
+    chromium.wait(READY)
+    assert chromium.ask(READY) == "ready" and not chromium.complaints
+    assert all(url.startswith(("file:", "data:", "blob:")) for url in chromium.requests)
+    chromium.wait(STILL)
+    return chromium.picture().astype(float)
+
+
+def at(step: float) -> Gaussians:
+    """The cloud at a moment: it rises, turns about itself and fades to one side."""
+    scene = gaussians()
+    with torch.no_grad():
+        scene.position += torch.tensor([0.0, 0.0, 0.3]) * step
+        scene.log_scale -= 0.5 * step
+    return scene
+
+
+def test_splats_play_and_stop_where_asked(chromium, tmp_path):
+    found = [tmp_path / f"frame_{i}.ply" for i in range(3)]
+    for i, path in enumerate(found):
+        write_ply(at(i / 2).handover(), path)
+    page = write_viewer(tmp_path / "viewer.html", splats=None, mesh=None, title="x", frames=found, times=[0, 0.5, 1])
+    check(page)
+    for time in (0, 0.5, 0.75, 1, 9):
+        true = frames(at(min(time, 1)), FRONT)[0].astype(float)
+        assert off(shows(chromium, page, time=time), true) < 0.25, time
+    assert off(true, frames(at(0), FRONT)[0].astype(float)) > 5, "it has moved"
+
+
+def test_the_bar_plays_scrubs_and_pauses(chromium, tmp_path):
+    found = [tmp_path / f"frame_{i}.ply" for i in range(2)]
+    for i, path in enumerate(found):
+        write_ply(at(i).handover(), path)
+    page = write_viewer(tmp_path / "viewer.html", splats=None, mesh=None, title="x", frames=found, times=[0, 4])
+    chromium.open(page, hash="#time=0", size=(600, 500))
+    chromium.wait(READY)
+    clock, slider = "parseFloat(document.querySelector('.viewer-clock').textContent)", "document.querySelector('.viewer-play input')"
+    assert chromium.ask(clock) == 0 and chromium.ask("!document.querySelector('.viewer-play').hidden")
+    chromium.ask("document.querySelector('.viewer-play button').click()")
+    chromium.wait(f"{clock} > 0.2")
+    chromium.ask("document.querySelector('.viewer-play button').click()")
+    stopped = chromium.ask(clock)
+    chromium.ask("new Promise((done) => setTimeout(done, 200))")
+    assert chromium.ask(clock) == stopped
+    chromium.ask(f"{{const s = {slider}; s.value = 0.5; s.dispatchEvent(new Event('input'))}}")
+    assert chromium.ask(clock) == 2
+    press(chromium, "Loop")  # off
+    chromium.ask("{const s = document.querySelector('.viewer-play select'); s.value = 2; s.dispatchEvent(new Event('change'))}")
+    chromium.ask("document.querySelector('.viewer-play button').click()")
+    chromium.wait(f"{clock} === 4 && document.querySelector('.viewer-play button').getAttribute('aria-label') === 'Play'")
+    assert not chromium.complaints and "4 s" in chromium.ask("document.querySelector('.viewer-facts').textContent")
+
+
+def moving(path, mesh: Mesh, shift: list[float]) -> None:
+    """The .glb of a mesh, and a morph target that shifts every vertex (glTF's axes) within two seconds; then a skin would say the same."""
+    write_glb(mesh, path, {})
+    data = path.read_bytes()
+    size = struct.unpack("<I", data[12:16])[0]
+    document, rest = json.loads(data[20 : 20 + size]), bytearray(data[28 + size :])
+    primitive = document["meshes"][0]["primitives"][0]
+    count = document["accessors"][primitive["attributes"]["POSITION"]]["count"]
+    for array, kind in ((np.tile(np.float32(shift), (count, 1)), "VEC3"), (np.float32([0, 2]), "SCALAR"), (np.float32([0, 1]), "SCALAR")):
+        document["bufferViews"].append({"buffer": 0, "byteOffset": len(rest), "byteLength": array.nbytes})
+        entry = {"bufferView": len(document["bufferViews"]) - 1, "componentType": 5126, "count": len(array), "type": kind}
+        document["accessors"].append(entry | {"min": np.ravel(array.min(0)).tolist(), "max": np.ravel(array.max(0)).tolist()})
+        rest += array.tobytes()
+    last, node = len(document["accessors"]), next(i for i, n in enumerate(document["nodes"]) if "mesh" in n)
+    primitive["targets"], document["meshes"][0]["weights"] = [{"POSITION": last - 3}], [0]
+    sampler = {"input": last - 2, "output": last - 1, "interpolation": "LINEAR"}
+    channel = {"sampler": 0, "target": {"node": node, "path": "weights"}}
+    document["animations"] = [{"samplers": [sampler], "channels": [channel]}]
+    document["buffers"] = [{"byteLength": len(rest)}]
+    text = json.dumps(document).encode()
+    text += b" " * (-len(text) % 4)
+    chunks = struct.pack("<I4s", len(text), b"JSON") + text + struct.pack("<I4s", len(rest), b"BIN\0") + rest
+    path.write_bytes(struct.pack("<4sII", b"glTF", 2, 12 + len(chunks)) + chunks)
+
+
+def test_what_a_mesh_file_animates_is_played(chromium, tmp_path):
+    moving(tmp_path / "mesh.glb", block(), [0.2, 0.1, 0.0])  # glTF: to the right and up
+    page = write_viewer(tmp_path / "viewer.html", splats=None, mesh=tmp_path / "mesh.glb", title="x")
+    for time in (0, 1, 2):
+        there = block()
+        there = Mesh(there.vertices + torch.tensor([0.2, 0.0, 0.1]) * time / 2, there.faces, uv=there.uv, texture=there.texture)
+        write_glb(there, tmp_path / "there.glb", {})
+        still = write_viewer(tmp_path / "still.html", splats=None, mesh=tmp_path / "there.glb", title="x")
+        assert off(shows(chromium, page, time=time), shows(chromium, still)) < 0.1, time
+    assert "1 shapes \u00b7 2 s" in chromium.ask("document.querySelector('.viewer-facts').textContent")
+
+
+def ball(rough: float, metal: float, colour: list[float]) -> Mesh:
+    """A fine unit ball of one material, half a metre in radius."""
+    import trimesh
+
+    shape = trimesh.creation.icosphere(5, 0.5)
+    faces = torch.from_numpy(shape.faces.copy())
+    uv = torch.full((len(faces), 3, 2), 0.5)
+    flat = [torch.tensor(values).expand(4, 4, 3).contiguous() for values in (colour, [1.0, rough, metal])]
+    return Mesh(torch.from_numpy(shape.vertices.copy()).float(), faces, uv=uv, texture=flat[0], orm=flat[1])
+
+
+@pytest.mark.parametrize("rough, metal", [(1.0, 0.0), (0.5, 0.0), (0.4, 1.0), (0.2, 1.0)])
+def test_materials_are_lit_as_ours(chromium, tmp_path, rough, metal):
+    colour = [0.8, 0.5, 0.3]
+    write_glb(ball(rough, metal, colour), tmp_path / "mesh.glb", {})
+    page = write_viewer(tmp_path / "viewer.html", splats=None, mesh=tmp_path / "mesh.glb", title="x")
+    seen = shows(chromium, page)
+    origin, way = (v[0].reshape(-1, 3) for v in FRONT.rays())
+    way = torch.nn.functional.normalize(way, dim=-1)
+    b, c = (origin * way).sum(-1), (origin * origin).sum(-1) - 0.25
+    hit = b * b - c > 0.02  # well inside the outline
+    normal = torch.nn.functional.normalize(origin + way * (-b - (b * b - c).clamp(min=0).sqrt())[:, None], dim=-1)[hit]
+    ones = torch.ones(len(normal), 1)
+    albedo = to_linear(torch.tensor(colour)).expand(len(normal), 3)
+    light = Sky(environment("studio"))(albedo, rough * ones, metal * ones, normal, -way[hit])
+    true, there = to_display(light).numpy() * 255, seen.reshape(-1, 3)[hit.numpy()]
+    assert true.std() > 15
+    assert abs(there - true).mean() < 5 and abs((there - true).mean(0)).max() < 4, (abs(there - true).mean(), (there - true).mean(0))
+
+
+def test_keys_and_drags_turn_the_asset(chromium, tmp_path):
+    scene = gaussians()
+    write_ply(scene.handover(), tmp_path / "splats.ply")
+    page = write_viewer(tmp_path / "viewer.html", splats=tmp_path / "splats.ply", mesh=None, title="x")
+    shows(chromium, page)
+    chromium.ask("document.querySelector('.viewer-stage').focus()")
+
+    def key(name):
+        for kind in ("keyDown", "keyUp"):
+            chromium.call("Input.dispatchKeyEvent", type=kind, key=name, code=name)
+
+    for name in ("ArrowRight", "ArrowRight", "ArrowUp"):
+        key(name)
+    same(chromium, scene, 10, 20)
+    middle = {"x": SIZE / 2, "y": SIZE / 2, "button": "left", "clickCount": 1}
+    chromium.call("Input.dispatchMouseEvent", type="mousePressed", **middle)
+    chromium.call("Input.dispatchMouseEvent", type="mouseMoved", x=SIZE / 2 - 40, y=SIZE / 2, button="left", buttons=1)
+    chromium.call("Input.dispatchMouseEvent", type="mouseReleased", x=SIZE / 2 - 40, y=SIZE / 2, button="left", clickCount=1)
+    turned = settled(chromium)
+    assert turned[0] > 30 and abs(turned[1] - 20) < 0.5, turned
+    same(chromium, scene, *turned)
+    chromium.call("Input.dispatchTouchEvent", type="touchStart", touchPoints=[{"x": 100, "y": 100}])
+    chromium.call("Input.dispatchTouchEvent", type="touchMove", touchPoints=[{"x": 130, "y": 100}])
+    chromium.call("Input.dispatchTouchEvent", type="touchEnd", touchPoints=[])
+    again = settled(chromium)
+    assert again[0] < turned[0] - 10, (turned, again)
+    same(chromium, scene, *again)
+
+
+def settled(chromium) -> tuple[float, float]:
+    """Azimuth and elevation once nothing turns any more."""
+    where = "['azimuth', 'elevation'].map((name) => Number(document.getElementById('viewer').dataset[name]))"
+    before = None
+    while (now := chromium.ask(where)) != before:
+        before = now
+        chromium.ask("new Promise((done) => setTimeout(done, 400))")
+        chromium.wait(STILL)
+    return tuple(now)
+
+
+def same(chromium, scene, azimuth: float, elevation: float) -> None:
+    chromium.wait(STILL)
+    assert settled(chromium) == pytest.approx((azimuth, elevation), abs=1e-2)
+    angles = torch.deg2rad(torch.tensor([[azimuth], [elevation]]))
+    assert off(chromium.picture().astype(float), frames(scene, look_at(*angles, size=SIZE))[0].astype(float)) < 0.4
+
+
+def test_many_gaussians_are_drawn_coarsely_first_and_sharp_at_rest(chromium, tmp_path):
+    rng = torch.Generator().manual_seed(0)
+    scene = Gaussians(rng, count=60_000, radius=0.6)
+    write_ply(scene.handover(), tmp_path / "splats.ply")
+    page = write_viewer(tmp_path / "viewer.html", splats=tmp_path / "splats.ply", mesh=None, title="x")
+    chromium.open(page, hash="#bare", size=(SIZE, SIZE))
+    chromium.wait(READY)
+    chromium.wait(STILL)
+    assert off(chromium.picture().astype(float), frames(scene, FRONT)[0].astype(float)) < 0.4
