@@ -79,10 +79,11 @@ def _ends(node, depth: int = 0) -> set[str]:
 
 
 def _frames(moments: int) -> list[float]:
-    """Frames from the first of all actions to the last."""
-    ranges = [action.frame_range for action in bpy.data.actions]
+    """Frames from the first of all actions to the last; of vertices that are read while it plays, those of the scene."""
+    here = bpy.context.scene
+    ranges = [action.frame_range for action in bpy.data.actions] + [(here.frame_start, here.frame_end)] * len(bpy.data.cache_files)
     if not ranges:
-        return [float(bpy.context.scene.frame_current)]
+        return [float(here.frame_current)]
     return np.linspace(min(r[0] for r in ranges), max(r[1] for r in ranges), max(2, moments)).tolist()
 
 

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Files into Blender's scene, and the scene into the shape a task wants."""
 
+import math
 from pathlib import Path
 
 import bmesh
@@ -8,8 +9,8 @@ import bpy
 
 Y_UP, Z_UP = {"forward_axis": "NEGATIVE_Z", "up_axis": "Y"}, {"forward_axis": "Y", "up_axis": "Z"}
 READERS = {
-    ".glb": lambda path: bpy.ops.import_scene.gltf(filepath=path),
-    ".gltf": lambda path: bpy.ops.import_scene.gltf(filepath=path),
+    ".glb": lambda path: _gltf(path),
+    ".gltf": lambda path: _gltf(path),
     ".fbx": lambda path: bpy.ops.import_scene.fbx(filepath=path),
     ".obj": lambda path: bpy.ops.wm.obj_import(filepath=path, **Y_UP),
     ".ply": lambda path: bpy.ops.wm.ply_import(filepath=path, **Z_UP),
@@ -19,6 +20,12 @@ READERS = {
     ".usda": lambda path: bpy.ops.wm.usd_import(filepath=path),
     ".usd": lambda path: bpy.ops.wm.usd_import(filepath=path),
 }
+
+
+def _gltf(path: str) -> set[str]:
+    """Without the ball that stands for a bone: it would be one more mesh."""
+    known = bpy.ops.import_scene.gltf.get_rna_type().properties
+    return bpy.ops.import_scene.gltf(filepath=path, **({"disable_bone_shape": True} if "disable_bone_shape" in known else {}))
 
 
 def load(file: str) -> None:
@@ -46,6 +53,15 @@ def _assets(file: str) -> None:
         bpy.context.scene.collection.objects.link(thing)
     if not here.objects and not here.collections:
         raise RuntimeError("there is no asset in the file")
+
+
+def ranged() -> None:
+    """The scene lasts as long as what moves in it."""
+    ranges = [action.frame_range for action in bpy.data.actions]
+    if ranges:
+        here = bpy.context.scene
+        here.frame_start, here.frame_end = math.floor(min(r[0] for r in ranges)), math.ceil(max(r[1] for r in ranges))
+        here.frame_set(here.frame_start)
 
 
 def meshes() -> list:

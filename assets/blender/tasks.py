@@ -28,9 +28,10 @@ def fbx(file: str, target: str, up: str = "y") -> dict:
     axes = {"y": {"axis_forward": "-Z", "axis_up": "Y"}, "z": {"axis_forward": "Y", "axis_up": "Z"}}[up]
     moves = bool(bpy.data.actions)
     kinds = {"MESH", "ARMATURE", "EMPTY"}
+    scene.ranged()
     bpy.ops.export_scene.fbx(filepath=target, path_mode="COPY", embed_textures=True, object_types=kinds, bake_anim=moves,
-                             add_leaf_bones=False, bake_anim_simplify_factor=0.0, use_custom_props=True, mesh_smooth_type="OFF",
-                             **axes)  # fmt: skip
+                             bake_anim_use_nla_strips=False, bake_anim_use_all_actions=False, bake_anim_simplify_factor=0.0,
+                             add_leaf_bones=False, use_custom_props=True, mesh_smooth_type="OFF", **axes)  # fmt: skip
     return {"objects": len(bpy.data.objects), "moves": moves}
 
 
@@ -38,6 +39,7 @@ def blend(file: str, target: str, name: str, catalog: str, about: dict, tags: li
     """The file as an asset of Blender's asset browser: marked, with `about` (author, description, license, copyright), tags, and a preview
     (drawn where there is no picture)."""
     scene.load(file)
+    scene.ranged()
     asset = scene.asset(name)
     asset.asset_mark()
     data = asset.asset_data
