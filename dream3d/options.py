@@ -72,7 +72,7 @@ class Export:
     material; delight: light that is baked into colours is estimated and divided out. moments: of what moves, over `seconds`."""
 
     mesh: bool = True
-    formats: tuple[Format, ...] | None = None
+    formats: list[Format] | None = None
     faces: Annotated[int, Ge(4)] = 10000
     texture: Annotated[int, Ge(16)] = 1024
     rebake: Literal["never", "larger", "always"] = "never"
