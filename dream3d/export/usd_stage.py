@@ -198,7 +198,7 @@ def quaternions(rows: Float[ndarray, "N 4"]) -> Vt.QuatfArray:
     return Vt.QuatfArray.FromNumpy(np.ascontiguousarray(np.roll(rows, -1, 1), np.float32))
 
 
-def extent(place: Float[ndarray, "N 3"], around: Float[ndarray, "N 3"] | float = 0.0) -> Vt.Vec3fArray:
+def extent(place: Float[ndarray, "N 3"], around: Float[ndarray, "N 1"] | float = 0.0) -> Vt.Vec3fArray:
     return vectors(np.stack([(place - around).min(0), (place + around).max(0)]))
 
 
