@@ -17,19 +17,23 @@ from dream3d import __version__, files
 from dream3d.config import Config, load
 from dream3d.errors import Mistake
 
+RESERVED = re.compile(r"con|prn|aux|nul|(com|lpt)[0-9]")  # names of devices on Windows
+
 
 def slug(prompt: str | list[str]) -> str:
     """A prompt as part of a folder's name: ASCII letters, digits and dashes, at most 48."""
     text = " ".join(prompt) if isinstance(prompt, list) else prompt
     ascii_text = unicodedata.normalize("NFKD", text[:400]).encode("ascii", "ignore").decode().lower()
-    return re.sub(r"[^a-z0-9]+", "-", ascii_text)[:48].strip("-") or "prompt"
+    found = re.sub(r"[^a-z0-9]+", "-", ascii_text)[:48].strip("-") or "prompt"
+    return f"{found}-" if RESERVED.fullmatch(found) else found
 
 
 class Folder:
     """runs/<config>/<time>-<slug>-<hash>/, or exactly `out`. Opening it takes its lock; a second process is told who runs it."""
 
     def __init__(self, path: Path, config: Config, *, resume: bool = False):
-        self.path, self.config = path, config
+        self.path = Path(os.path.realpath(path)) if ".." in path.parts else path  # out of what is not there yet, .. leads anywhere
+        self.config = config
         self._open()
         try:
             self._claim(resume)

@@ -7,6 +7,7 @@ import time
 from pathlib import Path
 
 import pytest
+import yaml
 from pages import EVIL
 
 from dream3d import catalogue, cli, config
@@ -38,7 +39,7 @@ def test_kinds_of_fields_come_from_the_schema():
 def test_what_names_files_folders_or_models_has_no_field():
     every = {field.path for recipe in catalogue.names("configs") for field in form.fields(recipe)}
     last = {path.rpartition(".")[2] for path in every}
-    assert not last & {"out", "name", "file", "sha256", "model", "track", "rig", "layout", "teacher", "merge", "mask", "lora",
+    assert not last & {"out", "name", "file", "sha256", "model", "track", "rig", "layout", "teacher", "merge", "digests", "lora",
                         "debias", "device"}
     assert not [path for path in every if path.startswith(("init", "keep", "system", "stages"))]
 
@@ -164,7 +165,7 @@ def test_closing_stops_everything(tmp_path):
 def a_run(base: Path, name: str, prompt: str = "a red car", **status) -> Path:
     run = base / name
     (run / "export").mkdir(parents=True)
-    (run / "config.yaml").write_text(json.dumps({"prompt": prompt}))
+    (run / "config.yaml").write_text(yaml.safe_dump({"prompt": prompt}))
     (run / "status.json").write_text(json.dumps({"state": "done", "step": 3, "total": 10} | status))
     for file in ("thumbnail.png", "mesh.glb", ".hidden"):
         (run / "export" / file).write_bytes(b"\x89PNG\r\n\x1a\n")

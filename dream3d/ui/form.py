@@ -15,6 +15,7 @@ from dream3d.typed import short, written
 
 SECTIONS = ("guidance", "prior", "renderer", "cameras", "background", "text", "export")
 WORDS = tuple(name for name in VERBATIM if name != "out")  # text that is told to the prior
+OWN = ("type", "digests")  # what the program sets itself
 LONGEST = 2000  # characters of a text
 Kind = Literal["slider", "number", "choice", "switch", "text"]
 
@@ -56,7 +57,8 @@ def fields(recipe: str) -> tuple[Field, ...]:
         for i, part in enumerate(parts):
             path = section if parts is not values[section] else f"{section}.{i}"
             known = _properties(top, section, part)
-            found += [_field(f"{path}.{key}", known[key], part[key]) for key in part if key in known and key != "type"]
+            keys = [key for key in known if key not in OWN and (key in part or key in WORDS)]  # words that are not said are left out
+            found += [_field(f"{path}.{key}", known[key], part.get(key)) for key in keys]
     return tuple(field for field in found if field is not None)
 
 
@@ -68,8 +70,8 @@ def _properties(top: dict[str, Any], section: str, part: dict[str, Any]) -> dict
 def _field(path: str, node: dict[str, Any], value: Any) -> Field | None:
     kinds = [kind for kind in _kinds(node) if "propertyNames" not in kind]  # a mix of buffers by probability
     name = path.rpartition(".")[2]
-    if name in WORDS:
-        return Field(path, "text", value or "")
+    if name in WORDS:  # a schedule of that name cannot be told as words are
+        return Field(path, "text", value or "") if isinstance(value, str | None) else None
     if isinstance(value, dict) and "start" not in value or any(kind.get("type") in ("string", "object") for kind in kinds):
         return None  # a table, or what may name a file or a folder
     free = any(kind.get("type") in ("null", "array") or "$ref" in kind for kind in kinds)
