@@ -63,7 +63,8 @@ def test_outside_a_mask_is_the_one_inside_the_other():
     one, other = (voxels(blocks(colour)) for colour in ((0.1, 0.1, 0.9), (0.1, 0.9, 0.1)))
     with torch.no_grad():
         one.geometry_grid += noise(1, 1, SIDE, SIDE, SIDE)
-    found = merged(one, other, BOX, SIDE)
+    found, said = merged(one, other, BOX, SIDE)
+    assert said == []
     given = [scene.handover() for scene in (one, other, found)]
     inside = within(BOX, given[0], given[1])
     assert inside.sum() == SIDE**3 // 2
@@ -123,3 +124,50 @@ def test_scenes_of_different_bounds_do_not_merge():
 def made_wide():
     data = blocks((0.1, 0.9, 0.1))
     return voxels(Field(1.0, density=data.density, rgb=data.rgb))
+
+
+def flat(tmp_path, height: float = 0.0) -> str:
+    """A mesh that is not closed: one triangle."""
+    path = tmp_path / "flat.ply"
+    head = "ply\nformat ascii 1.0\nelement vertex 3\nproperty float x\nproperty float y\nproperty float z\n"
+    corners = f"-0.5 -0.5 {height}\n0.6 -0.5 {height}\n-0.5 0.6 {height}\n"
+    path.write_text(f"{head}element face 1\nproperty list uchar int vertex_indices\nend_header\n{corners}3 0 1 2\n")
+    return str(path)
+
+
+def test_a_mask_with_nothing_inside_is_a_mistake_and_one_with_everything_is_told(tmp_path, monkeypatch):
+    monkeypatch.setattr(_fields, "FINE", 24)
+    one, other = (voxels(blocks(colour)) for colour in ((0.1, 0.1, 0.9), (0.1, 0.9, 0.1)))
+    grid = tmp_path / "mask.safetensors"
+    save_file({"mask": torch.zeros(4, 4, 4)}, grid)
+    for mask in (flat(tmp_path), str(grid)):
+        with pytest.raises(Mistake, match="nothing lies inside the mask") as caught:
+            merged(one, other, mask, SIDE)
+        assert caught.value.where == "system.mask" and "closed mesh" in caught.value.fix
+    with pytest.raises(Mistake, match="do not differ anywhere"):
+        merged(one, one, "cut", SIDE)
+    assert merged(one, other, (-1.0, -1.0, -1.0, 1.0, 1.0, 1.0), SIDE)[1] == [
+        "everything is inside the mask: nothing is left of the first scene"
+    ]
+
+
+def spread(far: float):
+    place = torch.tensor([[0.0, 0, 0], [far, 0, 0], [0, -0.6, 0]])
+    made = build.make("renderers", {"type": "gaussians", "count": 3, "settle": 0}, torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        made.position.copy_(place)
+        made.log_scale.fill_(-2.5)
+        made.logit.fill_(4.0)
+    return made
+
+
+def test_what_reaches_beyond_is_merged_or_told():
+    """The grid grows with what has no bound of its own, up to twice its size; what a field's bound leaves out is told."""
+    box = (-0.3, -0.3, -0.3, 0.3, 0.3, 0.3)
+    made, said = merged(spread(1.2), spread(0.5), box, 24)
+    assert said == ["merged in [-1.26, 1.26]^3 m"] and made.handover().density[-4:].max() > 1
+    _, said = merged(spread(5.0), spread(0.5), box, 24)
+    assert said == ["1 of 3 Gaussians or points of the first scene lie beyond 1.6 m and are left out", "merged in [-1.6, 1.6]^3 m"]
+    _, said = merged(voxels(blocks((0.1, 0.9, 0.1))), spread(1.2), box, SIDE)
+    assert said == ["1 of 3 Gaussians or points of the second scene lie beyond 0.8 m and are left out"]
+    assert merged(spread(0.7), spread(0.5), box, 24)[1] == []

@@ -15,18 +15,18 @@ from dream3d.errors import Mistake
 from dream3d.foreign import files
 from dream3d.foreign.load import load as load_file
 from dream3d.interfaces import Representation
-from dream3d.types import Field, Mesh
+from dream3d.types import Field, Mesh, Points
 
-BOUND = 0.8  # of what has none of its own, metres
+BOUND, FARTHEST = 0.8, 1.6  # metres: of what has none of its own, at least and at most
 MOST, LARGEST = 160, 1 << 27  # nodes a side; bytes of a mask
 WHERE = "system.mask"
 Mask = str | tuple[float, float, float, float, float, float]
 
 
 @torch.no_grad()
-def merged(one: Representation, other: Representation, mask: Mask, grid: int) -> Representation:
-    """A grid of `grid` nodes a side that is the one scene at nodes outside the mask and the other inside. Raises Mistake where both are
-    fields of different bounds."""
+def merged(one: Representation, other: Representation, mask: Mask, grid: int) -> tuple[Representation, list[str]]:
+    """A grid of `grid` nodes a side that is the one scene at nodes outside the mask and the other inside, and what is to be said of it.
+    Raises Mistake where both are fields of different bounds, and where nothing is inside."""
     if not 2 <= grid <= MOST:
         raise Mistake(f"scenes are merged on 2 to {MOST} nodes a side, but it is {grid}", where="system.grid", fix="system.grid=64")
     handed = [scene.handover() for scene in (one, other)]
@@ -34,12 +34,48 @@ def merged(one: Representation, other: Representation, mask: Mask, grid: int) ->
     if len(bounds) > 1:
         raise Mistake(f"the scenes have different bounds: {bounds[0]:g} and {bounds[1]:g} metres", where="system.merge",
                       fix="convert one of them first: --to voxels bound=" + f"{bounds[0]:g}")  # fmt: skip
-    bound = bounds[0] if bounds else BOUND
+    bound = bounds[0] if bounds else min(max(BOUND, *map(_reach, handed)), FARTHEST)
     first, second = (_voxels(data, grid, bound) for data in handed)
     inside = within(mask, first.handover(), second.handover())
+    _check_inside(inside, mask)
     for name, values in first.named_parameters():
         values.copy_(torch.where(inside, dict(second.named_parameters())[name], values))
-    return first
+    return first, [*_left_out(handed, bound), *_told(inside, bound)]
+
+
+def _places(data: Points | Mesh | Field) -> Float[Tensor, "N 3"]:
+    """Of what has no bound."""
+    return data.position if isinstance(data, Points) else data.vertices if isinstance(data, Mesh) else torch.zeros(0, 3)
+
+
+def _reach(data: Points | Mesh | Field) -> float:
+    """Metres along an axis, with a little room around."""
+    return 1.05 * float(_places(data).abs().amax()) if len(_places(data)) else 0.0
+
+
+def _left_out(handed: list[Points | Mesh | Field], bound: float) -> list[str]:
+    said = []
+    for which, data in zip(("the first", "the second"), handed, strict=True):
+        outside = int((_places(data).abs().amax(-1) > bound).sum()) if len(_places(data)) else 0
+        if outside:
+            what = "Gaussians or points" if isinstance(data, Points) else "vertices"
+            said.append(f"{outside} of {len(_places(data))} {what} of {which} scene lie beyond {bound:g} m and are left out")
+    return said
+
+
+def _told(inside: Bool[Tensor, "X Y Z"], bound: float) -> list[str]:
+    whole = ["everything is inside the mask: nothing is left of the first scene"] if bool(inside.all()) else []
+    return [*whole, *([f"merged in [-{bound:.3g}, {bound:.3g}]^3 m"] if bound > BOUND else [])]
+
+
+def _check_inside(inside: Bool[Tensor, "X Y Z"], mask: Mask) -> None:
+    if bool(inside.any()):
+        return
+    if mask == "cut":
+        raise Mistake("the two scenes do not differ anywhere: nothing would be merged", where=WHERE, near="-0.2,-0.2,0,0.2,0.2,0.5",
+                      fix="a mask that says where, or no merge")  # fmt: skip
+    raise Mistake(f"nothing lies inside the mask {str(mask)!r}: nothing would be merged", where=WHERE, near="cut, -0.2,-0.2,0,0.2,0.2,0.5",
+                  fix="a closed mesh where the scenes are, larger than a cell of the grid; or numbers above 0")  # fmt: skip
 
 
 def _voxels(data, grid: int, bound: float, **more) -> Representation:

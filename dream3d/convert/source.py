@@ -54,6 +54,16 @@ def _told(folder: Path) -> str | None:
         return None
 
 
+def unfinished(run: Path) -> list[str]:
+    """That a run may go on, in words, if it may: it keeps its newest checkpoints alone."""
+    try:
+        state = json.loads((run / "status.json").read_text(encoding="utf-8"))["state"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return []
+    return [] if state == "done" else [f"{run.name} is not finished: once it goes on it forgets the checkpoint that is read here, which "
+                                       "this conversion needs until its own end"]  # fmt: skip
+
+
 def about(name: str) -> dict[str, Any]:
     """prompt: what it shows; renderer: what it is, as far as its configuration says."""
     path = place(name)

@@ -31,7 +31,8 @@ def taught(
     if isinstance(mask, str) and mask != "cut" and held[2] is not None:
         _same(Path(mask), held[2])
     other, more = _read(merge, held[1], fit=False)
-    return merged(one, other, mask, grid), [*said, *more]
+    made, about = merged(one, other, mask, grid)
+    return made, [*said, *more, *about]
 
 
 def scene(name: str, digest: str | None = None) -> Representation:
@@ -42,7 +43,7 @@ def scene(name: str, digest: str | None = None) -> Representation:
 def _read(name: str, digest: str | None, fit: bool | None = None) -> tuple[Representation, list[str]]:
     path = source.place(name)
     if source.is_run(path):
-        return _of_run(path, digest), []
+        return _of_run(path, digest), source.unfinished(path)
     if digest is not None:
         _same(path, digest)
     data, said = load_file(path, fit=fit)
