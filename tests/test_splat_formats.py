@@ -9,6 +9,7 @@ import zipfile
 import numpy as np
 import pytest
 import torch
+from gltf_validator import SPLATS, valid
 from splat_readers import accessors, ball, covariance, decibels, look, matched, read, transform
 
 from dream3d.errors import Mistake
@@ -153,6 +154,11 @@ def test_a_glb_holds_what_its_extension_asks_for(tmp_path):
     np.testing.assert_allclose(back[:, :3], shown, atol=1e-3)  # COLOR_0 is linear
 
 
+def test_khronos_validator_knows_all_but_the_extension(tmp_path):
+    info = valid(written("khr-glb", ball(50), tmp_path), allowed=SPLATS)
+    assert info["totalVertexCount"] == 50 and info["hasTextures"] is False
+
+
 def test_trimesh_sees_a_point_cloud_in_the_glb(tmp_path):
     import trimesh
 
@@ -246,6 +252,22 @@ def test_a_splat_and_a_spz_are_loaded_upright(tmp_path):
         found, said = load(written(name, points, tmp_path), fit=False)
         torch.testing.assert_close(found.position, points.position, atol=1e-5, rtol=0)
         assert not said
+
+
+@pytest.mark.parametrize("version", ["3", "4"])
+def test_what_niantics_library_writes_is_read(tmp_path, version):
+    """splat-transform has that library inside; it rounds harmonics to 5 and 4 bits."""
+    if version == "4":
+        pytest.importorskip("zstandard")
+    points = ball(300)
+    write_ply(points, tmp_path / "a.ply", up="-y")
+    transform(tmp_path / "a.ply", "--spz-version", version, tmp_path / "a.spz")
+    found, said = load(tmp_path / "a.spz", fit=False)
+    assert not said
+    within(found.position, points.position, 0.5 / 2**12 + 1e-6)
+    within(found.scale.log(), points.scale.log(), 0.5 / 16 + 1e-5)
+    within(found.opacity, points.opacity, 0.5 / 255 + 1e-5)
+    assert decibels(look(found), look(points)) > 38
 
 
 def packed(version: int = 3, count: int = 1, degree: int = 0, bits: int = 12, body: bytes | None = None, magic: bytes = b"NGSP") -> bytes:
