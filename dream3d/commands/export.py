@@ -201,6 +201,7 @@ def _told(made: dict[str, Path], quiet: bool) -> int:
 
     if "health" in made and not quiet:
         read = json.loads(made["health"].read_text(encoding="utf-8"))
-        print(*Health(**read).told(), sep="\n", file=sys.stderr)
+        found = Health(**{name: tuple(value) if isinstance(value, list) else value for name, value in read.items()})
+        print(*found.told(), sep="\n", file=sys.stderr)
     print(*made.values(), sep="\n")
     return 0
