@@ -227,6 +227,16 @@ def test_the_guard(method, headers, allowed):
     assert (guard.refused(method, headers, guard.LOCAL) == "") is allowed
 
 
+@pytest.mark.parametrize("path, allowed", [
+    ("/", True), ("/gradio_api/file=/tmp/gradio/x/thumbnail.png", True), ("/gradio_api/file=C:/x.png", True),
+    ("/gradio_api/queue/join", True),
+    ("/gradio_api/file=http://169.254.169.254/", False), ("/file=https://host/", False),
+    ("/gradio_api/file= HTTP://host/", False),
+    ("/gradio_api/file=file:///etc/passwd", False), ("/gradio_api/proxy=http://host", False), ("/gradio_api/upload", False)])  # fmt: skip
+def test_nothing_is_fetched_for_others_and_nothing_taken(path, allowed):
+    assert (guard.closed(path) == "") is allowed
+
+
 def asked(app, **scope) -> list[dict]:
     said = []
 
@@ -268,3 +278,4 @@ def test_other_machines_need_a_password(words, fix, monkeypatch, capsys):
 def test_without_gradio_the_page_says_what_to_install(monkeypatch, capsys):
     monkeypatch.setattr(ui.importlib.util, "find_spec", lambda name: None)
     assert cli.main(["ui"]) == 2 and 'pip install "dream3d[ui]"' in capsys.readouterr().err
+

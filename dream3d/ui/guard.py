@@ -1,10 +1,12 @@
 """What stands before the page's server: only its own addresses, only its own pages may ask it to do something, nothing is loaded from
-elsewhere. Plain ASGI, whatever the server."""
+elsewhere, nothing is uploaded. Plain ASGI, whatever the server."""
 
+import re
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 from urllib.parse import urlsplit
 
+CLOSED = re.compile(r"(file|proxy)=\s*\w[\w+.-]+:|/proxy=|/upload(_progress)?$", re.IGNORECASE)  # fetches for others, and uploads
 LOCAL = ("127.0.0.1", "localhost", "[::1]")
 POLICY = ("default-src 'self' data: blob:; script-src 'self' 'unsafe-inline' 'unsafe-eval' 'wasm-unsafe-eval' blob:; "
           "style-src 'self' 'unsafe-inline'; worker-src 'self' blob:; object-src 'none'; "
@@ -27,7 +29,8 @@ class Guard:
         if scope["type"] not in ("http", "websocket"):
             return await self.app(scope, receive, send)
         headers = {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in scope["headers"]}
-        if problem := refused(scope.get("method", "GET"), headers, self.hosts, upgraded=scope["type"] == "websocket"):
+        upgraded = scope["type"] == "websocket"
+        if problem := closed(scope.get("path", "")) or refused(scope.get("method", "GET"), headers, self.hosts, upgraded=upgraded):
             return await _refuse(scope["type"], send, problem)
 
         async def guarded(message):
@@ -51,6 +54,11 @@ def refused(method: str, headers: dict[str, str], hosts: tuple[str, ...] | None,
     if (upgraded or method not in ("GET", "HEAD")) and origin is not None and urlsplit(origin).netloc.lower() != host.lower():
         return "another page asks for this"
     return ""
+
+
+def closed(path: str) -> str:
+    """Why a path is not answered: the server behind this would fetch other addresses, or take files."""
+    return "this page does not do that" if CLOSED.search(path) else ""
 
 
 async def _refuse(kind: str, send: Send, problem: str) -> None:

@@ -191,8 +191,8 @@ def _again(queue: Queue, base: Path, name: str) -> str:
 
 
 def serve(base: Path, *, host: str | None, port: int, password: str | None, browser: bool = False, block: bool = True):
-    """Serve on 127.0.0.1, or on `host` behind a password, until interrupted; what runs then is saved. Without `block`, returns (address,
-    close)."""
+    """Serve on 127.0.0.1, or on `host` behind a password, until interrupted; what runs then is saved. Of files only copies of what the page
+    has shown are served. `base` lies below the current folder. Without `block`, returns (address, close)."""
     base.mkdir(parents=True, exist_ok=True)
     base, queue = base.resolve(), Queue()
     page = blocks(queue, base)
@@ -203,7 +203,7 @@ def serve(base: Path, *, host: str | None, port: int, password: str | None, brow
         _, address, _ = page.launch(
             server_name=host or LOCAL[0], server_port=port, share=False, auth=auth, auth_message="Any name, and the password.",
             inbrowser=browser, quiet=True, prevent_thread_lock=True, footer_links=[], run_history=False, ssr_mode=False, pwa=False,
-            mcp_server=False, enable_monitoring=False, allowed_paths=[str(base)], max_file_size="1kb", show_error=False,
+            mcp_server=False, enable_monitoring=False, allowed_paths=[], max_file_size="1kb", show_error=False,
             app_kwargs={"middleware": [guard], "docs_url": None, "redoc_url": None, "openapi_url": None},
             theme=theme, css=STYLE)  # fmt: skip
     except OSError as error:
