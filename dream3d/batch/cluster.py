@@ -3,6 +3,7 @@ not, the folder says. It has to be a disk that every machine sees under the same
 
 import os
 import time
+import uuid
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,8 @@ class Cluster:
     ):  # fmt: skip
         import ray
 
-        self.ray, self.told = ray, (str(library), policy, patience, plugins, max(1, int(cpus)))
+        self.ray, self.name = ray, uuid.uuid4().hex
+        self.told = (str(library), policy, patience, self.name, plugins, max(1, int(cpus)))
         own = {} if address else {"include_dashboard": False, "num_cpus": max(os.cpu_count() or 1, size), "_node_ip_address": "127.0.0.1"}
         ray.init(address=address, log_to_driver=False, logging_level="ERROR", configure_logging=False, **own)
         _check(ray.cluster_resources(), size, gpus, cpus)
@@ -74,7 +76,7 @@ class Cluster:
 class Worker:
     """In the actor's process."""
 
-    def __init__(self, library: str, policy: Policy, patience: float, plugins: tuple[str, ...], threads: int):
+    def __init__(self, library: str, policy: Policy, patience: float, launcher: str, plugins: tuple[str, ...], threads: int):
         os.environ |= dict.fromkeys(("OMP_NUM_THREADS", "NUMBA_NUM_THREADS", "MKL_NUM_THREADS"), str(threads))
         import torch
 
@@ -84,7 +86,7 @@ class Worker:
 
         torch.set_num_threads(threads)
         plug(list(plugins))
-        self.library, self.watch, self.policy = Library(Path(library)), Watch(patience), policy
+        self.library, self.watch, self.policy = Library(Path(library)), Watch(patience, launcher), policy
 
     def work(self, job: Job) -> dict[str, Any]:
         from dream3d.batch.work import work

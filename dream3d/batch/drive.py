@@ -21,7 +21,9 @@ WAIT, LOOK = 0.5, 5.0  # seconds: for news; between looks at who makes progress
 
 @runtime_checkable
 class Pool(Protocol):
-    """Workers, wherever they are."""
+    """Workers, wherever they are; `name` is in their claims."""
+
+    name: str
 
     def free(self) -> list[int]: ...
     def give(self, place: int, job: Job) -> None: ...
@@ -111,13 +113,15 @@ class Drive:
         """A worker's end is a try that failed, unless the job was made just before it."""
         if done := self.library.done(job):
             return done
+        if self.library.launcher(job) != self.pool.name:  # it was another's, or nobody's yet
+            return {"id": job.id, "state": "busy"}
         failure, reason = record["failure"], record["reason"]
         if job.id in self.hung:
             self.hung.discard(job.id)
             failure, reason = "timeout", f"no step in {self.hang:.0f} s"
         self.library.open(job)
         self.library.tried(job, {"failure": failure, "reason": reason, "version": __version__})
-        again = failures.changes(self.library.config(job).values, self.library.tries(job), self.policy) is not None
+        again = failures.again(self.library.tries(job), self.policy)
         return {"id": job.id, "state": "retry" if again else "failed", "failure": failure, "reason": reason}
 
     def _look(self) -> None:

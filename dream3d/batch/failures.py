@@ -24,15 +24,15 @@ def kind(code: int) -> str:
     return CODES.get(code, "error")
 
 
-def changes(values: dict[str, Any], tries: list[dict[str, Any]], policy: Policy = Policy()) -> dict[str, Any] | None:
-    """What is changed in a configuration for the next try after those that failed: path -> value, empty for the same once more. None:
-    there is none."""
-    if not tries:
-        return {}
-    last = tries[-1]["failure"]
-    failed = [row["failure"] for row in tries]
-    if failed.count(last) > getattr(policy, last, 0):
-        return None
+def again(tries: list[dict[str, Any]], policy: Policy = Policy()) -> bool:
+    """Whether a job is tried once more after those that failed."""
+    failed = [row.get("failure", "error") for row in tries]
+    return not failed or failed.count(failed[-1]) <= getattr(policy, failed[-1], 0)
+
+
+def changes(values: dict[str, Any], tries: list[dict[str, Any]]) -> dict[str, Any]:
+    """What is changed in a configuration for the next try after those that failed: path -> value, empty for the same once more."""
+    failed = [row.get("failure", "error") for row in tries]
     found: dict[str, Any] = {}
     if "memory" in failed:
         found |= smaller(values)

@@ -59,9 +59,11 @@ class Lease:
 
 @dataclass
 class Watch:
-    """What was seen of other processes' claims, and since when, by this process's own clock."""
+    """What was seen of other processes' claims, and since when, by this process's own clock. launcher: for whom it works, written into its
+    claims."""
 
     patience: float = PATIENCE
+    launcher: str = ""
     _seen: dict[Path, tuple[tuple[int, Any], float]] = field(default_factory=dict)
 
     def take(self, folder: Path) -> Lease | None:
@@ -70,7 +72,7 @@ class Watch:
         if number and not self._free(folder, number):
             return None
         lease = Lease(folder, number + 1)
-        return lease if _made(folder, lease.number) and lease.beat() else None
+        return lease if _made(folder, lease.number, self.launcher) and lease.beat() else None
 
     def _free(self, folder: Path, number: int) -> bool:
         beat = _read(folder / f"beat.{number}.json")
@@ -88,16 +90,22 @@ def open_claim(folder: Path) -> bool:
     return bool(number) and not _read(folder / f"beat.{number}.json").get("released") and not _gone(_read(folder / f"lease.{number}.json"))
 
 
+def launcher(folder: Path) -> str | None:
+    """For whom the process works that made the newest claim."""
+    number = _newest(folder)
+    return _read(folder / f"lease.{number}.json").get("launcher") if number else None
+
+
 def _newest(folder: Path) -> int:
     """The number of the newest claim; 0 where there never was one."""
     numbers = [path.name.split(".")[1] for path in folder.glob("lease.*.json")]
     return max((int(number) for number in numbers if number.isdigit()), default=0)
 
 
-def _made(folder: Path, number: int) -> bool:
+def _made(folder: Path, number: int, launcher: str) -> bool:
     """Whether this process made the claim of that number. A link is made by one alone, on shared disks too."""
     own = folder / f".lease.{uuid.uuid4().hex}"
-    files.write_json(own, _me())
+    files.write_json(own, _me() | {"launcher": launcher})
     try:
         os.link(own, folder / f"lease.{number}.json")
     except FileExistsError:

@@ -127,6 +127,10 @@ class Library:
         """Whether somebody has a claim that was not given back; its process may be gone all the same."""
         return lease.open_claim(self.folder(job))
 
+    def launcher(self, job: Job) -> str | None:
+        """Whose worker claimed it last."""
+        return lease.launcher(self.folder(job))
+
     def again(self, job: Job, *, done: bool = False) -> None:
         """Forget the tries that failed; with `done`, what was made too."""
         folder = self.folder(job)

@@ -6,6 +6,7 @@ import os
 import signal
 import threading
 import time
+import uuid
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
@@ -13,6 +14,8 @@ from typing import Any
 
 from dream3d.batch.failures import Policy
 from dream3d.batch.plan import Job
+
+GRACE = 60.0  # seconds to save in
 
 
 @dataclass
@@ -31,7 +34,8 @@ class Local:
     def __init__(
         self, library: Path, size: int, policy: Policy, patience: float, plugins: tuple[str, ...] = (), threads: int | None = None
     ):
-        self.told = (str(library), policy, patience, plugins, threads or max(1, (os.cpu_count() or 1) // size))
+        self.name = uuid.uuid4().hex
+        self.told = (str(library), policy, patience, self.name, plugins, threads or max(1, (os.cpu_count() or 1) // size))
         self.workers: list[Worker | None] = [None] * size
 
     def free(self) -> list[int]:
@@ -85,7 +89,7 @@ class Local:
             with contextlib.suppress(OSError):  # it is gone
                 worker.pipe.send(None)
 
-    def close(self, seconds: float = 60.0) -> None:
+    def close(self, seconds: float = GRACE) -> None:
         """Wait for their end; who has not saved by then is killed."""
         until = time.monotonic() + seconds
         for worker in [w for w in self.workers if w is not None]:
@@ -112,7 +116,9 @@ def _ooms() -> int:
         return 0
 
 
-def _serve(pipe: Connection, library: str, policy: Policy, patience: float, plugins: tuple[str, ...], threads: int) -> None:
+def _serve(
+    pipe: Connection, library: str, policy: Policy, patience: float, launcher: str, plugins: tuple[str, ...], threads: int
+) -> None:
     """A worker: jobs until None comes or who gives them is gone."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal's Ctrl-C is for who began it, who then asks by SIGTERM
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
@@ -129,7 +135,7 @@ def _serve(pipe: Connection, library: str, policy: Policy, patience: float, plug
 
     torch.set_num_threads(threads)
     plug(list(plugins))
-    place, watch = Library(Path(library)), Watch(patience)
+    place, watch = Library(Path(library)), Watch(patience, launcher)
     while (job := _next(pipe)) is not None:
         pipe.send(work(place, job, watch, policy))
 
@@ -142,6 +148,8 @@ def _next(pipe: Connection) -> Job | None:
 
 
 def _with(parent: Any) -> None:
-    """Saves and ends when the parent does, however that was."""
+    """Saves and ends when the parent does, however that was; a run that hangs cannot save, and ends all the same."""
     parent.join()
     os.kill(os.getpid(), signal.SIGTERM)
+    time.sleep(GRACE)
+    os.kill(os.getpid(), getattr(signal, "SIGKILL", signal.SIGTERM))

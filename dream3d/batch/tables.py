@@ -35,7 +35,7 @@ def _state(library: Library, job: Job, policy: failures.Policy) -> str:
     if library.claimed(job):
         return "working"
     tries = library.tries(job)
-    return "failed" if tries and failures.changes(library.config(job).values, tries, policy) is None else "waiting"
+    return "waiting" if failures.again(tries, policy) else "failed"
 
 
 def told(library: Library, jobs: list[Job]) -> list[str]:

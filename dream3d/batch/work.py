@@ -31,10 +31,10 @@ def work(library: Library, job: Job, watch: Watch, policy: failures.Policy = fai
 def _tried(library: Library, job: Job, lease: Lease, policy: failures.Policy) -> Record:
     """The next try of a job, by what failed before."""
     tries = library.tries(job)
-    changed = failures.changes(library.config(job).values, tries, policy)
-    if changed is None:
+    if not failures.again(tries, policy):
         return {"id": job.id, "state": "failed", **tries[-1]}
     try:
+        changed = failures.changes(library.config(job).values, tries)
         return _made(library, job, lease, changed, len(tries) + 1)
     except Mistake as mistake:
         return _failed(library, job, failures.kind(mistake.code), mistake.lines[0], policy)
@@ -46,7 +46,7 @@ def _failed(library: Library, job: Job, failure: str, reason: str, policy: failu
     """Note a failed try; whether there will be another."""
     what = {"failure": failure, "reason": reason, "version": __version__}
     library.tried(job, what)
-    again = failures.changes(library.config(job).values, library.tries(job), policy) is not None
+    again = failures.again(library.tries(job), policy)
     return {"id": job.id, "state": "retry" if again else "failed", **what}
 
 

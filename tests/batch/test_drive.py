@@ -20,6 +20,7 @@ class Script:
 
     def __init__(self, library, told, size=2):
         self.library, self.told, self.size, self.at, self.given, self.ended = library, told, size, {}, [], False
+        self.name = "script"
 
     def free(self):
         return [i for i in range(self.size) if i not in self.at]
@@ -43,6 +44,7 @@ class Script:
         if what in ("busy", "interrupted"):
             return {"id": job.id, "state": what}
         if what.startswith("lost"):
+            Watch(0.0, self.name).take(self.library.open(job))
             return {"id": job.id, "state": "lost", "failure": what.partition(" ")[2] or "lost", "reason": "ended by SIGKILL"}
         self.library.open(job)
         return work._failed(self.library, job, what, "it went wrong", failures.Policy())
@@ -141,11 +143,23 @@ def test_a_worker_that_died_after_its_record_has_lost_nothing(library):
     assert made._lost(job, {"failure": "lost", "reason": ""})["state"] == "done" and library.tries(job) == []
 
 
+def test_a_worker_that_died_before_the_job_was_its_own_has_not_tried_it(library):
+    job, pool = library.jobs()[0], Script(library, {})
+    made = drive.Drive(library, pool, failures.Policy())
+    assert made._lost(job, {"failure": "lost", "reason": ""})["state"] == "busy"
+    held = Watch(0.0, "another launcher").take(library.open(job))
+    assert made._lost(job, {"failure": "lost", "reason": ""})["state"] == "busy" and library.tries(job) == []
+    held.release()
+    Watch(0.0, pool.name).take(library.open(job))
+    assert made._lost(job, {"failure": "lost", "reason": ""})["state"] == "retry" and len(library.tries(job)) == 1
+
+
 def test_a_run_that_stands_still_is_ended_and_one_that_moves_is_not(library, monkeypatch):
     now, killed = [0.0], []
     monkeypatch.setattr(drive.time, "monotonic", lambda: now[0])
     made = drive.Drive(library, Killer(library, killed), failures.Policy(), hang=100.0)
     still, moves = library.jobs()[:2]
+    Watch(0.0, "script").take(library.open(still))
     made.at = {job.id: job for job in (still, moves)}
     for step in range(30):
         now[0] += 10
