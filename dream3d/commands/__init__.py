@@ -8,6 +8,7 @@ COMMANDS = {
     "generate": 'make an asset: --config sds-gaussian.yaml prompt="a red car" (what happens without a command)',
     "resume": "continue a run where it stopped",
     "export": "write the files of a run again",
+    "view": "look at a run or a file in the browser, also while it works: view duck --live",
     "ui": "a web page on this machine: prompt, settings, queue, past runs",
     "blender": "what Blender makes of a file; quads; a folder for its asset browser",
     "convert": "a run or a file as another representation: convert duck --to hashgrid",

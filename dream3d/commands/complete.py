@@ -14,6 +14,7 @@ OPTIONS = {
     "generate": ["--config", "--dry-run", "--plugin", "--quiet", "--version"], "resume": ["--plugin", "--quiet"],
     "export": ["--format", "--faces", "--texture", "--size", "--origin", "--up", "--lods", "--print-size-mm", "--web", "--rebake",
                "--source-up", "--out", "--list", "--plugin", "--quiet"],
+    "view": ["--no-open", "--live", "--port", "--listen", "--out", "--plugin"],
     "list": ["--json", "--plugin"], "describe": ["--json", "--plugin"],
     "cite": ["--config", "--plugin"], "doctor": ["--json"], "config": ["--origins", "--plugin"], "completion": ["--launch"],
     "new": ["--here"], "ui": ["--port", "--listen", "--password", "--open"],
@@ -71,7 +72,7 @@ def _choices(done: list[str], last: str) -> Iterable[str]:
             return [*first, *given, *_overrides(command, done, last)]
         case "convert":
             return _folders() if len(done) == 1 else _converted(done, last)
-        case "resume":
+        case "resume" | "view":
             return _folders()
         case "list":
             return catalogue.KINDS

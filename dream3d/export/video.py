@@ -29,7 +29,7 @@ def turntable(
     if size % 2 or size < 16:
         raise Mistake(f"a turntable's size is an even number from 16 on, not {size}")
     around = ring(frames, size=size, time=torch.linspace(0, 1, frames))
-    _encode(views.frames(scene, around, background), Path(path))
+    encode(views.frames(scene, around, background), Path(path))
 
 
 def thumbnail(scene: Representation, path: Path, size: int = 256, background: Colour = WHITE) -> None:
@@ -67,7 +67,7 @@ def write_png(picture: UInt8[ndarray, "H W 3"], path: Path) -> None:
     files.write_bytes(Path(path), png(picture))
 
 
-def _encode(pictures: UInt8[ndarray, "B H W 3"], path: Path) -> None:
+def encode(pictures: UInt8[ndarray, "B H W 3"], path: Path) -> None:
     """One thread and ffmpeg's bitexact switches: the stream depends neither on the machine's cores nor on the date."""
     import imageio_ffmpeg
 

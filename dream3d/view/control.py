@@ -74,6 +74,18 @@ def ask(run: Path, **changes: Any) -> None:
     files.write_json(Path(run) / NAME, text)
 
 
+def leave(run: Path) -> None:
+    """Nobody watches any more; a file that then asks for nothing is removed."""
+    try:
+        now = read(run)
+    except ValueError:
+        return
+    if now.get("pause") or now.get("scale") is not None:
+        ask(run, watch=None, until=0)
+    else:
+        (Path(run) / NAME).unlink(missing_ok=True)
+
+
 class Control:
     """What a run does about control.json. `tell` hears one line of every change."""
 

@@ -1,0 +1,74 @@
+"""`view`: look at a run or a file in the browser; with --live at a run while it works."""
+
+import sys
+from pathlib import Path
+
+from dream3d.commands.parser import Parser, plug, plugin, stored
+from dream3d.errors import Mistake
+
+EXAMPLES = ["view duck", "view duck/export/mesh.glb", "view duck --no-open", "view duck --live", "view duck --live --port 8090"]
+FIX = "a run's folder, or a GLB, glTF, OBJ or PLY file"
+
+
+def main(words: list[str]) -> int:
+    """Write a page where there is none, and open it; or serve one."""
+    parser = Parser("view", "Look at a run or a file in the browser; with --live at a run while it works.", EXAMPLES)
+    parser.add_argument("what", nargs="?", metavar="RUN_OR_FILE", help=FIX)
+    parser.add_argument("--no-open", action="store_true", help="print where the page is, open nothing")
+    parser.add_argument("--live", action="store_true", help="serve a page of a run: orbit, time, pause, guidance.scale, camera paths")
+    parser.add_argument("--port", type=int, default=8080, metavar="N", help="of --live (8080, or the next that is free)")
+    parser.add_argument("--listen", default="127.0.0.1", metavar="HOST", help="of --live: who reaches it may change the run")
+    parser.add_argument("--out", type=Path, metavar="FILE", help="the page of a file; otherwise NAME-viewer.html here")
+    plugin(parser)
+    options = parser.parse_args(words)
+    if options.what is None:
+        raise Mistake("what is missing: RUN_OR_FILE", where="command line", fix=FIX)
+    plug(options.plugin)
+    return _live(options) if options.live else _still(options)
+
+
+def _still(options) -> int:
+    from dream3d.convert import source
+    from dream3d.view import still
+
+    path = Path(options.what)
+    if path.suffix.lower() in (".html", ".htm", ".json") and path.is_file():
+        page = still.of_file(path, options.out or Path(f"{path.stem}-viewer.html"))
+    else:
+        path = source.place(options.what)
+        run = source.is_run(path)
+        page = still.of_run(path) if run else still.of_file(path, options.out or Path(f"{path.stem}-viewer.html"))
+    print(page)
+    if not options.no_open:
+        _open(page.resolve().as_uri())
+    return 0
+
+
+def _open(address: str) -> None:
+    import webbrowser
+
+    if not webbrowser.open(address):
+        print(f"no browser could be started: open {address}", file=sys.stderr)
+
+
+def _live(options) -> int:
+    run = Path(options.what)
+    config = stored(run)
+    if not 0 < options.port < 65536:
+        raise Mistake(f"{options.port} is no port", where="--port", near="--port 8080")
+    try:
+        import viser  # noqa: F401 - only whether it is there
+    except ModuleNotFoundError as error:
+        raise Mistake(f"--live needs {error.name}", where="--live", near="python launch.py view RUN shows what is exported",
+                      fix='pip install "dream3d[view]"') from None  # fmt: skip
+    from dream3d.view.live import Live
+
+    if options.listen not in ("127.0.0.1", "localhost", "::1"):
+        print(f"warning: whoever reaches {options.listen} can look at this run, pause and change it: there is no password", file=sys.stderr)
+    with Live(run, config, options.listen, options.port) as live:
+        print(live.address, flush=True)
+        print(f"Ctrl-C ends it, not the run; from another machine: ssh -L {live.port}:127.0.0.1:{live.port} THIS_ONE", file=sys.stderr)
+        if not options.no_open:
+            _open(live.address)
+        live.serve()
+    return 0

@@ -1,0 +1,287 @@
+"""`view`: pages of runs and files; a run seen while it works; camera paths and films."""
+
+import json
+import math
+import os
+import sys
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from export_scene import Blocks
+from pages import blocks, check, finished
+from PIL import Image
+from test_run import quick
+from test_viewer import clip
+
+from dream3d import checkpoint, cli
+from dream3d.cameras import FOVY, look_at
+from dream3d.commands.parser import stored
+from dream3d.errors import Mistake
+from dream3d.export.views import frames
+from dream3d.view import control, path, still
+from dream3d.view.film import film
+from dream3d.view.watch import Watcher
+
+
+@pytest.fixture
+def run(tmp_path):
+    return finished(tmp_path / "run")
+
+
+def test_a_run_is_shown_by_its_files_and_its_page_is_kept(run, capsys):
+    assert cli.main(["view", str(run), "--no-open"]) == 0
+    page = run / "export" / "viewer.html"
+    assert capsys.readouterr().out == f"{page}\n"
+    assert blocks(check(page)) == {name: (run / "export" / file).read_bytes() for name, file in (("splats", "splats.ply"), ("mesh", "mesh.glb"))}
+    old = page.stat().st_mtime_ns
+    assert cli.main(["view", str(run), "--no-open"]) == 0 and page.stat().st_mtime_ns == old
+    later = page.stat().st_mtime + 10
+    os.utime(run / "export" / "mesh.glb", (later, later))
+    assert cli.main(["view", str(run), "--no-open"]) == 0 and page.stat().st_mtime_ns != old
+
+
+def test_a_page_is_opened_where_there_is_a_browser(run, monkeypatch, capsys):
+    opened = []
+    monkeypatch.setattr("webbrowser.open", lambda address: bool(opened.append(address)))
+    assert cli.main(["view", str(run)]) == 0
+    assert opened == [(run / "export" / "viewer.html").resolve().as_uri()] and "open file://" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", ["splats.ply", "mesh.glb"])
+def test_a_file_is_shown_as_it_is(run, name, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert cli.main(["view", str(run / "export" / name), "--no-open"]) == 0
+    page = tmp_path / f"{name[:-4]}-viewer.html"
+    assert blocks(check(page)) == {name.split(".")[0]: (run / "export" / name).read_bytes()}
+
+
+def test_other_files_are_turned_into_what_pages_hold(tmp_path):
+    (tmp_path / "a.obj").write_text("v 0 0 0\nv 1 0 0\nv 0 1 0\nf 1 2 3\n")
+    page = still.of_file(tmp_path / "a.obj", tmp_path / "a.html")
+    assert blocks(check(page))["mesh"][:4] == b"glTF"
+    assert still.of_file(page, tmp_path / "b.html") == page
+
+
+def sequence(folder, **changes):
+    found = clip(folder, [0, 1, 2])
+    told = {"version": 1, "kind": "splats", "up": "z", "frames": [{"file": p.name, "time": i / 2} for i, p in enumerate(found)]}
+    (folder / "sequence.json").write_text(json.dumps(told | changes))
+    return folder / "sequence.json"
+
+
+def test_a_sequence_is_played(tmp_path, run):
+    page = still.of_file(sequence(tmp_path), tmp_path / "a.html")
+    assert b'"times":[0.0,0.5,1.0]' in blocks(check(page))["moments"]
+    (run / "export" / "sequence").mkdir()
+    sequence(run / "export" / "sequence")
+    assert {"splats", "moments", "mesh"} == set(blocks(check(still.of_run(run))))
+
+
+BAD = [{"kind": "mesh"}, {"up": "y"}, {"frames": []}, {"frames": 3}, {"frames": [{"file": "../a.ply", "time": 0}]},
+       {"frames": [{"file": "/a.ply", "time": 0}]}, {"frames": [{"file": 3, "time": 0}]}, {"frames": [{"file": "a.ply", "time": "0"}]},
+       {"frames": [{"file": "a.ply", "time": -1}]}]  # fmt: skip
+
+
+@pytest.mark.parametrize("changes", BAD)
+def test_what_is_no_sequence_is_said(tmp_path, changes):
+    with pytest.raises(Mistake, match="sequence.json is no sequence of Gaussians"):
+        still.sequence(sequence(tmp_path, **changes))
+
+
+@pytest.mark.parametrize("words, said", [([], "RUN_OR_FILE"), (["nothing-here"], "neither a run nor a file"), (["x", "--live"], "not a run"),
+                                         (["x", "--prot", "3"], "--port")])  # fmt: skip
+def test_mistakes_are_sentences(words, said, capsys):
+    assert cli.main(["view", *words]) == 2
+    assert said in capsys.readouterr().err
+
+
+def test_live_without_its_package_says_what_to_install(run, monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, "viser", None)
+    assert cli.main(["view", str(run), "--live"]) == 2
+    assert 'pip install "dream3d[view]"' in capsys.readouterr().err
+
+
+# --- camera paths ---------------------------------------------------------------------------------------------------------------------
+
+
+def orbit(*degrees: float, elevation: float = 15, time: float = 0.0) -> list[path.View]:
+    centres = look_at(*torch.deg2rad(torch.tensor([degrees, [elevation] * len(degrees)]))).centre
+    return [path.View(tuple(c), time=time) for c in centres.tolist()]
+
+
+@pytest.mark.parametrize("azimuth, elevation", [(0, 15), (70, -20), (-130, 60), (10, 90), (180, 0)])
+def test_a_view_of_a_path_is_a_camera_of_the_house(azimuth, elevation):
+    made = path.cameras(orbit(azimuth, elevation=elevation), 1, size=(32, 48))
+    true = look_at(*torch.deg2rad(torch.tensor([[float(azimuth)], [float(elevation)]])), size=(32, 48))
+    if elevation == 90:  # straight down +y is up, whatever the azimuth
+        assert torch.allclose(made.to_world[:, :3, 1:2], torch.tensor([[[0.0], [-1.0], [0.0]]]), atol=1e-3)
+        return
+    assert torch.allclose(made.to_world, true.to_world, atol=1e-4) and torch.allclose(made.intrinsics, true.intrinsics, atol=1e-3)
+    assert torch.allclose(made.azimuth.cos(), true.azimuth.cos(), atol=1e-4) and torch.allclose(made.elevation, true.elevation, atol=1e-3)
+
+
+def test_a_path_goes_smoothly_through_its_views():
+    chosen = orbit(0, 40, 80, 120)
+    made = path.cameras(chosen, 31, size=(16, 16)).centre
+    assert torch.allclose(made[::10], torch.tensor([v.position for v in chosen]), atol=1e-5)
+    speed = (made[1:] - made[:-1]).norm(dim=-1)
+    assert (speed[1:] / speed[:-1]).sub(1).abs().max() < 0.2, "no corners at the views"
+    around = path.cameras(orbit(0, 90, 180, 270), 40, size=(16, 16), closed=True).centre
+    gaps = (around - around.roll(1, 0)).norm(dim=-1)
+    assert gaps.max() / gaps.min() < 1.3, "and a closed one ends where it began"
+
+
+def test_a_path_is_kept_as_json(tmp_path):
+    chosen = [*orbit(0, 40), path.View((0.0, -3.0, 1.0), (0.1, 0.0, 0.0), 55.0, 0.5)]
+    path.save(chosen, tmp_path / "a.json")
+    assert path.load(tmp_path / "a.json") == chosen
+    for text in ("{", "{}", '{"views": 3}', '{"views": [{}]}', '{"views": [{"position": [0, 0]}]}', '{"views": [{"position": [0, 0, NaN]}]}',
+                 '{"views": [{"position": [0, 0, 1], "fovy": 180}]}', '{"views": [{"position": [0, 0, 1], "roll": 3}]}'):  # fmt: skip
+        (tmp_path / "a.json").write_text(text)
+        with pytest.raises(Mistake, match="a.json is no camera path"):
+            path.load(tmp_path / "a.json")
+    with pytest.raises(Mistake, match="needs a view"):
+        path.cameras([], 3, size=(16, 16))
+
+
+@pytest.mark.parametrize("kind", ["mp4", "webp"])
+def test_a_film_shows_what_our_renderer_shows(tmp_path, kind):
+    import imageio.v3 as imageio
+
+    around = path.cameras(orbit(0, 60, 120), 7, size=(48, 64))
+    made = film(Blocks(), around, tmp_path / f"a.{kind}", kind=kind)
+    true = frames(Blocks(), around).astype(float)
+    seen = np.stack([*imageio.imiter(made, plugin="FFMPEG")] if kind == "mp4" else [*_webp(made)]).astype(float)
+    assert seen.shape == true.shape and abs(seen - true).mean() < 4
+    assert film(Blocks(), around, tmp_path / f"b.{kind}", kind=kind).read_bytes() == made.read_bytes()
+    with pytest.raises(Mistake, match="even numbers"):
+        film(Blocks(), path.cameras(orbit(0), 2, size=(15, 16)), tmp_path / "c.mp4")
+    with pytest.raises(Mistake, match="too large"):
+        film(Blocks(), path.cameras(orbit(0), 1000, size=(1024, 1024)), tmp_path / "c.mp4")
+
+
+def _webp(file):
+    with Image.open(file) as image:
+        for number in range(image.n_frames):
+            image.seek(number)
+            yield np.asarray(image.convert("RGB"))
+
+
+# --- a run that works -----------------------------------------------------------------------------------------------------------------
+
+
+def save(root, step: int, scene) -> None:
+    checkpoint.save(root, step, {"scene": scene.state()}, {"stage": 0, "index": step, "attempt": 0})
+
+
+@pytest.fixture
+def working(tmp_path):
+    """A run with one checkpoint, and the scene in it."""
+    from dream3d import assemble
+
+    folder = quick(tmp_path / "run")
+    folder.report("running", 4, total=10)
+    scene = assemble.scene(folder.config.stages[0], 0, 0)
+    save(folder.path / "checkpoints", 4, scene)
+    yield folder.path, scene
+    folder.close()
+
+
+def test_the_newest_of_checkpoints_and_what_is_shown_is_watched(working):
+    run, scene = working
+    watcher = Watcher(run, stored(run))
+    assert torch.equal(watcher.look().position, scene.position) and watcher.step == 4
+    assert watcher.look() is None, "nothing new"
+    with torch.no_grad():
+        scene.position += 1
+    save(run / "live", 6, scene)
+    assert torch.equal(watcher.look().position, scene.position) and watcher.step == 6
+    save(run / "checkpoints", 8, scene)
+    (run / "checkpoints" / "step_0000008" / "state.safetensors").write_bytes(b"half")
+    assert watcher.look() is None, "a damaged one is passed over"
+
+
+def eye(azimuth: float, elevation: float, aspect: float = 1.0) -> SimpleNamespace:
+    """A viser camera, by its documented attributes."""
+    camera = look_at(*torch.deg2rad(torch.tensor([[azimuth], [elevation]])))
+    m = camera.to_world[0, :3, :3].double().numpy()
+    w = math.sqrt(max(0.0, 1 + np.trace(m))) / 2
+    wxyz = np.array([w, *(np.array([m[2, 1] - m[1, 2], m[0, 2] - m[2, 0], m[1, 0] - m[0, 1]]) / (4 * w))])
+    return SimpleNamespace(wxyz=wxyz, position=camera.centre[0].numpy(), fov=math.radians(FOVY), aspect=aspect, look_at=np.zeros(3),
+                           on_update=lambda act: None)  # fmt: skip
+
+
+@pytest.fixture
+def live(working):
+    pytest.importorskip("viser", reason="viser is not installed: pip install dream3d[view]")
+    from dream3d.view.live import Live
+
+    with Live(working[0], stored(working[0]), "127.0.0.1", 18080) as found:
+        yield found
+
+
+def client(live, camera) -> list:
+    """Somebody looks; the pictures that are sent."""
+    shown = []
+    scene = SimpleNamespace(set_background_image=lambda image, **how: shown.append(image))
+    live._arrives(SimpleNamespace(client_id=1, camera=camera, scene=scene))
+    return shown
+
+
+def test_who_looks_sees_what_our_renderer_shows(live, working):
+    shown = client(live, eye(40, 20))
+    live.eyes[1].moved = -100.0
+    assert live.turn() and len(shown) == 1 and not live.turn()
+    true = frames(working[1], look_at(*torch.deg2rad(torch.tensor([[40.0], [20.0]])), size=256))[0]
+    assert abs(shown[0].astype(float) - true).mean() < 0.05 and true.std() > 5
+    assert control.read(working[0])["watch"] == 2 and "4 of 10 steps; step 4 is shown" in live.state.content
+
+
+def test_a_movement_is_drawn_with_few_pixels_and_a_rest_with_all(live):
+    shown = client(live, eye(0, 15, aspect=1.5))
+    live.turn()
+    shown.clear()
+    live.eyes[1].moved, live.eyes[1].old, live.side = math.inf, True, 60.0
+    live.turn()
+    live.eyes[1].moved = -100.0
+    live.turn()
+    assert [picture.shape for picture in shown] == [(60, 90, 3), (256, 384, 3)]
+
+
+def test_buttons_ask_the_run_and_mistakes_are_shown(live, working):
+    run = working[0]
+    live.turn()
+    press(live.pause)
+    live.turn()
+    assert control.read(run)["pause"]
+    live.looked = -100.0
+    live.turn()
+    assert live.pause.label == "Go on" and live.state.content.startswith("pausing")
+    live._do(live._film)
+    assert "needs a view" in live.said.content
+    live._add(SimpleNamespace(camera=eye(0, 15)))
+    live._add(SimpleNamespace(camera=eye(90, 15)))
+    live.seconds.value, live.size.value = 0.1, 64
+    live._do(live._film)
+    made = run / "view" / "camera-path.mp4"
+    assert made.stat().st_size > 500 and len(path.load(run / "view" / "camera-path.json")) == 2 and made.name in live.said.content
+
+
+def press(button) -> None:
+    """As the browser's click arrives."""
+    for act in button._impl.update_cb:
+        act(SimpleNamespace(client=None))
+
+
+def test_who_leaves_takes_back_only_the_watching(tmp_path):
+    control.ask(tmp_path, watch=2.0, until=9.0)
+    control.leave(tmp_path)
+    assert not (tmp_path / control.NAME).exists()
+    control.ask(tmp_path, scale=9.0, watch=2.0, until=9.0)
+    control.leave(tmp_path)
+    assert control.read(tmp_path) == {"pause": False, "scale": 9.0, "watch": None, "until": 0.0}
+    (tmp_path / control.NAME).write_text("{")
+    control.leave(tmp_path)
+    assert (tmp_path / control.NAME).read_text() == "{"
