@@ -21,6 +21,7 @@ BENCHES = {
     "hash": ("dream3d.bench.hash", "speed and memory of the hash grid's kernels against their twin"),
     "mesh": ("dream3d.bench.mesh", "speed and memory of drawing meshes: z-buffer, ends of surfaces, a whole step"),
     "draw": ("dream3d.bench.draw", "speed and memory of drawing each representation, with its way back"),
+    "export": ("dream3d.bench.export", "what the export of a run costs: seconds of every step, memory of the process"),
     "bake": ("dream3d.bench.bake", "exported meshes against the scenes of runs: PSNR, silhouettes, seconds and memory of baking"),
     "toybox": ("dream3d.toybox.bench", "images per second of the toybox renderer"),
 }  # fmt: skip

@@ -22,8 +22,7 @@ FIX = "a run's folder, one of its checkpoints, or a GLB, glTF, OBJ or PLY file"
 
 def main(words: list[str]) -> int:
     """Check, open, write."""
-    parser = _parser()
-    options = parser.parse_intermixed_args(words)
+    options = _parser().parse_intermixed_args(words)
     if options.list:
         print(*table(), sep="\n")
         return 0
@@ -125,7 +124,7 @@ def _again(given: list[str], rebake: bool) -> list[str]:
 
 def _run(options, run: Path, folder: Path | None, given: list[str]) -> int:
     config = stored(run)
-    settings = _settings(str(run / "config.yaml"), given)
+    chosen = settings(str(run / "config.yaml"), given)
     target = options.out or (run / "export" if folder is None else run / "export" / folder.name)
 
     from dream3d.export import opened
@@ -134,14 +133,14 @@ def _run(options, run: Path, folder: Path | None, given: list[str]) -> int:
     found = opened.of_run(run, config, folder)
     home = target.resolve() == (run / "export").resolve()
     with lock(run) if home else nullcontext():
-        made = write(found, target, settings, pictures=not options.format, quiet=options.quiet)
+        made = write(found, target, chosen, pictures=not options.format, quiet=options.quiet)
         if home and {"mesh", "splats"} & made.keys():
             made |= _pages(run, made, config.values["prompt"])
     return _told(made, options.quiet)
 
 
 def _file(options, file: Path, given: list[str]) -> int:
-    settings = _settings(None, given)
+    chosen = settings(None, given)
     target = options.out or Path(f"{file.stem}-export")
     from dream3d.export import opened
 
@@ -149,10 +148,10 @@ def _file(options, file: Path, given: list[str]) -> int:
     if not options.quiet:
         for line in found.said:
             print(f"{file.name}: {line}", file=sys.stderr)
-    return _told(write(found, target, settings, pictures=not options.format, quiet=options.quiet), options.quiet)
+    return _told(write(found, target, chosen, pictures=not options.format, quiet=options.quiet), options.quiet)
 
 
-def _settings(recipe: str | None, given: list[str]):
+def settings(recipe: str | None, given: list[str]):
     """The export section of a recipe (None: the defaults) with what was given, checked."""
     from dream3d import config
     from dream3d.options import Export
