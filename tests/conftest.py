@@ -15,6 +15,14 @@ from dream3d.types import Cameras, Embedding, Points, Render, Step, View
 torch.set_num_threads(2)
 
 
+def pytest_collection_modifyitems(config, items):
+    """What is marked slow is left out, with this reason, unless -m speaks of it."""
+    if "slow" not in config.option.markexpr:
+        for item in items:
+            if item.get_closest_marker("slow"):
+                item.add_marker(pytest.mark.skip(reason="slow: pytest -m slow"))
+
+
 class ToyScene(Representation):
     """Every buffer is a smooth function of one parameter tensor and of the camera's azimuth."""
 
