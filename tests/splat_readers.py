@@ -43,7 +43,7 @@ def read(name: str, path: Path) -> Points:
     """In the axes of the file."""
     if name == "ply":
         return read_ply(path)
-    return {"sog": sog, "khr-glb": khr}.get(name, lambda path: load.load(path, fit=False, up="z")[0])(path)
+    return {"sog": sog, "khr-glb": khr, "compressed-ply": compressed}.get(name, lambda path: load.load(path, fit=False, up="z")[0])(path)
 
 
 def sog(path: Path) -> Points:
@@ -72,6 +72,36 @@ def sog(path: Path) -> Points:
         sh = np.concatenate([sh, np.array(meta["shN"]["codebook"])[texels["shN_centroids"][(label // 64)[:, None], column, :3]]], 1)
     scale = np.exp(np.array(meta["scales"]["codebook"])[rows["scales"][:, :3]])
     return made(position, scale, quaternion, rows["sh0"][:, 3] / 255, sh)
+
+
+def compressed(path: Path) -> Points:
+    head, _, body = path.read_bytes().partition(b"end_header\n")
+    names = {"float": "<f4", "uint": "<u4", "uchar": "u1"}
+    parts, held, at = head.decode().split("element ")[1:], {}, 0
+    for name, count, *lines in ((words[0], int(words[1]), *words[2:]) for words in map(str.split, parts)):
+        dtype = np.dtype([(lines[i + 2], names[lines[i + 1]]) for i in range(0, len(lines), 3)])
+        held[name], at = np.frombuffer(body, dtype, count, at), at + count * dtype.itemsize
+    assert at == len(body)
+    rows, ends = held["vertex"], held["chunk"][np.arange(len(held["vertex"])) // 256]
+
+    def share(name: str, *bits: int) -> list[np.ndarray]:
+        shifts = [sum(bits[i + 1 :]) for i in range(len(bits))]
+        return [(rows[f"packed_{name}"] >> s & 2**b - 1) / (2**b - 1) for s, b in zip(shifts, bits, strict=True)]
+
+    def between(name: str, prefix: str, axes: str, *bits: int) -> np.ndarray:
+        low, high = ([ends[f"{end}_{prefix}{axis}"].astype(float) for axis in axes] for end in ("min", "max"))
+        return np.stack([a + (b - a) * t for a, b, t in zip(low, high, share(name, *bits), strict=False)], 1)
+
+    which, short = rows["packed_rotation"] >> 30, (np.stack(share("rotation", 10, 10, 10), 1) - 0.5) * 2**0.5
+    quaternion = np.zeros((len(rows), 4))
+    np.put_along_axis(quaternion, SHORT[which], short, 1)
+    np.put_along_axis(quaternion, which[:, None].astype(int), np.sqrt((1 - (short**2).sum(1)).clip(0))[:, None], 1)
+    sh = ((between("color", "", "rgb", 8, 8, 8, 8) - 0.5) / C0)[:, None]
+    if "sh" in held:
+        more = np.stack([held["sh"][name] for name in held["sh"].dtype.names], 1).reshape(len(rows), 3, -1).swapaxes(1, 2)
+        sh = np.concatenate([sh, ((more + 0.5) / 256 - 0.5) * 8], 1)
+    scale = np.exp(between("scale", "scale_", "xyz", 11, 10, 11))
+    return made(between("position", "", "xyz", 11, 10, 11), scale, quaternion, share("color", 8, 8, 8, 8)[3], sh)
 
 
 def accessors(path: Path) -> tuple[dict, dict[str, np.ndarray]]:

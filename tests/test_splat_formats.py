@@ -20,7 +20,7 @@ from dream3d.export.splat import C0, settled, write_ply
 from dream3d.foreign.load import load
 from dream3d.types import Points
 
-NAMES = ("ply", "splat", "spz", "sog", "khr-glb")
+NAMES = ("ply", "splat", "spz", "sog", "khr-glb", "compressed-ply")
 EXACT = ("ply", "khr-glb")
 
 
@@ -47,11 +47,16 @@ def check(name: str, known: Points, found: Points) -> None:
     else:
         within(found.opacity, known.opacity, 0.5 / 255 + 1e-6)
         spread = (covariance(found) - covariance(known)).norm(dim=(1, 2)) / covariance(known).norm(dim=(1, 2))
-        assert spread.max() < {"splat": 0.06, "spz": 0.09, "sog": 0.06}[name]
+        assert spread.max() < {"splat": 0.06, "spz": 0.09, "sog": 0.06, "compressed-ply": 0.02}[name]
     if name == "splat":
         within(found.position, known.position, 0)
         torch.testing.assert_close(found.scale, known.scale, atol=0, rtol=1e-6)
         within((0.5 + C0 * found.sh[:, 0]), colour, 0.5 / 255 + 1e-6)
+    if name == "compressed-ply":
+        within(found.position, known.position, 0.5 * 1.2 / 1023)
+        within(found.scale.log(), known.scale.log(), 0.5 * 1.5 / 1023)
+        within(found.sh[:, 0] * C0, known.sh[:, 0] * C0, 0.5 * 1.04 / 255 + 1e-6)
+        within(found.sh[:, 1:], known.sh[:, 1:], 0.5 * 8 / 256 + 1e-6)
     if name == "spz":
         within(found.position, known.position, 0.5 / 2**16 + 1e-7)
         within(found.scale.log(), known.scale.log(), 0.5 / 16 + 1e-5)

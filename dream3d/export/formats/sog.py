@@ -61,7 +61,9 @@ def _pictures(points: Points, order: Int[ndarray, " N"], most: int) -> tuple[dic
     scales, scale_table = codes(np.log(points.scale.numpy()[order].clip(1e-10)))
     colours, colour_table = codes(sh[:, 0])
     opacity = (255 * points.opacity.numpy()[order]).round().clip(0, 255)[:, None].astype(np.uint8)
-    pictures = {"means_l": steps & 255, "means_u": steps >> 8, "scales": scales, "quats": _smallest(points.rotation.numpy()[order]),
+    which, short = smallest(points.rotation.numpy()[order])
+    turns = np.concatenate([(255 * short).round().clip(0, 255), 252 + which[:, None]], 1)
+    pictures = {"means_l": steps & 255, "means_u": steps >> 8, "scales": scales, "quats": turns,
                 "sh0": np.concatenate([colours, opacity], 1)}  # fmt: skip
     files = {name: _picture(values) for name, values in pictures.items()}
     meta = {"means": {"mins": ends[0].tolist(), "maxs": ends[1].tolist(), "files": ["means_l.webp", "means_u.webp"]},
@@ -76,14 +78,13 @@ def _pictures(points: Points, order: Int[ndarray, " N"], most: int) -> tuple[dic
     return files, meta
 
 
-def _smallest(quaternion: Float[ndarray, "N 4"]) -> UInt8[ndarray, "N 4"]:
-    """Of w x y z the largest is left out; the fourth byte says which it is."""
+def smallest(quaternion: Float[ndarray, "N 4"]) -> tuple[Int[ndarray, " N"], Float[ndarray, "N 3"]]:
+    """Which of w x y z is the largest, and the others with it above nought, from [-sqrt(1/2), sqrt(1/2)] to [0, 1]."""
     q = quaternion.astype(np.float64)
     which = np.abs(q).argmax(1)[:, None]
     q = q * np.where(np.take_along_axis(q, which, 1) < 0, -1, 1)
     others = np.array([[1, 2, 3], [0, 2, 3], [0, 1, 3], [0, 1, 2]])[which[:, 0]]
-    small = (255 * (np.take_along_axis(q, others, 1) / math.sqrt(2) + 0.5)).round().clip(0, 255)
-    return np.concatenate([small, 252 + which], 1).astype(np.uint8)
+    return which[:, 0], np.take_along_axis(q, others, 1) / math.sqrt(2) + 0.5
 
 
 def _palette(values: UInt8[ndarray, "P K3"]) -> bytes:
