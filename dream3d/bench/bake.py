@@ -40,6 +40,7 @@ def drawn(mesh: Mesh, like: Representation | None = None) -> Representation:
     return scene
 
 
+@torch.no_grad()
 def seen(scene: Representation, size: int) -> tuple[Tensor, Tensor]:
     """Premultiplied colours and alphas of the 12 views."""
     views = [ring(count, elevation=up, start=first, size=size) for count, up, first in RINGS]
@@ -50,7 +51,7 @@ def seen(scene: Representation, size: int) -> tuple[Tensor, Tensor]:
 
 def compared(source: Representation, mesh: Mesh, size: int = 256) -> dict[str, float]:
     """PSNR inside both silhouettes and their IoU, over all views; and the worst view's."""
-    (rgb, alpha), (other, beta) = seen(source, size), seen(drawn(mesh, source), size)
+    (rgb, alpha), (other, beta) = ((v.detach() for v in seen(scene, size)) for scene in (source, drawn(mesh, source)))
     one, two = alpha[..., 0] > 0.5, beta[..., 0] > 0.5
     both = one & two
     inner = -F.max_pool2d(-both[:, None].float(), 2 * EDGE + 1, 1, EDGE)[:, 0] > 0.5

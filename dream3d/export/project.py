@@ -18,7 +18,7 @@ from dream3d.export.texels import threads
 from dream3d.export.views import renders, sphere
 from dream3d.interfaces import Representation
 
-SHARPNESS = 6  # power of the cosine: the most frontal views decide, the others only close gaps
+SHARPNESS = 3  # power of the cosine: frontal views decide, the others keep what changes with the view from standing out
 COARSE = 2  # pixels of a render per pixel of the mesh's depth
 SHARE = 0.03  # of the mesh's radius: how far behind the nearest surface a texel may lie and still be seen
 
