@@ -54,13 +54,14 @@ def imported(tmp_path_factory) -> dict[str, dict]:
         except Mistake:
             continue
         paths[name] = write(name, folder, **ask)
-    paths["lit"] = folder / "lit.glb"
-    named("glb").write(box(lit=True), paths["lit"], Ask(FACTS))
+    for name in ("glb", "fbx"):
+        paths[f"lit {name}"] = folder / f"lit.{name}"
+        named(name).write(box(lit=True), paths[f"lit {name}"], Ask(FACTS))
     answers = call.ask([{"do": "check", "file": path} for path in paths.values()])
     return dict(zip(paths, answers, strict=True))
 
 
-@pytest.mark.parametrize("name", [*FILES, "lit"])
+@pytest.mark.parametrize("name", [*FILES, "lit glb", "lit fbx"])
 def test_it_stands_upright_at_its_size_with_its_front_to_minus_y(imported, name):
     if name not in imported:
         pytest.skip(f"{name} cannot be written here")
@@ -85,11 +86,19 @@ def test_it_has_uv_and_a_picture_in_the_right_colour_space(imported, name):
         assert image["packed"] and told.complaints(imported[name]) == [] and "prompt" in thing["facts"]
 
 
-def test_a_material_arrives_whole(imported):
-    images = {end: image["space"] for material in imported["lit"]["materials"] for image in material["images"] for end in image["to"]}
+@pytest.mark.parametrize("name", ["lit glb", "lit fbx"])
+def test_a_material_arrives_whole(imported, name):
+    images = {end: image["space"] for material in imported[name]["materials"] for image in material["images"] for end in image["to"]}
     assert images.items() >= {"Base Color": "sRGB", "Roughness": "Non-Color", "Metallic": "Non-Color", "Normal": "Non-Color"}.items()
-    assert told.complaints(imported["lit"]) == []
-    assert any("Base Color from colour (sRGB" in text for text in told.lines(imported["lit"]))
+    assert told.complaints(imported[name]) == []
+    assert any("Base Color from colour (sRGB" in text for text in told.lines(imported[name]))
+
+
+@pytest.mark.parametrize("name", ["obj", "usdz"])
+def test_blender_says_where_a_rotation_is_left_to_apply(imported, name):
+    if name not in imported:
+        pytest.skip(f"{name} cannot be written here")
+    assert [text for text in told.complaints(imported[name]) if "is turned" in text] == told.complaints(imported[name]) != []
 
 
 def test_an_asset_says_what_it_is(imported):

@@ -4,8 +4,9 @@ import dataclasses
 
 import pytest
 import torch
-from gltf_validator import valid, validate
+from gltf_validator import SPLATS, valid, validate
 from solid_scenes import box
+from test_export_files import gaussians
 
 from dream3d.export.formats import Ask, named
 from dream3d.types import Mesh
@@ -30,6 +31,20 @@ def test_a_mesh(tmp_path, kind):
     info = valid(write(KINDS[kind], tmp_path))
     assert (info["drawCallCount"], info["totalTriangleCount"], info["version"]) == (1, 12, "2.0")
     assert info["materialCount"] == 1 and info["hasTextures"] is (kind in ("baked", "material"))
+
+
+def test_gaussians(tmp_path):
+    """Of the extension the validator knows nothing: it takes its attributes for mistakes, and finds no others."""
+    path = tmp_path / "splats.glb"
+    named("khr-glb").write(gaussians(coefficients=16), path, Ask(FACTS))
+    info = valid(path, allowed=SPLATS)
+    assert (info["drawCallCount"], info["totalVertexCount"]) == (1, 7)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_small_mesh_for_the_web(tmp_path, kind):
+    info = valid(write(KINDS[kind], tmp_path, web=True))
+    assert info["totalTriangleCount"] == 12
 
 
 def test_many_triangles_without_a_pattern(tmp_path):

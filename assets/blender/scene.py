@@ -6,6 +6,7 @@ from pathlib import Path
 
 import bmesh
 import bpy
+import numpy as np
 
 Y_UP, Z_UP = {"forward_axis": "NEGATIVE_Z", "up_axis": "Y"}, {"forward_axis": "Y", "up_axis": "Z"}
 READERS = {
@@ -89,10 +90,15 @@ def picture_of(material):
 
 
 def plain() -> None:
-    """Unlit materials as rough ones of the same colour: FBX knows no light that is baked."""
+    """Materials as FBX can say them: it knows no light that is baked, so that unlit becomes rough, in the same colour; and no channels of
+    pictures, so that roughness and metallic become pictures of their own."""
     for material in bpy.data.materials:
         nodes = material.node_tree.nodes if material.use_nodes else []
-        if any(node.type == "BSDF_PRINCIPLED" for node in nodes) or not nodes:
+        lit = next((node for node in nodes if node.type == "BSDF_PRINCIPLED"), None)
+        if lit is not None:
+            for channel, name in ((1, "Roughness"), (2, "Metallic")):
+                _parted(material, lit.inputs[name], channel)
+        if lit is not None or not nodes:
             continue
         image, glow = picture_of(material), next((node for node in nodes if node.type == "EMISSION"), None)
         output = next(node for node in nodes if node.type == "OUTPUT_MATERIAL")
@@ -103,6 +109,28 @@ def plain() -> None:
         elif glow is not None:
             shader.inputs["Base Color"].default_value = glow.inputs["Color"].default_value
         material.node_tree.links.new(shader.outputs["BSDF"], output.inputs["Surface"])
+
+
+def _parted(material, socket, channel: int) -> None:
+    """A socket that one channel of a picture feeds is fed by a grey picture instead."""
+    parts = socket.links[0].from_node if socket.links else None
+    if parts is None or parts.type != "SEPARATE_COLOR" or not parts.inputs[0].links:
+        return
+    source = parts.inputs[0].links[0].from_node
+    if source.type != "TEX_IMAGE" or source.image is None:
+        return
+    width, height = source.image.size
+    pixels = np.empty(4 * width * height, np.float32)
+    source.image.pixels.foreach_get(pixels)
+    pixels = pixels.reshape(-1, 4)
+    pixels[:, :3] = pixels[:, channel, None]
+    grey = bpy.data.images.new(socket.name.lower(), width, height, is_data=True)
+    grey.pixels.foreach_set(pixels.ravel())
+    grey.filepath_raw, grey.file_format = f"//{grey.name}.png", "PNG"
+    grey.pack()
+    node = material.node_tree.nodes.new("ShaderNodeTexImage")
+    node.image = grey
+    material.node_tree.links.new(node.outputs["Color"], socket)
 
 
 def asset(name: str):
