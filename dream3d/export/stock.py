@@ -135,7 +135,7 @@ class Stock:
             return self.handed
         self.tell("surface", 0.0)
         fine = {"resolution": self.settings.resolution}
-        return surface_of(self.handed, **fine) if self.gaussian else surface(self.scene, **fine, size=self.settings.size)
+        return surface_of(self.handed, **fine, scene=self.scene) if self.gaussian else surface(self.scene, **fine, size=self.settings.size)
 
     def lighting(self, item: Item) -> str:
         """Of what is written: "material" where colours are without light, "divided out" where that is an estimate, else "baked"."""
