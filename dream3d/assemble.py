@@ -46,11 +46,25 @@ def saved(config, about: dict, state: dict, path):
     if number not in range(len(config.stages)) or not isinstance(kept, dict):
         raise _odd(path, "it says no stage of it" if number not in range(len(config.stages)) else "it holds no scene")
     made = scene(config.stages[number], config.values["seed"], number)
+    restore(made, kept, path)
+    return made
+
+
+def place(about: dict, stages: list[dict], path) -> tuple[int, int, int]:
+    """Stage, step and attempt of a run's checkpoint. Raises Mistake where they are none of these stages'."""
+    found = [about.get(name) if isinstance(about, dict) else None for name in ("stage", "index", "attempt")]
+    numbers = all(type(n) is int and n >= 0 for n in found)
+    if not numbers or found[0] >= len(stages) or found[1] > stages[found[0]]["steps"]:
+        raise _odd(path, "it says no stage of it")
+    return tuple(found)
+
+
+def restore(system, state: dict, path) -> None:
+    """As a run's checkpoint has it. Raises Mistake where that does not fit."""
     try:
-        made.restore(kept)
+        system.restore(state)
     except (KeyError, IndexError, TypeError, ValueError, AttributeError, RuntimeError) as error:
         raise _odd(path, f"{type(error).__name__}: {' '.join(str(error).split())[:80]}") from error
-    return made
 
 
 def _odd(path, why: str) -> Mistake:

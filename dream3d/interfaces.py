@@ -4,8 +4,9 @@ Everything else in the framework is final. A new method is one file in guidance/
 subclass in it; the file's name is its name in a configuration, and the constructor's keyword-only parameters are its settings.
 """
 
+import inspect
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
@@ -110,6 +111,12 @@ def learning(rows: list[tuple[str, Tensor, float]]) -> list[Group]:
         if lr <= 0:
             tensor.grad = None
     return [Group(name, tensor, lr) for name, tensor, lr in rows if lr > 0 and tensor.numel()]
+
+
+def idle(cls: type, given: dict[str, Any], names: Iterable[str]) -> list[str]:
+    """Those of the settings `names` of a class that were told something else than their default, to be said where they have no effect."""
+    defaults = inspect.signature(cls.__init__).parameters
+    return [name for name in names if given[name] != defaults[name].default]
 
 
 class Representation(nn.Module, ABC):

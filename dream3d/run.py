@@ -137,9 +137,9 @@ class Run:
         if found is None:
             return None
         about, state = found
-        self.stage, self.index, self.attempt = about["stage"], about["index"], about["attempt"]
+        self.stage, self.index, self.attempt = assemble.place(about, self.stages, self.folder.path)
         system = self._build()
-        system.restore(state)
+        assemble.restore(system, state, self.folder.path)
         self.folder.rewind_metrics(self.step)
         self._tell(f"continuing from step {self.step}: {assemble.describe(self.stages[self.stage], system, self.device)}")
         return system

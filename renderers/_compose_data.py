@@ -5,7 +5,7 @@ from collections.abc import Container, Iterator
 
 import torch
 import torch.nn.functional as F
-from dream3d.renderers._atlas import painted
+from dream3d.renderers._atlas import beyond, painted
 from dream3d.renderers._backends.project import C0
 from dream3d.renderers._backends.seeds import start
 from dream3d.renderers._compose_layers import merged
@@ -18,6 +18,7 @@ from dream3d.errors import Mistake
 from dream3d.types import Field, Mesh, Points
 
 COUNT = 4000  # discs that stand for a surface among Gaussians
+LARGEST = 4096  # texels a side of a texture that repeats, once it is written out
 THICK = 0.7  # of their width: thin ones, as gaussians start with, leave holes where a surface is made of them again
 Data = Points | Mesh | Field
 
@@ -105,7 +106,8 @@ def _mesh(rows: list[Mesh]) -> Mesh:
 
 
 def _strip(rows: list[Mesh]) -> dict[str, Tensor]:
-    """Textures below each other in one, and the uvs into it; materials and normals where all have them."""
+    """Textures below each other in one, and the uvs into it; materials and normals where all have them. One that repeats is written out."""
+    rows = [_untiled(row) if beyond(row.uv) else row for row in rows]
     heights, wide = [row.texture.shape[0] for row in rows], max(row.texture.shape[1] for row in rows)
     tall, uv, above = sum(heights), [], 0
     for row, height in zip(rows, heights, strict=True):
@@ -119,6 +121,20 @@ def _strip(rows: list[Mesh]) -> dict[str, Tensor]:
             sized = [_sized(image, row.texture) for image, row in zip(images, rows, strict=True)]
             out[name] = torch.cat([F.pad(image, (0, 0, 0, wide - image.shape[1])) for image in sized])
     return out
+
+
+def _untiled(mesh: Mesh) -> Mesh:
+    """With its pictures as often beside each other as its faces reach into their neighbours, smaller where that would be too large."""
+    uv = mesh.uv - mesh.uv.amin(1, keepdim=True).floor()  # every face begins in the first one
+    u, v = (int(n) for n in uv.amax((0, 1)).ceil().clamp(min=1))
+    high, wide = mesh.texture.shape[:2]
+    size = [max(1, min(side, LARGEST // count)) for side, count in ((high, v), (wide, u))]
+    if max(u, v) > LARGEST:
+        raise Mistake(f"a texture that repeats {max(u, v)} times cannot be handed over among others", fix="fewer repetitions, or one part")
+    like = mesh.texture.new_zeros(*size, 3)
+    there = {name: image for name in ("texture", "orm", "bump") if (image := getattr(mesh, name)) is not None}
+    repeated = {name: _sized(image, like).repeat(v, u, 1) for name, image in there.items()}
+    return dataclasses.replace(mesh, uv=uv / uv.new_tensor([u, v]), **repeated)
 
 
 def _sized(image: Float[Tensor, "h w 3"], like: Float[Tensor, "i j 3"]) -> Float[Tensor, "i j 3"]:

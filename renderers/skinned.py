@@ -17,7 +17,7 @@ from torch import Tensor
 
 from dream3d.clips import Skin, SplatClip
 from dream3d.errors import Mistake
-from dream3d.interfaces import Group, Representation
+from dream3d.interfaces import Group, Representation, idle
 from dream3d.rig import kinematics
 from dream3d.rig.find import check_unchanged
 from dream3d.rig.finer import chosen, finer
@@ -26,6 +26,9 @@ from dream3d.rig.motion import motion as play
 from dream3d.schedule import Angle, Count, Inside, NonNegative, Positive, Ramp, Share, Whole
 from dream3d.types import Cameras, Field, Mesh, Points, Render, Step
 
+OF_MESH = ("appearance", "texture", "bound", "shading", "ambient", "environment", "turning", "smooth")  # settings of one surface alone
+OF_GAUSSIANS = ("count", "opacity", "antialias", "lr_offset", "lr_scale", "lr_rotation", "lr_opacity")
+
 
 class Skinned(Representation):
     """rig: humanoid, or a file: SMPL-X (.npz), SMPL or FLAME (.pkl), or a .safetensors as in docs/rigs.md. Of SMPL-X and FLAME the first
@@ -33,9 +36,9 @@ class Skinned(Representation):
 
     pose: how it stands, degrees about an axis (axis times angle, in the rig's own axes) by joint, {left_shoulder: [0, 30, 0]}. shape:
     coefficients by name, {height: 1}. poses: how it stands while it is optimised: rest (as pose says), random (each joint at most `sway`
-    of its limits away), motion (some moment of `motion`). motion: wave, walk, or a .json or .safetensors file; cameras with a time see it
-    at that moment of it. digests: of one's own files, each before its name, as they were when a run began. What is exported stands as
-    pose says.
+    of its limits away, never beyond them), motion (some moment of `motion`). motion: wave, walk, or a .json or .safetensors file; cameras
+    with a time see it at that moment of it. digests: of one's own files, each before its name, as they were when a run began. What is
+    exported stands as pose says.
 
     surface: mesh, or `count` gaussians in the frames of its triangles, which start with `opacity`. displace: along normals, or any way;
     stiffness: how far a step of one vertex moves its neighbours. appearance, texture, bound, shading, ambient, environment, turning and
@@ -94,6 +97,7 @@ class Skinned(Representation):
         lr_opacity: Ramp = Ramp(5e-2),
         backend: Literal["auto", "numba", "torch", "nvdiffrast", "gsplat"] = "auto",
     ):
+        given = {**locals()}
         super().__init__()
         if backend == ("gsplat" if surface == "mesh" else "nvdiffrast"):
             raise Mistake(f"{backend} does not draw a surface of {surface}", where="renderer.backend", near="auto, numba, torch")
@@ -104,6 +108,8 @@ class Skinned(Representation):
         for _ in range(cuts):
             found = finer(found)
         self.name, self.poses, self.sway = rig, poses, sway
+        self.vain = idle(Skinned, given, (OF_GAUSSIANS if surface == "mesh" else OF_MESH) + ("sway",) * (poses != "random"))
+        self.vain += idle(Skinned, given, ("expressions", "lr_expression") if found.expressions == 0 else ())
         self.motion = None if motion is None else play(motion, found)
         rates = {"pose": lr_pose, "shape": lr_shape, "expression": lr_expression, "displacement": lr_displacement}
         self.body = Body(found, pose=pose or {}, shape=shape or {}, vectors=displace == "vector", stiffness=stiffness, rates=rates)
@@ -117,7 +123,8 @@ class Skinned(Representation):
     @property
     def about(self) -> str:
         body = self.body
-        return f"{self.name}: {len(body.vertices)} vertices, {len(body.joints)} joints; {self.surface.about}"
+        vain = f"; without effect here: {', '.join(self.vain)}" if self.vain else ""
+        return f"{self.name}: {len(body.vertices)} vertices, {len(body.joints)} joints; {self.surface.about}{vain}"
 
     # --- drawing ----------------------------------------------------------------------------------------------------
 
@@ -196,7 +203,7 @@ class Skinned(Representation):
             what = f"{len(data.faces)} other faces"
         if what:
             raise Mistake(f"a skinned body starts from a mesh with the {len(faces)} faces of its rig, not from {what}",
-                          where="renderer.rig", fix="a mesh that this rig has handed over, or the stage without init")  # fmt: skip
+                          where="renderer.rig", fix="a mesh that this rig has handed over; or no init, convert with --from-scratch")
         data = dataclasses.replace(data, **{k: v.detach().cpu() for k, v in vars(data).items() if v is not None})
         self.body.fit(data)
         if data.rgb is not None or data.texture is not None:

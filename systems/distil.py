@@ -20,13 +20,14 @@ from dream3d.convert.pool import Pool
 from dream3d.convert.teacher import taught
 from dream3d.errors import Mistake
 from dream3d.export.views import sphere
-from dream3d.interfaces import Log, Representation, System, device_of, freeze
+from dream3d.interfaces import Log, Representation, System, device_of, freeze, idle
 from dream3d.optim import clip_pixels, clipped_share
 from dream3d.schedule import Count, NonNegative, Share, Whole, at
 from dream3d.types import Cameras, Field, Mesh, Points, Render, Step
 
 VIEW = ("to_world", "intrinsics", "azimuth", "elevation")  # what a view is in a pool
 VIEWS, MINED = 64, 0.5  # views that are kept; the largest share that comes again
+FIELDS, SEEN = ("rays", "milestones", "density", "colour"), ("depth", "normal")  # settings that count between fields, between views
 
 
 class Distil(System):
@@ -64,6 +65,7 @@ class Distil(System):
         mask: str | tuple[float, float, float, float, float, float] = "cut",
         grid: Count = 64,
     ):  # fmt: skip
+        given = {**locals()}
         if mined > MINED:
             raise Mistake(f"at most half of the rays or views can come again, but system.mined is {mined:g}: nothing new would be seen",
                           where="system.mined", near="0.1", fix=f"system.mined={MINED:g}")  # fmt: skip
@@ -84,9 +86,12 @@ class Distil(System):
                           where="renderer.shading", near="renderer.shading=albedo",
                           fix="renderer.shading=albedo, and light what has been converted")  # fmt: skip
         self.pool = Pool(pool, 6, device) if self.fields else Pool(min(pool, VIEWS), 27, device)
-        still = ", its still scene" if hasattr(self.teacher, "still") else ""
-        self.about = f"teacher {teacher} ({type(self.teacher).__name__.lower()}{still}) by {'fields' if self.fields else 'views'}"
-        self.about = "; ".join([self.about, *said])
+        moves = ", as it moves" if getattr(cameras, "frames", 1) > 1 else ", its still scene"
+        still, way = moves if hasattr(self.teacher, "still") else "", "fields" if self.fields else "views"
+        vain = idle(Distil, given, SEEN if self.fields else FIELDS) + ["clip"] * (self.fields and clip is not None)
+        vain += idle(Distil, given, ("mask", "grid")) if merge is None else []
+        said += [f"without effect by {way}{' and without merge' * (merge is None)}: {', '.join(vain)}"] if vain else []
+        self.about = "; ".join([f"teacher {teacher} ({type(self.teacher).__name__.lower()}{still}) by {way}", *said])
 
     def _beside(self, how: str) -> bool:
         """Whether the two are asked at places."""

@@ -5,6 +5,8 @@ import dataclasses
 import pytest
 import torch
 from composed_scenes import BALL, FEW, LEFT, RIGHT, WHOLE, paint, same, scene, splats, two
+from dream3d.renderers import _compose_data
+from dream3d.renderers._atlas import painted
 from dream3d.renderers.mesh import TriangleMesh
 
 from dream3d import build, checkpoint, config
@@ -49,6 +51,31 @@ def test_textures_are_handed_over_side_by_side():
     a, b = made.render(ring(4, size=32)), joint.render(ring(4, size=32))
     same(a, b, "alpha", "depth", "labels", atol=1e-4)
     assert (a.rgb - b.rgb).abs().mean() < 0.01
+
+
+@pytest.mark.parametrize("far", [(0.0, 1.0), (-1.25, 1.25), (3.5, 6.0)])
+def test_textures_that_repeat_are_written_out(far, monkeypatch):
+    """A square with a gradient on it, as often as its uvs say, beside one whose texture does not repeat; and one too large to write out."""
+    low, high = far
+    corner = torch.tensor([[low, low], [high, low], [high, high], [low, high]])
+    flat = torch.tensor([[-0.4, 0.0, -0.4], [0.4, 0.0, -0.4], [0.4, 0.0, 0.4], [-0.4, 0.0, 0.4]])
+    faces = torch.tensor([[0, 1, 2], [0, 2, 3]])
+    image = torch.stack(torch.meshgrid(torch.linspace(0.1, 0.9, 16), torch.linspace(0.1, 0.9, 24), indexing="ij"), -1)
+    tiled = Mesh(flat, faces, uv=corner[faces], texture=torch.nn.functional.pad(image, (0, 1), value=0.5))
+    plain = dataclasses.replace(tiled, uv=torch.tensor([[0.0, 0], [1, 0], [1, 1], [0, 1]])[faces])
+    joint = _compose_data._mesh([tiled, dataclasses.replace(plain, vertices=flat + torch.tensor([0.0, 0.3, 0]))])
+    assert joint.uv.min() >= 0 and joint.uv.max() <= 1
+    weights = torch.rand(400, 3, generator=torch.Generator().manual_seed(0))
+    weights, face = weights / weights.sum(1, keepdim=True), torch.arange(400) % 2
+    for mesh, begin in ((tiled, 0), (plain, 2)):
+        gap = (painted(joint, face + begin, weights) - painted(mesh, face, weights)).abs().amax(1)
+        assert gap.median() < 1e-4 and (gap > 0.05).float().mean() < 0.15  # not where one picture ends and the next begins
+    monkeypatch.setattr(_compose_data, "LARGEST", 20)
+    assert max(_compose_data._untiled(tiled).texture.shape[:2]) <= 24 and _compose_data._untiled(tiled).texture.isfinite().all()
+    monkeypatch.setattr(_compose_data, "LARGEST", 1)
+    if high - low > 1:
+        with pytest.raises(Mistake, match="a texture that repeats"):
+            _compose_data._untiled(tiled)
 
 
 @pytest.mark.parametrize(("change", "problem"), [

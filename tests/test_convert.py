@@ -53,6 +53,14 @@ def test_log_densities_are_clipped_and_nothing_is_lost_beyond_an_end():
     assert (student.grad.sign() == torch.tensor([0.0, 0, -1, 0, -1, -1, 1])).all()
 
 
+@pytest.mark.parametrize("density", [1e-29, 1e-20, 1e-13])
+def test_densities_that_are_hardly_there_are_pulled_back(density):
+    """As those of a narrow signed distance are, far from its surface; the pull is that of the logarithm."""
+    logarithm = torch.tensor([math.log(density)], requires_grad=True)
+    density_gap(logarithm.exp(), torch.ones(1)).sum().backward()
+    assert logarithm.grad.item() == pytest.approx(2 * math.log(density), rel=1e-3)
+
+
 def test_means_are_over_the_sections_of_a_ray():
     found = per_ray(torch.tensor([1.0, 3.0, 5.0]), torch.tensor([0, 0, 2]), 3, 4)
     assert found.tolist() == [1.0, 0.0, 1.25]
@@ -105,6 +113,14 @@ def test_by_views_nobody_learns_colours_that_make_up_for_lamps(shading, teachers
             learning(student, teachers("mesh"), monkeypatch)
         assert "renderer.shading=albedo" in "\n".join(told.value.lines)
     assert learning(made("nerf", shading=shading), teachers("voxels"), monkeypatch).fields  # colours are asked for, not shown
+
+
+def test_settings_that_nothing_reads_are_told(teachers, monkeypatch):
+    by_fields = learning(made("voxels", resolution=8), teachers("voxels"), monkeypatch, depth=0.3, grid=32, rays=64).about
+    by_views = learning(made("gaussians"), teachers("voxels"), monkeypatch, depth=0.3, rays=64, milestones=(0.1, 0.2)).about
+    assert by_fields.endswith("by fields; without effect by fields and without merge: depth, grid")
+    assert by_views.endswith("by views; without effect by views and without merge: rays, milestones")
+    assert "without effect" not in learning(made("gaussians"), teachers("voxels"), monkeypatch).about
 
 
 def test_a_scene_that_is_the_teachers_own_has_nothing_to_learn(teachers, monkeypatch):

@@ -1,5 +1,6 @@
 """Conversions as runs: the command, kills, teachers that have changed or do not fit, wrong words."""
 
+import json
 import shutil
 from pathlib import Path
 
@@ -10,11 +11,13 @@ from dream3d.systems import distil
 
 from dream3d import build, checkpoint, cli, config
 from dream3d.api import execute, load
+from dream3d.cameras import Orbit
 from dream3d.convert import source
 from dream3d.convert.teacher import scene as of
 from dream3d.convert.teacher import taught
 from dream3d.errors import Mistake
 from dream3d.folder import Folder
+from dream3d.types import Step
 
 # --- runs -----------------------------------------------------------------------------------------------------------------------------
 
@@ -139,14 +142,32 @@ def test_a_checkpoint_that_does_not_fit_its_run_teaches_nothing_and_is_not_loade
         with pytest.raises(Mistake, match="does not fit the configuration") as told:
             read(str(tmp_path / "odd"))
         assert told.value.code == 2 and len(told.value.lines) <= 5
+    status = tmp_path / "odd" / "status.json"
+    status.write_text(json.dumps({**json.loads(status.read_text()), "state": "interrupted"}))
+    found = config.load(str(tmp_path / "odd" / "config.yaml"), [f"out={tmp_path / 'odd'}"])
+    with pytest.raises(Mistake, match="does not fit the configuration"):
+        execute(Folder(Folder.place(found), found), quiet=True)
 
 
-def test_what_moves_is_told_to_stand_still(monkeypatch):
+def test_a_teacher_that_is_not_finished_is_told_of(first, tmp_path):
+    shutil.copytree(first[1], tmp_path / "half")
+    assert taught(str(tmp_path / "half"))[1] == []
+    status = tmp_path / "half" / "status.json"
+    status.write_text(json.dumps({**json.loads(status.read_text()), "state": "interrupted"}))
+    assert "half is not finished: once it goes on it forgets the checkpoint" in taught(str(tmp_path / "half"))[1][0]
+
+
+def test_what_moves_stands_still_or_is_seen_to_move(monkeypatch):
+    """As it is told: by single views its still scene, by clips as it moves."""
     moving = build.make("renderers", {"type": "dynamic_gaussians", "count": 50}, rng())
-    system = learning(made("voxels", resolution=8), moving, monkeypatch)
-    assert "its still scene" in system.about
-    system.begin(None)
-    assert not system.step(0).skipped
+    moving.field.out.data += 0.5 * torch.randn(moving.field.out.shape, generator=rng())
+    for frames, said in ((1, "its still scene"), (3, "as it moves")):
+        system = learning(made("voxels", resolution=8), moving, monkeypatch, cameras=Orbit(16, batch=1, frames=frames))
+        assert said in system.about
+        system.begin(None)
+        assert not system.step(0).skipped
+        shown = system.draw(system.cameras(Step.make(0, 1, 0)), Step.make(0, 1, 0)).source
+        assert torch.equal(shown.rgb[0], shown.rgb[-1]) == (frames == 1)
 
 
 # --- what is wrong --------------------------------------------------------------------------------------------------------------------

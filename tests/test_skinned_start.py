@@ -266,6 +266,15 @@ MISTAKES = {
 }
 
 
+def test_settings_that_nothing_reads_are_told():
+    """Those of the other surface, of poses that are not random, of a face that the rig has not; what is as it always is, is not."""
+    splats = scene(surface="gaussians", count=50, shading="lambert", sway=0.2, texture=64).about
+    assert splats.endswith("; without effect here: texture, shading, sway")
+    body = scene(count=50, lr_offset=Ramp(0.1), lr_expression=Ramp(0.1), poses="random", sway=0.2).about
+    assert body.endswith("; without effect here: count, lr_offset, lr_expression")
+    assert "without effect" not in build.make("renderers", {"type": "skinned"}, torch.Generator()).about
+
+
 @pytest.mark.parametrize("name", MISTAKES)
 def test_wrong_settings_are_mistakes_that_name_the_right_one(name):
     settings, expected, near = MISTAKES[name]

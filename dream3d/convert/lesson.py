@@ -8,6 +8,7 @@ from dream3d.types import Render
 
 CLIP = (-2.0, 7.0)  # of log densities (PVD, Fang et al., arXiv:2211.15977): below, light goes through; above, none does
 UNSEEN = 0.01  # what a colour counts for where no light is taken
+LEAST = 1e-30  # 1/metre: the smallest density that has a logarithm here
 
 
 def stage(progress: float, milestones: tuple[float, ...]) -> int:
@@ -17,9 +18,10 @@ def stage(progress: float, milestones: tuple[float, ...]) -> int:
 
 def density_gap(density: Float[Tensor, " n"], wanted: Float[Tensor, " n"]) -> Float[Tensor, " n"]:
     """Squared differences of logarithms, between the ends of CLIP. Where the teacher is beyond an end, whatever is beyond it too is right;
-    what is beyond an end where the teacher is not, is pulled back: the published code clips both, and leaves it there."""
+    what is beyond an end where the teacher is not, is pulled back: the published code clips both, and leaves it there. So is every density
+    down to LEAST: that of a signed distance 1 cm wide, 0.7 m from its surface. What is less is a number no more, and stays."""
     low, high = CLIP
-    student, teacher = (d.clamp(min=1e-12).log() for d in (density, wanted))
+    student, teacher = (d.clamp(min=LEAST).log() for d in (density, wanted))
     gap = student - teacher.clamp(low, high)
     gap = torch.where(teacher <= low, gap.clamp(min=0), gap)
     return torch.where(teacher >= high, gap.clamp(max=0), gap).square()
