@@ -105,7 +105,7 @@ def test_it_is_exported(tmp_path):
     with torch.no_grad():
         made = export(coloured(scene(pose=POSE)), tmp_path, small, extras={})
         made |= export(scene(surface="gaussians"), tmp_path / "g", dataclasses.replace(small, mesh=False), extras={})
-    assert made.keys() == {"mesh", "splats", "turntable", "thumbnail", "contact"}
+    assert made.keys() == {"mesh", "health", "splats", "turntable", "thumbnail", "contact"}
     assert all(path.stat().st_size > 0 for path in made.values())
 
 
