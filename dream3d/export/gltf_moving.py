@@ -26,7 +26,7 @@ STILL = 1e-6  # metres, or of a quaternion: what moves less stays
 MANY = 64  # targets, above which it is said how large the file is
 LARGEST = 1 << 31  # bytes of all targets: a file of glTF has no more than 4 GiB
 INFLUENCES = 4  # joints of a vertex that every reader knows
-LOST = 0.01  # share of a vertex's weights: where more is lost by that, it is said
+LOST = 0.05  # share of a vertex's weights: where more is lost by that, it is said
 
 
 def write_morph(clip: MeshClip, path: Path, extras: dict) -> None:
