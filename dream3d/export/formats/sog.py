@@ -1,4 +1,4 @@
-"""Gaussians as a .sog of PlayCanvas, a fifteenth of a .ply: pictures in a zip, for the web.
+"""Gaussians as a .sog of PlayCanvas: pictures in a zip, for the web; a quarter of a .ply, with harmonics a ninth.
 
 Version 2: meta.json and lossless WebP pictures, a texel per Gaussian: positions (16 bits between the ends, of sign(x) ln(1 + |x|)),
 quaternions (the smallest three), indices into a table of 256 log scales and one of 256 colours, opacities; harmonics are an index into a

@@ -1,4 +1,4 @@
-"""Gaussians as a .spz of Niantic, about a tenth of a .ply, with harmonics.
+"""Gaussians as a .spz of Niantic: a quarter of a .ply, with harmonics a fifth.
 
 Version 3 of the layout, which all its readers know (version 4 has other compression): a gzip stream of a header of 16 bytes, then all
 positions (24 bits, fixed point), opacities, colours, log scales (sixteenths), quaternions (the smallest three, ten bits each), and
