@@ -233,6 +233,17 @@ def test_a_tracker_that_fails_stops_nothing_and_is_told_of_once(tmp_path, plugge
     assert all(call[2] == {"loss": 1.0} for call in told.calls if call[0] == "scalars")
 
 
+def test_a_full_disk_for_the_log_stops_nothing_either(tmp_path, plugged):
+    def full(text):
+        raise Mistake("no space left to write log.txt")
+
+    plugged(lambda about: Told("scalars"))
+    line = Trackers(["told"], about(tmp_path), full)
+    line.scalars([{"step": 0, "loss": 1.0}])
+    line.close("done")
+    assert line.lines[0].told
+
+
 def test_a_tracker_that_hangs_holds_nothing_up(tmp_path, plugged, monkeypatch):
     monkeypatch.setattr(dream3d.trackers, "PATIENCE", 0.05)
     monkeypatch.setattr(dream3d.trackers, "ROOM", 5)

@@ -13,7 +13,7 @@ import queue
 import re
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -134,7 +134,8 @@ class Trackers:
         for line in self.lines:
             if line.trouble and not line.told:
                 line.told = True
-                self.tell(f"{line.name} is not told any more: {line.trouble} (the run goes on; metrics.jsonl has everything)")
+                with suppress(OSError, Mistake):  # a full disk is for those to tell who need it
+                    self.tell(f"{line.name} is not told any more: {line.trouble} (the run goes on; metrics.jsonl has everything)")
 
 
 class _Line:
