@@ -13,11 +13,13 @@ from gltf_validator import SPLATS, valid
 from splat_readers import accessors, ball, covariance, decibels, look, matched, read, transform
 
 from dream3d.errors import Mistake
-from dream3d.export.axes import inward
+from dream3d.export.axes import inward, turned
 from dream3d.export.formats import Ask, named
 from dream3d.export.formats._palette import codes, palette
 from dream3d.export.splat import C0, settled, write_ply
+from dream3d.foreign.khr import together
 from dream3d.foreign.load import load
+from dream3d.foreign.splats import columns
 from dream3d.types import Points
 
 NAMES = ("ply", "splat", "spz", "sog", "khr-glb", "compressed-ply")
@@ -251,12 +253,49 @@ def test_splat_transform_turns_harmonics_as_we_do(tmp_path):
 # --- what others bring ----------------------------------------------------------------------------------------------------------------
 
 
-def test_a_splat_and_a_spz_are_loaded_upright(tmp_path):
+@pytest.mark.parametrize("name", ["ply", "splat", "spz", "khr-glb"])
+def test_our_splats_are_loaded_upright(tmp_path, name):
     points = ball(60)
-    for name in ("splat", "spz"):
-        found, said = load(written(name, points, tmp_path), fit=False)
-        torch.testing.assert_close(found.position, points.position, atol=1e-5, rtol=0)
-        assert not said
+    found, said = load(written(name, points, tmp_path), fit=False)
+    within(found.position, points.position, 1e-5)
+    assert not said and (name == "splat" or float((found.sh - points.sh).abs().max()) < 0.02)
+
+
+def placed(path, **node):
+    """The file with another node."""
+    data = path.read_bytes()
+    (length,) = struct.unpack_from("<I", data, 12)
+    document = json.loads(data[20 : 20 + length])
+    document["nodes"] = [{"mesh": 0, **node}]
+    text = json.dumps(document).encode()
+    text += b" " * (-len(text) % 4)
+    rest = data[20 + length :]
+    path.write_bytes(struct.pack("<4sII I4s", b"glTF", 2, 20 + len(text) + len(rest), len(text), b"JSON") + text + rest)
+
+
+def test_nodes_place_gaussians_with_their_harmonics(tmp_path):
+    points, half = ball(60), 0.5**0.5
+    path = written("khr-glb", points, tmp_path)
+    placed(path, rotation=[half, 0, 0, half], scale=[0.5] * 3, translation=[0.1, 0, 0])
+    found, _ = load(path, fit=False, up="z")
+    known = settled(points, "y")
+    known = turned(known, torch.tensor([[1.0, 0, 0], [0, 0, -1], [0, 1, 0]]))
+    within(found.position, 0.5 * known.position + torch.tensor([0.1, 0, 0]), 1e-6)
+    within(found.sh, known.sh, 1e-5)
+    torch.testing.assert_close(covariance(found), covariance(known) / 4, atol=1e-8, rtol=1e-4)
+    placed(path, scale=[1, 1, -1])
+    with pytest.raises(Mistake, match="stretches or mirrors"):
+        load(path)
+
+
+def test_gaussians_of_several_degrees_come_together():
+    parts = [columns(p.position.numpy(), p.sh[:, 0].numpy(), p.opacity.numpy(), p.scale.numpy(), p.rotation.numpy(), p.sh[:, 1:].numpy())
+             for p in (ball(3, 1), ball(2, 3))]  # fmt: skip
+    found = together(parts)
+    assert len(found) == 14 + 45 and all(len(column) == 5 for column in found.values())
+    np.testing.assert_array_equal(found["f_rest_16"][:3], ball(3, 1).sh[:, 2, 1])  # the second harmonic of green
+    np.testing.assert_array_equal(found["f_rest_16"][3:], ball(2, 3).sh[:, 2, 1])
+    assert not found["f_rest_3"][:3].any()
 
 
 @pytest.mark.parametrize("version", ["3", "4"])

@@ -9,6 +9,7 @@ from numpy import ndarray
 
 from dream3d.foreign.files import broken
 from dream3d.foreign.gltf_parts import Document
+from dream3d.foreign.khr import EXTENSION, splats, together
 from dream3d.foreign.pieces import BESIDE, NO_UV, Material, Piece, finite, to_display, within
 
 POINTS, TRIANGLES, STRIP, FAN = 0, 4, 5, 6
@@ -25,6 +26,7 @@ class _Scene(Document):
         super().__init__(path, said)
         self.materials: dict[int, Material] = {}
         self.points: list[tuple[ndarray, ndarray]] = []
+        self.splats: list[dict[str, ndarray]] = []
 
     def scene(self) -> tuple[list[Piece], dict[str, ndarray]]:
         nodes, scenes = self.entries(self.document, "nodes"), self.entries(self.document, "scenes")
@@ -56,6 +58,9 @@ class _Scene(Document):
             self.said.append(text)
 
     def _columns(self) -> dict[str, ndarray]:
+        if self.splats:
+            self._say("points beside Gaussians are left out") if self.points else None
+            return together(self.splats)
         if not self.points:
             return {}
         place, rgb = (np.concatenate(parts) for parts in zip(*self.points, strict=True))
@@ -95,6 +100,12 @@ class _Scene(Document):
             with np.errstate(over="ignore", invalid="ignore"):
                 vertices = (vertices.astype(np.float64) @ place[:3, :3].T + place[:3, 3])
         vertices = vertices if vertices.dtype.kind == "f" else vertices.astype(np.float32)
+        look = self.section(primitive, "extensions").get(EXTENSION)
+        if mode == POINTS and isinstance(look, dict):
+            if (look.get("kernel"), look.get("colorSpace")) != ("ellipse", "srgb_rec709_display"):
+                self._say("Gaussians are taken for ellipses with display sRGB colours, whatever the file says of them")
+            self.splats.append(splats(self, primitive, vertices, place))
+            return
         tint = to_display(self._tint(attributes, primitive))
         if mode == POINTS:
             self.points.append((vertices, np.broadcast_to(tint, vertices.shape)))

@@ -37,7 +37,7 @@ def read_splat(path: Path, said: list[str]) -> tuple[list[Piece], Columns]:
     colour = (rows["rgba"][:, :3] / 255 - 0.5) / C0
     with np.errstate(invalid="ignore"):
         scale = np.log(np.where(rows["scale"] < 1e-10, 1e-10, rows["scale"]))  # what is not a number stays so, and is refused
-    return [], _columns(rows["position"], colour, _logit(rows["rgba"][:, 3]), scale, rows["rotation"] / 128 - 1)
+    return [], columns(rows["position"], colour, logit(rows["rgba"][:, 3] / 255), scale, rows["rotation"] / 128 - 1)
 
 
 def read_spz(path: Path, said: list[str]) -> tuple[list[Piece], Columns]:
@@ -117,8 +117,8 @@ def _unpacked(parts: list[UInt8[ndarray, "N _"]], bits: int, version: int, said:
         said.append("harmonics of degree 4 are left out")
         rest = rest[:, :15]
     quaternion = _first_three(rotation) if version == 2 else _smallest_three(rotation)
-    return _columns(place, (colour / 255 - 0.5) / COLOUR, _logit(opacity[:, 0]), scale / 16 - 10, quaternion,
-                    None if rest is None else rest / 128 - 1)  # fmt: skip
+    return columns(place, (colour / 255 - 0.5) / COLOUR, logit(opacity[:, 0] / 255), scale / 16 - 10, quaternion,
+                   None if rest is None else rest / 128 - 1)  # fmt: skip
 
 
 def _first_three(packed: UInt8[ndarray, "N 3"]) -> Float[ndarray, "N 4"]:
@@ -138,14 +138,17 @@ def _smallest_three(packed: UInt8[ndarray, "N 4"]) -> Float[ndarray, "N 4"]:
     return np.roll(q, 1, 1)
 
 
-def _columns(position: ndarray, colour: ndarray, logit: ndarray, scale: ndarray, rotation: ndarray, rest: ndarray | None = None) -> Columns:
-    columns = dict(zip("xyz", position.T, strict=True)) | {"opacity": logit}
+def columns(
+    position: ndarray, colour: ndarray, opacity: ndarray, scale: ndarray, rotation: ndarray, rest: ndarray | None = None
+) -> Columns:
+    """As a .ply of Gaussians names them: all before activation, `colour` and `rest` (N, K, 3) harmonics."""
+    found = dict(zip("xyz", position.T, strict=True)) | {"opacity": opacity}
     many = {"f_dc": colour, "scale": scale, "rot": rotation}
     if rest is not None:
         many["f_rest"] = rest.swapaxes(1, 2).reshape(len(rest), -1)
-    return columns | {f"{name}_{i}": column for name, block in many.items() for i, column in enumerate(block.T)}
+    return found | {f"{name}_{i}": column for name, block in many.items() for i, column in enumerate(block.T)}
 
 
-def _logit(byte: UInt8[ndarray, " N"]) -> Float[ndarray, " N"]:
-    share = (byte / 255).clip(EDGE, 1 - EDGE)
+def logit(share: Float[ndarray, " N"]) -> Float[ndarray, " N"]:
+    share = share.astype(np.float64).clip(EDGE, 1 - EDGE)
     return np.log(share / (1 - share))
