@@ -53,18 +53,12 @@ def shaped(rig: Rig, shape: Float[Tensor, " K"]) -> tuple[Float[Tensor, "V 3"], 
 
 
 def skinned(
-    rig: Rig,
-    vertices: Float[Tensor, "V 3"],
-    joints: Float[Tensor, "J 3"],
-    turns: Float[Tensor, "J 3 3"],
-    shift: Float[Tensor, "3"] | None = None,
+    rig: Rig, vertices: Float[Tensor, "V 3"], joints: Float[Tensor, "J 3"], turns: Float[Tensor, "J 3 3"]
 ) -> Float[Tensor, "V 3"]:
-    """Vertices at rest, bent: corrected by what the pose adds (SMPL's pose directions), then blended; `shift` moves all. In the rig's
-    own axes and unit."""
+    """Vertices at rest, bent: corrected by what the pose adds (SMPL's pose directions), then blended. In the rig's own axes and unit."""
     vertices = vertices + bent(rig, turns)
     matrix, moved = blends(rig, joints, turns)
-    out = vertices + (matrix @ vertices[..., None])[..., 0] + moved
-    return out if shift is None else out + shift
+    return vertices + (matrix @ vertices[..., None])[..., 0] + moved
 
 
 def bent(rig: Rig, turns: Float[Tensor, "J 3 3"]) -> Float[Tensor, "V 3"] | float:
