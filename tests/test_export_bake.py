@@ -16,6 +16,7 @@ from export_scene import Blocks
 from dream3d.bench.bake import compared
 from dream3d.export.decimate import closed
 from dream3d.export.delight import delit, harmonics
+from dream3d.export.density import fitting
 from dream3d.export.glb import write_glb
 from dream3d.export.health import health
 from dream3d.export.occlusion import cosine
@@ -24,7 +25,7 @@ from dream3d.export.surface import surface
 from dream3d.export.tangents import split
 from dream3d.export.texels import Spread, between, sampled, texels, vertex_normals
 from dream3d.export.texture import bake, hidden, unwrap
-from dream3d.types import Mesh
+from dream3d.types import Mesh, Render
 
 SIDE = 256
 
@@ -213,3 +214,47 @@ def test_the_asset_looks_like_the_scene():
     assert lit.orm is not None and float(lit.orm[..., 0].min()) == 1 and lit.bump is not None
     shares = [share for _, share in heard]
     assert [what for what, _ in heard][:3] == ["decimate", "unwrap", "colour"] and shares == sorted(shares) and shares[-1] < 1
+
+
+def rolled() -> Mesh:
+    """A thin wall rolled up: seen along any axis it lies over itself."""
+    turn = torch.linspace(0, 6 * math.pi, 200)
+    rows = [torch.stack([0.03 * turn * turn.cos(), torch.full_like(turn, y), 0.03 * turn * turn.sin()], -1) for y in (-0.3, 0.3)]
+    a, b = torch.arange(199), torch.arange(200, 399)
+    return Mesh(torch.cat(rows), torch.cat([torch.stack([a, b, a + 1], 1), torch.stack([a + 1, b, b + 1], 1)]))
+
+
+@pytest.mark.parametrize("shape", [rolled, wavy, lambda: surface(Blocks(), resolution=48, views=16, size=96)])
+def test_projections_lay_every_face_flat_once(shape):
+    mesh = shape()
+    flat = unwrap(mesh, SIDE, how="fast")
+    told = health(dataclasses.replace(flat, texture=torch.zeros(SIDE, SIDE, 3)))
+    assert flat.uv.min() >= 0 and flat.uv.max() <= 1 and flat.faces.equal(mesh.faces)
+    assert told.overlap < 1e-3 and told.stretch < 1.15 and told.flat_uv == 0 and told.least_density > 0.5 * told.median_density
+    s, t = flat.uv[:, 1] - flat.uv[:, 0], flat.uv[:, 2] - flat.uv[:, 0]
+    assert bool((s[:, 0] * t[:, 1] - s[:, 1] * t[:, 0] > 0).all())  # none is mirrored
+
+
+def test_large_meshes_are_laid_flat_by_projections(monkeypatch, fine):
+    from dream3d.export import unwrap as module
+
+    monkeypatch.setattr(module, "MANY", 100)
+    assert unwrap(fine, SIDE).uv.equal(unwrap(fine, SIDE, how="fast").uv)
+    small = ball(1)
+    assert unwrap(small, SIDE).uv.equal(unwrap(small, SIDE, how="atlas").uv)
+
+
+def test_the_level_of_gaussians_is_where_their_outlines_are():
+    """A field that falls with the distance, and a scene that shows a ball: the level is the field's on the ball."""
+    axis = torch.linspace(-0.8, 0.8, 64)
+    x, y, z = torch.meshgrid(axis, axis, axis, indexing="ij")
+    field = (1.5 - 2 * (x.square() + y.square() + z.square()).sqrt()).clamp(min=0)
+
+    class Ball(Blocks):
+        def render(self, cameras, now=None):
+            origin, way = cameras.rays()
+            near = torch.linalg.cross(origin.expand_as(way), F.normalize(way, dim=-1)).norm(dim=-1, keepdim=True)
+            alpha = (near < 0.4).float()
+            return Render(alpha.expand(*alpha.shape[:-1], 3), alpha, alpha)
+
+    assert fitting(field.numpy(), Ball(), 0.8) == pytest.approx(1.5 - 2 * 0.4, abs=0.03)
