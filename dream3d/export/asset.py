@@ -20,6 +20,7 @@ from dream3d.export.viewer import write_viewer
 from dream3d.interfaces import Representation
 from dream3d.options import Export
 from dream3d.types import Mesh
+from dream3d.view.still import moving
 
 KEYS = {("glb", "mesh"): "mesh", ("ply", "splats"): "splats"}  # what pages know them by; others by their format's name
 HEALTH = "mesh.json"
@@ -161,5 +162,5 @@ def pages(
     """viewer.html and report.html of a run folder whose files `export` has `made`, by kind. `status` as in write_report."""
     title = prompt if isinstance(prompt, str) else " / ".join(prompt)
     target = Path(run) / "export" / "viewer.html"
-    viewer = write_viewer(target, splats=made.get("splats"), mesh=made.get("mesh"), title=title)
+    viewer = write_viewer(target, splats=made.get("splats"), mesh=made.get("mesh"), title=title, **moving(made.get("sequence")))
     return {"viewer": viewer, "report": write_report(run, status=status)}

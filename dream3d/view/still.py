@@ -30,8 +30,15 @@ def of_run(run: Path) -> Path:
 
     prompt = stored(run).values["prompt"]
     title = prompt if isinstance(prompt, str) else " / ".join(prompt)
-    moving = sequence(clip) if clip.is_file() else {}
-    return write_viewer(page, splats=files.get("splats"), mesh=files.get("mesh"), title=title, **moving)
+    return write_viewer(page, splats=files.get("splats"), mesh=files.get("mesh"), title=title, **moving(clip))
+
+
+def moving(clip: Path | None) -> dict[str, Any]:
+    """The same as `sequence`; nothing where there is none, or it is of meshes, which their .glb plays."""
+    try:
+        return sequence(clip) if clip is not None and clip.is_file() else {}
+    except Mistake:
+        return {}
 
 
 def of_file(path: Path, target: Path) -> Path:

@@ -1,0 +1,84 @@
+"""`view --live` in a real browser: the scene of a run, from 127.0.0.1 alone."""
+
+import math
+import re
+import threading
+
+import browser
+import numpy as np
+import pytest
+import torch
+from dream3d.renderers.gaussians import Gaussians
+from test_pages_in_a_browser import off
+from test_run import quick
+from test_view_command import save
+
+from dream3d import assemble
+from dream3d.cameras import look_at
+from dream3d.commands.parser import stored
+from dream3d.export.views import frames
+from dream3d.view import control
+
+pytest.importorskip("viser", reason="viser is not installed: pip install dream3d[view]")
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(not browser.executable(), reason="no Chromium here: apt install chromium"),
+]
+SIZE = (800, 600)
+
+
+@pytest.fixture
+def served(tmp_path):
+    """A run with a scene, and the page that shows it."""
+    from dream3d.view.live import Live
+
+    folder = quick(tmp_path / "run")
+    folder.report("running", 4, total=10)
+    scene: Gaussians = assemble.scene(folder.config.stages[0], 0, 0)
+    save(folder.path / "checkpoints", 4, scene)
+    with Live(folder.path, stored(folder.path), "127.0.0.1", 18090) as live:
+        thread = threading.Thread(target=live.serve)
+        thread.start()
+        yield live, scene
+        live.closing = True
+        thread.join(30)
+    folder.close()
+
+
+@pytest.fixture
+def chromium(tmp_path):
+    found = browser.Browser(tmp_path / "profile")
+    yield found
+    found.close()
+
+
+def visit(chromium, address: str) -> None:
+    chromium.requests, chromium.complaints = [], []
+    chromium.call("Emulation.setDeviceMetricsOverride", width=SIZE[0], height=SIZE[1], deviceScaleFactor=1, mobile=False)
+    chromium.call("Page.navigate", url=address)
+    chromium.wait("document.readyState === 'complete' && document.querySelector('canvas') !== null", 90)
+
+
+def test_a_page_shows_the_scene_and_asks_nobody_else(chromium, served):
+    live, scene = served
+    visit(chromium, live.address)
+    true = frames(scene, look_at(torch.tensor([0.0]), torch.tensor([math.radians(15)]), size=(SIZE[1], SIZE[0])))[0].astype(float)
+    middle = np.s_[150:450, 250:500]  # beside the panel
+    assert true[middle].std() > 20
+    chromium.ask("new Promise((done) => setTimeout(done, 3000))")
+    seen = chromium.picture().astype(float)
+    assert off(seen[middle], true[middle]) < 6, off(seen[middle], true[middle])
+    assert min(off(seen[middle], true[middle][:, ::-1]), off(seen[middle], true[middle][::-1])) > 10
+    others = [url for url in chromium.requests if not re.match(rf"(http|ws)://127\.0\.0\.1:{live.port}/|data:|blob:", url)]
+    assert not others, others[:3]
+    assert "4 of 10 steps" in chromium.ask("document.body.innerText")
+
+
+def test_a_button_of_the_page_pauses_the_run(chromium, served):
+    live, _ = served
+    visit(chromium, live.address)
+    pause = "[...document.querySelectorAll('button')].find((b) => b.textContent.trim() === '{}')"
+    chromium.wait(f"{pause.format('Pause')} !== undefined", 60)
+    chromium.ask(pause.format("Pause") + ".click()")
+    chromium.wait(f"{pause.format('Go on')} !== undefined", 60)
+    assert control.read(live.run)["pause"]
