@@ -12,16 +12,18 @@ from typing import Any, ClassVar
 
 import torch
 from dream3d.renderers import _compose_place
+from dream3d.renderers._compose_clip import together
 from dream3d.renderers._compose_data import carried, given, joined, split, stretched
 from dream3d.renderers._compose_layers import Member, draw, seen, told
 from dream3d.renderers._compose_place import Place
 from dream3d.renderers._volume import Volume
 from dream3d.renderers.gaussians import Gaussians
 from dream3d.renderers.mesh import TriangleMesh
-from jaxtyping import Bool, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from dream3d import build, layout
+from dream3d.clips import MeshClip, SplatClip
 from dream3d.errors import Mistake
 from dream3d.interfaces import Group, Representation, learning
 from dream3d.schedule import Ramp, Share, at
@@ -168,6 +170,13 @@ class Composed(Representation):
         with torch.no_grad():
             places = [place.to("cpu") for place in self.places()]
             return joined([_settled(part.handover()) for part in self.parts], places)
+
+    @torch.no_grad()
+    def clip(self, times: Float[Tensor, " T"]) -> MeshClip | SplatClip | None:
+        """All of it as one over time, where an object moves; no mesh may do so among Gaussians."""
+        self._begin()
+        places = [place.to("cpu") for place in self.places()]
+        return together([part.clip(times) for part in self.parts], [_settled(part.handover()) for part in self.parts], places, times)
 
     def init_from(self, data: Points | Mesh | Field) -> None:
         """Labelled Gaussians or a labelled mesh, whose parts stay where they are in the world; places begin as the layout has them."""
