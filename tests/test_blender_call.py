@@ -2,8 +2,10 @@
 endless; names, catalogues, command lines."""
 
 import importlib.util
+import json
 import re
 import stat
+import struct
 import sys
 import time
 import tomllib
@@ -29,8 +31,8 @@ def played(folder, monkeypatch, body: str) -> None:
 
 @pytest.fixture
 def file(tmp_path):
-    (tmp_path / "a b;$(x).glb").write_bytes(b"x")
-    return tmp_path / "a b;$(x).glb"
+    (tmp_path / "a b;$(x).stl").write_bytes(b"x")
+    return tmp_path / "a b;$(x).stl"
 
 
 def test_it_is_asked_in_json_with_little_of_our_environment(tmp_path, monkeypatch, file):
@@ -153,11 +155,49 @@ HOSTILE = {"empty": b"", "cut": b"glTF\2\0\0\0", "long": b"glTF" + (2).to_bytes(
 def test_what_is_no_glb_comes_into_no_library(tmp_path, monkeypatch, name):
     monkeypatch.setenv(find.VARIABLE, "/nowhere/python")
     (tmp_path / "a.glb").write_bytes(HOSTILE[name])
-    with pytest.raises(Mistake, match="no binary glTF"):
+    with pytest.raises(Mistake, match="no glTF file"):
         list(library.collect(tmp_path / "assets", [tmp_path / "a.glb"]))
     with pytest.raises(Mistake, match="there is no GLB"):
         list(library.collect(tmp_path / "assets", [tmp_path]))
     assert not (tmp_path / "assets").exists()
+
+
+def glb(document: dict) -> bytes:
+    text = json.dumps(document).encode()
+    return b"glTF" + struct.pack("<III", 2, 20 + len(text), len(text)) + b"JSON" + text
+
+
+NAMES = {"up": "../secret.png", "address": "https://example.org/a.png", "escaped": "%2e%2e/secret.png", "number": 3,
+         "absolute": "/etc/secret.png", "drive": "C:\\secret.png"}
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("kind", ["images", "buffers"])
+@pytest.mark.parametrize("suffix", [".glb", ".gltf"])
+def test_files_that_lead_elsewhere_are_not_shown_to_blender(tmp_path, monkeypatch, name, kind, suffix):
+    monkeypatch.setenv(find.VARIABLE, "/nowhere/python")
+    document = {"asset": {"version": "2.0"}, kind: [{"uri": NAMES[name]}]}
+    path = tmp_path / f"a{suffix}"
+    path.write_bytes(glb(document) if suffix == ".glb" else json.dumps(document).encode())
+    with pytest.raises(Mistake, match="outside its folder|no file beside"):
+        call.ask([{"do": "check", "file": path}])
+    fine = document | {kind: [{"uri": "data:,"}, {"uri": "a b.png"}, {}]}
+    path.write_bytes(glb(fine) if suffix == ".glb" else json.dumps(fine).encode())
+    with pytest.raises(Mistake, match="names no program"):
+        call.ask([{"do": "check", "file": path}])
+
+
+@pytest.mark.parametrize("line", ["mtllib ../b.mtl", "mtllib /etc/b.mtl", "map_Kd ../a.png", "map_Bump -bm 1 /etc/a.png", "norm C:/a.png"])
+def test_so_are_materials_of_an_obj(tmp_path, monkeypatch, line):
+    monkeypatch.setenv(find.VARIABLE, "/nowhere/python")
+    (tmp_path / "a.obj").write_text("v 0 0 0\n" + (line if line.startswith("mtllib") else "mtllib a.mtl"))
+    (tmp_path / "a.mtl").write_text(f"newmtl a\n{line}\n")
+    with pytest.raises(Mistake, match="outside its folder|no file beside"):
+        call.ask([{"do": "check", "file": tmp_path / "a.obj"}])
+    (tmp_path / "a.obj").write_text("mtllib a.mtl\nv 0 0 0\n")
+    (tmp_path / "a.mtl").write_text("newmtl a\nmap_Kd a b.png\n")
+    with pytest.raises(Mistake, match="names no program"):
+        call.ask([{"do": "check", "file": tmp_path / "a.obj"}])
 
 
 LINES = {"blender quads a.glb": "what is missing: --faces", "blender library a": "what is missing: RUN", "blender chek a": "check",

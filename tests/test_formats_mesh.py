@@ -16,7 +16,7 @@ from solid_scenes import HIGH, LOW, SIDES, box
 
 from dream3d.errors import Mistake
 from dream3d.export.formats import Ask, formats, named
-from dream3d.export.solid import line
+from dream3d.export.solid import line, thin
 from dream3d.foreign.load import load
 from dream3d.types import Mesh
 
@@ -138,6 +138,24 @@ def test_an_open_mesh_is_written_and_said(tmp_path, name):
     with pytest.warns(UserWarning, match="not closed"):
         path = write(name, mesh, tmp_path)
     assert len(mesh_of(path).faces) == 11
+
+
+@pytest.mark.parametrize(("millimetres", "said"), [(60.0, False), (3.0, False), (0.9, True)])
+def test_walls_that_are_too_thin_to_print_are_said(tmp_path, millimetres, said):
+    """The box is two thirds as deep as it is long: 0.6 mm of 0.9."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        write("stl", box(), tmp_path, millimetres=millimetres)
+    assert ["thinner than 0.8 mm" in str(one.message) for one in caught] == [True] * said
+
+
+def test_half_of_a_surface_may_be_thin():
+    """A plate of half a millimetre on a block ten times as thick."""
+    plate, block = trimesh.creation.box((10, 10, 0.5)), trimesh.creation.box((10, 10, 5))
+    block.apply_translation([30, 0, 0])
+    whole = trimesh.util.concatenate([plate, block])
+    share = thin(np.asarray(whole.vertices), np.asarray(whole.faces))
+    assert share == pytest.approx(200 / whole.area, abs=0.01)
 
 
 def test_trimesh_reads_the_3mf(tmp_path):

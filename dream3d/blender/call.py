@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from dream3d import build
+from dream3d.blender import inside
 from dream3d.blender.find import FIX, command
 from dream3d.errors import Mistake
 
@@ -25,10 +26,11 @@ KEPT = ("PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "TEMP", "TMP", "SYSTEMROOT",
 
 def ask(tasks: list[dict[str, Any]], *, seconds: float = SECONDS) -> list[dict[str, Any]]:
     """What each task answers; "do" names it (a function of assets/blender/tasks.py), the other keys are its arguments, paths as Path.
-    Raises Mistake where there is no such file or no Blender, where it fails, and where it takes longer than `seconds`."""
+    Raises Mistake where there is no such file, or one that names others outside its folder; no Blender; where it fails or takes longer."""
     for path in (Path(task["file"]) for task in tasks):
         if not path.is_file():
             raise Mistake(f"there is no file {path.name!r}", where=str(path))
+        inside.check(path)
     start, script = command(), build.place("assets") / "blender" / "worker.py"
     with tempfile.TemporaryDirectory(prefix="dream3d-blender-", ignore_cleanup_errors=True) as folder:
         request, answer = Path(folder) / "request.json", Path(folder) / "answer.json"

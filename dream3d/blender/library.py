@@ -2,9 +2,7 @@
 what is there already is not made again. And the extension that brings them into Blender, as one file."""
 
 import io
-import json
 import re
-import struct
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,10 +11,9 @@ from typing import Any
 from dream3d import build, files
 from dream3d.blender import assets
 from dream3d.blender.call import ask
+from dream3d.blender.inside import LARGEST, said
 from dream3d.errors import Mistake
 from dream3d.foreign.files import whole
-
-LARGEST, JSON = 1 << 30, 4_000_000  # bytes of a GLB, and of what it says of itself
 
 
 def collect(folder: Path, sources: list[Path]) -> Iterator[tuple[Path, bool]]:
@@ -66,16 +63,8 @@ def _glb(source: Path) -> Path:
 
 def _facts(data: bytes, path: Path) -> dict[str, Any]:
     """What a GLB of ours says of itself; of another's only its name. Nothing in it is trusted."""
-    try:
-        magic, _, _, length, kind = struct.unpack_from("<4sIIII", data)
-        if magic != b"glTF" or kind != 0x4E4F534A or length > min(JSON, len(data) - 20):
-            raise ValueError
-        document = json.loads(data[20 : 20 + length])
-        told = document["asset"]["extras"]
-    except KeyError:
-        told = None
-    except (struct.error, ValueError, TypeError, RecursionError):
-        raise Mistake(f"{path.name} is no binary glTF file", where=str(path)) from None
+    asset = said(data, path).get("asset")
+    told = asset.get("extras") if isinstance(asset, dict) else None
     return told if isinstance(told, dict) else {"source": [path.name]}
 
 

@@ -5,6 +5,7 @@ import warnings
 from typing import Any, Literal
 
 import numpy as np
+import torch
 from jaxtyping import Float, Int
 from numpy import ndarray
 from torch import Tensor
@@ -15,6 +16,7 @@ from dream3d.export.video import png
 from dream3d.types import Mesh
 
 MILLIMETRES = 1000.0  # of a metre
+WALL, THIN, SAMPLES = 0.8, 0.02, 20_000  # millimetres: two lines of a usual nozzle; of the surface; faces that are looked at
 LINE = 16384  # characters of a comment: readers hold headers for short
 
 
@@ -34,7 +36,7 @@ def turned(vectors: Float[ndarray, "V 3"], up: Literal["y", "z"]) -> Float[ndarr
 
 def printed(mesh: Mesh, millimetres: float | None, name: str) -> Float[ndarray, "V 3"]:
     """The vertices in millimetres, in the world's axes: the longest side as long as asked, else a metre is 1000. Says where the mesh is
-    not closed: printers need an inside. Raises Mistake where it has no size."""
+    not closed, as printers need an inside, and where walls are thin. Raises Mistake where it has no size."""
     vertices = finite(mesh).vertices.double().numpy()
     longest = float(np.ptp(vertices[np.unique(mesh.faces.numpy())], axis=0).max())
     if longest <= 0:
@@ -42,7 +44,29 @@ def printed(mesh: Mesh, millimetres: float | None, name: str) -> Float[ndarray, 
     if not closed(mesh.faces):
         warnings.warn(f"{name}: the mesh is not closed (holes, or edges of more than two faces): a printer may refuse it, or fill it",
                       stacklevel=3)  # fmt: skip
-    return vertices * (MILLIMETRES if millimetres is None else millimetres / longest)
+    vertices = vertices * (MILLIMETRES if millimetres is None else millimetres / longest)
+    if (share := thin(vertices, mesh.faces.numpy())) > THIN:
+        warnings.warn(f"{name}: {100 * share:.0f} % of the surface belongs to walls thinner than {WALL:g} mm: print it larger "
+                      "(--print-size-mm)", stacklevel=3)  # fmt: skip
+    return vertices
+
+
+def thin(vertices: Float[ndarray, "V 3"], faces: Int[ndarray, "F 3"]) -> float:
+    """The share of the surface behind which, straight inwards, another surface comes within WALL (same unit as the vertices), by the middle
+    of at most SAMPLES faces."""
+    from dream3d.export.rays import Tree
+
+    corners = vertices[faces]
+    normal = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
+    area = np.linalg.norm(normal, axis=1)
+    some = np.flatnonzero(area > 0)
+    some = some[:: max(1, len(some) // SAMPLES)]
+    if not len(some):
+        return 0.0
+    place, inwards = (torch.from_numpy(rows.astype(np.float32)) for rows in (corners[some].mean(1), -normal[some] / area[some, None]))
+    tree = Tree(Mesh(torch.from_numpy(vertices.astype(np.float32)), torch.from_numpy(faces)))
+    free = tree.open(place, inwards, np.array([[0.0, 0.0, 1.0]]), WALL, 1e-5 * float(np.ptp(vertices)))
+    return float(area[some] @ (free.numpy() < 0.5) / area[some].sum())
 
 
 def charted(mesh: Mesh) -> tuple[Float[ndarray, "T 2"], Int[ndarray, "F 3"]]:
