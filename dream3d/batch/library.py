@@ -147,14 +147,19 @@ class Library:
         for job in self.jobs():
             record = listed.get(job.id) if (self.folder(job) / "done.json").is_file() else None
             record = record or self.done(job)
-            found += [record] if record else []
+            found += [self._scored(record)] if record else []
         return found
+
+    def _scored(self, record: dict[str, Any]) -> dict[str, Any]:
+        """The record with what `eval` found of its run, where it did."""
+        scores = (_json(self.path / record["run"] / "eval.json") or {}).get("scores") if isinstance(record.get("run"), str) else None
+        return record | {"metrics": {**(record.get("metrics") or {}), **scores}} if isinstance(scores, dict) else record
 
     def mend(self) -> list[dict[str, Any]]:
         """Write the catalogue anew where it is not what the folders say: after a power cut, or a job that was removed."""
         with self._lock():
             right, listed = self.catalogue(), list(_lines(self.path / "catalog.jsonl"))
-            if sorted(row["id"] for row in right) != sorted(str(row.get("id")) for row in listed):
+            if sorted(right, key=_id) != sorted(listed, key=_id):
                 files.write_text(self.path / "catalog.jsonl", "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in right))
         return right
 
@@ -172,6 +177,10 @@ def _job(row: dict[str, Any]) -> Job | None:
         return job if all(isinstance(text, str) for text in texts.values()) and all(map(_plain, names)) else None
     except (KeyError, TypeError, ValueError):
         return None
+
+
+def _id(row: dict[str, Any]) -> str:
+    return str(row.get("id"))
 
 
 def _plain(name: str) -> bool:

@@ -21,6 +21,7 @@ COMMANDS = {
     "new": "a formula of your own that works, to be changed: its file, a proof, a recipe",
     "compare": "formulas or recipes over prompts and seeds, scored against the truth, on one page",
     "batch": "a list of prompts to a library of assets: what is missing is made, on one machine or many",
+    "eval": "scores of a run or a library: recognition, likeness, health; the best of several seeds",
     "bench": "measure: quality, speed, memory",
     "completion": "a script that lets a shell complete all of this",
     "help": "this list, or the help of one command",

@@ -1,0 +1,40 @@
+"""Which of the jobs of one prompt are the best, by a number that eval found. No torch."""
+
+import math
+from typing import Any
+
+from dream3d.errors import Mistake, choices
+
+LESS = {"janus", "view_gap", "chamfer", "clip_fronts", "pick_fronts", "hps_fronts", "seconds", "memory", "mesh_components"}  # the better
+
+
+def marked(records: list[dict[str, Any]], count: int, by: str) -> list[dict[str, Any]]:
+    """The records, each with `best`: whether it is among the `count` best of its prompt and recipe that were not rejected; the earlier seed
+    where two are alike. Raises Mistake where no record has that number."""
+    known = {name for record in records for name, value in _numbers(record).items() if _is(value)}
+    if by not in known:
+        raise Mistake(f"no asset has a number called {by!r}", where="--by", near=choices(by, sorted(known)) if known else "",
+                      fix="python launch.py eval LIBRARY finds some")  # fmt: skip
+    groups: dict[Any, list[dict[str, Any]]] = {}
+    for record in records:
+        groups.setdefault((record.get("prompt"), record.get("negative"), record.get("recipe")), []).append(record)
+    best = {id(record) for group in groups.values() for record in sorted(filter(_kept, group), key=lambda r: _rank(r, by))[:count]}
+    return [{**record, "best": id(record) in best} for record in records]
+
+
+def _rank(record: dict[str, Any], by: str) -> tuple[float, int]:
+    value = _numbers(record).get(by)
+    sign = 1 if by in LESS else -1
+    return (float(sign * value) if _is(value) else math.inf, int(record.get("seed", 0)))
+
+
+def _kept(record: dict[str, Any]) -> bool:
+    return not _numbers(record).get("rejected")
+
+
+def _numbers(record: dict[str, Any]) -> dict[str, Any]:
+    return {**(record.get("metrics") or {}), "seconds": record.get("seconds"), "memory": record.get("memory")}
+
+
+def _is(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
