@@ -7,7 +7,8 @@ import pytest
 import torch
 import trimesh
 
-from dream3d.export.health import health
+from dream3d.export.health import health, read
+from dream3d.export.report import write_report
 from dream3d.types import Mesh
 
 
@@ -92,3 +93,22 @@ def test_it_is_json_and_says_nothing_of_what_is_not_there():
     assert told.flat_uv == 2 and told.stretch is None and json.dumps(told.json(), allow_nan=False)
     with pytest.raises(ValueError):
         health(Mesh(torch.rand(3, 3), torch.zeros(0, 3, dtype=torch.long)))
+
+
+def test_the_report_shows_it_and_bears_any_other_file(tmp_path):
+    told = health(square(WHOLE, texture=16))
+    path = tmp_path / "mesh.json"
+    path.write_text(json.dumps(told.json()))
+    assert read(path).told() == told.told()
+    (tmp_path / "export").mkdir()
+    (tmp_path / "config.yaml").write_text("prompt: a square\n")
+    (tmp_path / "export" / "mesh.glb").write_bytes(b"glTF")
+    (tmp_path / "export" / "mesh.json").write_text(json.dumps(told.json()))
+    assert "16 texels per metre" in write_report(tmp_path).read_text(encoding="utf-8")
+    for damaged in ("", "[]", "{", "null", '{"triangles": "<b>"}', json.dumps(told.json() | {"box": None}), "[" * 20000,
+                    json.dumps(told.json() | {"stretch": "<script>"}), json.dumps(told.json() | {"more": 1})):  # fmt: skip
+        path.write_text(damaged)
+        assert read(path) is None, damaged[:40]
+        (tmp_path / "export" / "mesh.json").write_text(damaged)
+        assert "<h2>Mesh</h2>" not in write_report(tmp_path).read_text(encoding="utf-8")
+    assert read(tmp_path / "none.json") is None

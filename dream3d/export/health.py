@@ -5,7 +5,9 @@ length of a texture's unit vectors on the surface. It is divided by what it woul
 """
 
 import dataclasses
+import json
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,6 +16,7 @@ from numpy import ndarray
 
 from dream3d.types import Mesh
 
+LONG = 1 << 16  # bytes of a file that says it
 GRID = 1024  # texels a side in which overlaps are counted
 LAYERS = 4  # of faces over the whole texture, above which the count is coarser: nobody's file takes all memory
 THIN = 1e-12  # of a face's longest edge, squared: its area is nothing
@@ -75,12 +78,12 @@ class Health:
         closed = "watertight" if self.watertight else "not watertight"
         x, y, z = self.box
         lines = [f"{self.triangles:,} triangles, {self.vertices:,} vertices, {_of(self.components, 'part')}, {closed}, "
-                 f"Euler number {self.euler}",
+                 f"Euler number {self.euler:d}",
                  f"{x:.3g} x {y:.3g} x {z:.3g} m"]  # fmt: skip
         if self.stretch is not None:
             lines.append(f"uv: stretch {self.stretch:.2f} (1 is none), worst {self.worst_stretch:.2f}, overlap {self.overlap:.2%}")
         if self.texture is not None:
-            lines.append(f"texture: {self.texture[0]} x {self.texture[1]}, {self.median_density:.0f} texels per metre, "
+            lines.append(f"texture: {self.texture[0]:d} x {self.texture[1]:d}, {self.median_density:.0f} texels per metre, "
                          f"{self.least_density:.0f} at least")  # fmt: skip
         return lines + self.complaints
 
@@ -105,6 +108,18 @@ def health(mesh: Mesh) -> Health:
         **_edges(faces),
         **({} if mesh.uv is None else _uvs(mesh, corners, area)),
     )
+
+
+def read(path: Path) -> Health | None:
+    """What was written beside a mesh (`json`); None where that is not there, or something else."""
+    try:
+        data = Path(path).read_bytes()
+        values = json.loads(data) if len(data) <= LONG else None
+        found = Health(**{name: tuple(v) if isinstance(v, list) else v for name, v in values.items()})
+        found.told()
+    except (OSError, ValueError, TypeError, AttributeError, RecursionError):
+        return None
+    return found
 
 
 def welded(place: Float[ndarray, "V 3"], faces: Int[ndarray, "F 3"]) -> Int[ndarray, "F 3"]:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from dream3d import __version__
-from dream3d.export import curves, facts, page, record
+from dream3d.export import curves, facts, health, page, record
 from dream3d.export.page import Markup, join, section, tag
 from dream3d.export.record import Record
 
@@ -107,7 +107,7 @@ def _hero(found: Record, embedded: dict[str, Path]) -> Markup:
                (_picture(found.exports.get("contact"), "Six views around the asset"), "Around the asset, from the front on"))  # fmt: skip
     side = [tag("figure", picture, tag("figcaption", words)) for picture, words in figures if picture]
     parts = [stage, tag("div", *side, class_="side") if side else None]
-    return join(tag("section", *parts, class_="hero") if any(parts) else None, _files(found))
+    return join(tag("section", *parts, class_="hero") if any(parts) else None, _files(found), _health(found))
 
 
 def _files(found: Record) -> Markup:
@@ -122,6 +122,12 @@ def _files(found: Record) -> Markup:
     reasons = [f"{name} (export.mesh is false)" if name == "mesh.glb" and off else name for name in missing]
     note = tag("p", "Not there: ", ", ".join(reasons), class_="quiet missing") if missing else None
     return tag("section", tag("nav", *rows, class_="files") if rows else None, note)
+
+
+def _health(found: Record) -> Markup | None:
+    """What the mesh is fit for, as its export found it."""
+    known = health.read(found.path / "export" / "mesh.json") if "mesh" in found.exports else None
+    return None if known is None else section("Mesh", *(tag("p", line) for line in known.told()))
 
 
 def _size(count: int) -> str:
