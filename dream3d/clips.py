@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from dream3d.errors import Mistake
 from dream3d.types import Mesh, Points
 
 
@@ -51,6 +52,17 @@ Clip = MeshClip | SplatClip | Skin
 def lasting(clip: Clip, seconds: float) -> Clip:
     """The same, so that what was one second takes that many."""
     return dataclasses.replace(clip, times=seconds * clip.times)
+
+
+def sound(item: Mesh | MeshClip | Skin) -> Mesh | MeshClip | Skin:
+    """The item, all of whose numbers are finite. Raises Mistake where they are not, or where there are no faces."""
+    mesh = item if isinstance(item, Mesh) else item.mesh
+    if not len(mesh.faces):
+        raise Mistake("this mesh has no faces: there is nothing to write", code=5)
+    rows = [value for part in {id(mesh): mesh, id(item): item}.values() for value in vars(part).values() if isinstance(value, Tensor)]
+    if not all(bool(value.isfinite().all()) for value in rows):
+        raise Mistake("what moves has places that are not finite: the run has diverged", code=5)
+    return item
 
 
 def posed(skin: Skin) -> MeshClip:

@@ -19,6 +19,7 @@ from dream3d.clips import MeshClip, Skin, lasting, onto, posed
 from dream3d.errors import Mistake
 from dream3d.export import gltf_moving
 from dream3d.export.decimate import decimate
+from dream3d.export.formats import Ask, named
 from dream3d.export.gltf_moving import needed, strongest, write_morph, write_skin
 
 
@@ -244,6 +245,35 @@ def test_pygltflib_reads_them(tmp_path):
     for path in files(tmp_path).values():
         again = pygltflib.GLTF2().load(str(path))
         assert again.asset.version == "2.0" and again.meshes[0].primitives[0].attributes.POSITION is not None
+
+
+# --- what is wrong with it ------------------------------------------------------------------------------------------
+
+ODD = ("a/b", "../\u202ex", "\ud800\x00", "<b>" + "x" * 500)  # names of joints that a rig of somebody may have
+
+
+def test_odd_names_of_joints_are_written_such_as_they_can_be_read(tmp_path):
+    skin = scene(motion="walk").clip(torch.linspace(0, 1, 3))
+    write_skin(dataclasses.replace(skin, names=(*ODD, *skin.names[4:])), tmp_path / "a.glb", FACTS)
+    names = [node["name"] for node in Glb(tmp_path / "a.glb").json["nodes"]]
+    assert names[1] == "a/b" and names[3] == r"\ud800\x00" and all(name.isprintable() and len(name) <= 80 for name in names)
+
+
+@pytest.mark.parametrize("form", ["glb", "usd", "usdz", "sequence"])
+def test_what_is_not_finite_or_not_there_is_a_mistake_and_no_file(form, tmp_path):
+    if named(form).needs:
+        pytest.importorskip(named(form).needs)
+    clip, none = rolling().clip(torch.linspace(0, 1, 3)), torch.zeros(0, 3, dtype=torch.long)
+    places = clip.places.clone()
+    places[2, 5, 1] = torch.nan
+    bad = [dataclasses.replace(clip, places=places), dataclasses.replace(clip, mesh=dataclasses.replace(clip.mesh, faces=none))]
+    if form != "sequence":
+        skin = scene(motion="walk").clip(torch.linspace(0, 1, 3))
+        bad.append(dataclasses.replace(skin, turns=torch.full_like(skin.turns, torch.inf)))
+    for item in bad:
+        with pytest.raises(Mistake, match="diverged|no faces"):
+            named(form).write(item, tmp_path / "made" / "a", Ask())
+        assert not (tmp_path / "made" / "a").exists()
 
 
 # --- onto what was baked --------------------------------------------------------------------------------------------

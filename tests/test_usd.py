@@ -219,7 +219,7 @@ def test_a_body_with_corrections_moves_vertex_by_vertex(tmp_path):
 
 def test_names_of_joints_are_made_such_as_paths_may_have(tmp_path):
     skin = scene(motion="walk").clip(TIMES)
-    skin = dataclasses.replace(skin, names=("a b", "a-b", "../x", "\u00fc", *skin.names[4:]))
+    skin = dataclasses.replace(skin, names=("a b", "a-b", "../x", "\u00fc", "\ud800\x00", "", "7", *skin.names[7:]))
     path, stage = wrote(skin, tmp_path)
     joints = UsdSkel.Skeleton.Get(stage, "/asset/skeleton").GetJointsAttr().Get()
     assert len(set(joints)) == len(joints) and all(Sdf.Path(joint).isEmpty is False for joint in joints) and findings(path) == []

@@ -15,8 +15,8 @@ from jaxtyping import Float
 from numpy import ndarray
 from torch import Tensor
 
-from dream3d.clips import MeshClip, Skin
-from dream3d.errors import Mistake
+from dream3d.clips import MeshClip, Skin, sound
+from dream3d.errors import Mistake, one_line
 from dream3d.export.glb import COMPONENT, VERTICES, accessor, built, container, view, y_up
 from dream3d.export.texture import vertex_normals
 from dream3d.files import write_bytes
@@ -25,13 +25,14 @@ from dream3d.types import Mesh
 STILL = 1e-6  # metres, or of a quaternion: what moves less stays
 MANY = 64  # targets, above which it is said how large the file is
 LARGEST = 1 << 31  # bytes of all targets: a file of glTF has no more than 4 GiB
+NAME = 80  # characters of a joint's name
 INFLUENCES = 4  # joints of a vertex that every reader knows
 LOST = 0.05  # share of a vertex's weights: where more is lost by that, it is said
 
 
 def write_morph(clip: MeshClip, path: Path, extras: dict) -> None:
-    """`extras` as of `write_glb`. Raises Mistake for a clip of more than 2 GiB. Warns of more than MANY targets."""
-    moments = [Mesh(place, clip.mesh.faces) for place in clip.places]
+    """`extras` as of `write_glb`. Raises Mistake for a clip of more than 2 GiB, or that is not finite. Warns of more than MANY targets."""
+    moments = [Mesh(place, clip.mesh.faces) for place in sound(clip).places]
     file = File(clip.mesh, extras)
     file.morph(_rows(clip.places) - _rows(clip.places[:1]), _rows(clip.times), moments if file.lit else [], Path(path).name)
     file.write(path)
@@ -40,7 +41,7 @@ def write_morph(clip: MeshClip, path: Path, extras: dict) -> None:
 def write_skin(skin: Skin, path: Path, extras: dict) -> None:
     """The same of a body on joints; what its poses add at rest are morph targets. Warns where a vertex hangs on more joints than four and
     loses by that."""
-    file = File(skin.mesh, extras)
+    file = File(sound(skin).mesh, extras)
     file.skin(skin, Path(path).name)
     if skin.bends is not None:
         file.morph(_rows(skin.bends), _rows(skin.times), [], Path(path).name)
@@ -123,7 +124,7 @@ class File:
         shift = y_up(_rows(skin.shift))
         for j, joint in enumerate(skin.names):
             root = shift[0] if parents[j] < 0 else 0
-            nodes.append({"name": joint, "translation": (way[j] + root).tolist(), "rotation": turns[0, j].tolist()})
+            nodes.append({"name": one_line(joint, NAME), "translation": (way[j] + root).tolist(), "rotation": turns[0, j].tolist()})
             below = [first + k for k in range(count) if parents[k] == j]
             nodes[-1] |= {"children": below} if below else {}
             if parents[j] < 0:

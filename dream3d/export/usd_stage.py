@@ -15,8 +15,9 @@ from numpy import ndarray
 from pxr import Gf, Kind, Sdf, Tf, Usd, UsdGeom, UsdShade, UsdSkel, Vt
 
 import dream3d
-from dream3d.clips import MeshClip, Skin
-from dream3d.export.gltf_moving import strongest
+from dream3d.clips import MeshClip, Skin, sound
+from dream3d.errors import one_line
+from dream3d.export.gltf_moving import NAME, strongest
 from dream3d.export.texture import vertex_normals
 from dream3d.export.video import png
 from dream3d.files import replacing
@@ -40,7 +41,7 @@ class Stage:
         Usd.ModelAPI(self.root.GetPrim()).SetKind(Kind.Tokens.component)
         layer = self.stage.GetRootLayer()
         layer.documentation = f"dream3d {dream3d.__version__}"
-        layer.customLayerData = {"dream3d": json.dumps(facts, sort_keys=True, ensure_ascii=False, allow_nan=False)}
+        layer.customLayerData = {"dream3d": json.dumps(facts, sort_keys=True, allow_nan=False)}
         self.codes = [] if times is None or len(times) < 2 else [round(RATE * time, 6) for time in times.tolist()]
         if self.codes:
             self.stage.SetStartTimeCode(self.codes[0])
@@ -149,12 +150,13 @@ class Stage:
         """The mesh hangs on its joints, with all weights that are not zero."""
         place, parents = skin.joints.double().numpy(), skin.parents.tolist()
         paths: list[str] = []
-        for joint, parent in zip(_identifiers(skin.names), parents, strict=True):
+        names = [one_line(name, NAME) for name in skin.names]
+        for joint, parent in zip(_identifiers(names), parents, strict=True):
             paths.append(joint if parent < 0 else f"{paths[parent]}/{joint}")
         way = [place[j] - (place[k] if k >= 0 else 0) for j, k in enumerate(parents)]
         skeleton = UsdSkel.Skeleton.Define(self.stage, f"{ROOT}/skeleton")
         skeleton.CreateJointsAttr(paths)
-        skeleton.CreateJointNamesAttr(list(skin.names))
+        skeleton.CreateJointNamesAttr(names)
         skeleton.CreateBindTransformsAttr(_shifts(place))
         skeleton.CreateRestTransformsAttr(_shifts(way))
         motion = UsdSkel.Animation.Define(self.stage, f"{ROOT}/skeleton/motion")
@@ -175,7 +177,8 @@ class Stage:
 
 
 def of(item: Mesh | MeshClip | Skin, up: str, facts: dict[str, Any]) -> Stage:
-    """The item, whose axes are those of the file already."""
+    """The item, whose axes are those of the file already. Raises Mistake where it is not finite, or has no faces."""
+    sound(item)
     if isinstance(item, Mesh):
         stage = Stage(up, facts)
         stage.mesh(item, [item.vertices.numpy()])
@@ -212,7 +215,7 @@ def _shifts(places) -> Vt.Matrix4dArray:
     return Vt.Matrix4dArray([Gf.Matrix4d().SetTranslate(Gf.Vec3d(*map(float, place))) for place in places])
 
 
-def _identifiers(names: tuple[str, ...]) -> list[str]:
+def _identifiers(names: list[str]) -> list[str]:
     """Names that paths may have, each once."""
     found: list[str] = []
     for name in map(Tf.MakeValidIdentifier, names):
