@@ -2,6 +2,7 @@
 
 import dataclasses
 import gzip
+import io
 import json
 import struct
 import zipfile
@@ -16,6 +17,7 @@ from dream3d.errors import Mistake
 from dream3d.export.axes import inward, turned
 from dream3d.export.formats import Ask, named
 from dream3d.export.formats._palette import codes, palette
+from dream3d.export.formats.sog import _webp
 from dream3d.export.splat import C0, settled, write_ply
 from dream3d.foreign.khr import together
 from dream3d.foreign.load import load
@@ -253,12 +255,15 @@ def test_splat_transform_turns_harmonics_as_we_do(tmp_path):
 # --- what others bring ----------------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", ["ply", "splat", "spz", "khr-glb"])
+@pytest.mark.parametrize("name", ["ply", "splat", "spz", "sog", "khr-glb"])
 def test_our_splats_are_loaded_upright(tmp_path, name):
     points = ball(60)
     found, said = load(written(name, points, tmp_path), fit=False)
-    within(found.position, points.position, 1e-5)
+    found = matched(points, found)
+    within(found.position, points.position, 5e-5)
     assert not said and (name == "splat" or float((found.sh - points.sh).abs().max()) < 0.02)
+    off = (covariance(found) - covariance(points)).norm(dim=(1, 2)) / covariance(points).norm(dim=(1, 2))
+    assert off.max() < 0.09
 
 
 def placed(path, **node):
@@ -312,6 +317,68 @@ def test_what_niantics_library_writes_is_read(tmp_path, version):
     within(found.scale.log(), points.scale.log(), 0.5 / 16 + 1e-5)
     within(found.opacity, points.opacity, 0.5 / 255 + 1e-5)
     assert decibels(look(found), look(points)) > 38
+
+
+def test_a_sog_of_splat_transform_is_read(tmp_path):
+    points = ball(1100)
+    write_ply(points, tmp_path / "a.ply", up="-y")
+    transform(tmp_path / "a.ply", tmp_path / "a.sog")
+    found, said = load(tmp_path / "a.sog", fit=False)
+    assert not said and decibels(look(found), look(points)) > 35  # its palette is small
+
+
+def bundle(**change) -> bytes:
+    """A .sog of two Gaussians, with other parts."""
+    texels = np.full((1, 2, 4), 252, np.uint8)
+    pictures = {name: change.get(name, _webp(texels)) for name in ("means_l", "means_u", "quats", "scales", "sh0")}
+    meta = {"version": 2, "count": 2, "means": {"mins": [0, 0, 0], "maxs": [1, 1, 1], "files": ["means_l.webp", "means_u.webp"]},
+            "scales": {"codebook": [-3.0] * 256, "files": ["scales.webp"]}, "quats": {"files": ["quats.webp"]},
+            "sh0": {"codebook": [0.5] * 256, "files": ["sh0.webp"]}} | change.get("meta", {})  # fmt: skip
+    files = {"meta.json": change.get("text", json.dumps(meta).encode())} | {f"{name}.webp": data for name, data in pictures.items()}
+    out = io.BytesIO()
+    with zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, data in (files | change.get("files", {})).items():
+            archive.writestr(name, data)
+    return out.getvalue()
+
+
+def test_the_bundle_that_is_broken_below_is_sound(tmp_path):
+    (tmp_path / "a.sog").write_bytes(bundle())
+    points, _ = load(tmp_path / "a.sog", fit=False)
+    assert len(points.position) == 2 and float(points.opacity[0]) == pytest.approx(252 / 255)
+
+
+BROKEN = {
+    "no zip": b"PK\3\4" + bytes(100),
+    "no meta": bundle(text=b""),
+    "no json": bundle(text=b"{"),
+    "deep": bundle(text=b"[" * 100_000),
+    "a list": bundle(text=b"[]"),
+    "version 1": bundle(meta={"version": 1}),
+    "negative": bundle(meta={"count": -1}),
+    "true": bundle(meta={"count": True}),
+    "millions": bundle(meta={"count": 9_000_000}),
+    "too many": bundle(meta={"count": 10**12}),
+    "one more": bundle(meta={"count": 3}),
+    "no table": bundle(meta={"scales": {"files": ["scales.webp"]}}),
+    "short table": bundle(meta={"sh0": {"codebook": [0.5], "files": ["sh0.webp"]}}),
+    "words": bundle(meta={"scales": {"codebook": ["a"] * 256, "files": ["scales.webp"]}}),
+    "nan": bundle(text=json.dumps({"version": 2, "count": 2, "means": {"mins": [float("nan")] * 3}}).encode()),
+    "far": bundle(meta={"means": {"mins": [0, 0, 0], "maxs": [1e300] * 3, "files": ["means_l.webp", "means_u.webp"]}}),
+    "out of it": bundle(meta={"quats": {"files": ["../../../etc/passwd"]}}),
+    "no picture": bundle(sh0=b"RIFFxxxxWEBP"),
+    "a large picture": bundle(quats=_webp(np.zeros((4000, 4000, 3), np.uint8))),
+    "a bomb": bundle(files={"more": bytes(10_000_000)}),
+    "bands": bundle(meta={"shN": {"bands": 7, "count": 1, "codebook": [0.0], "files": ["sh0.webp", "sh0.webp"]}}),
+    "a palette": bundle(meta={"shN": {"bands": 1, "count": 1, "codebook": [0.0], "files": ["sh0.webp", "sh0.webp"]}}),
+}
+
+
+@pytest.mark.parametrize("name", BROKEN)
+def test_hostile_bundles_are_refused(tmp_path, name):
+    (tmp_path / "a.sog").write_bytes(BROKEN[name])
+    with pytest.raises(Mistake):
+        load(tmp_path / "a.sog")
 
 
 def packed(version: int = 3, count: int = 1, degree: int = 0, bits: int = 12, body: bytes | None = None, magic: bytes = b"NGSP") -> bytes:
@@ -399,14 +466,15 @@ def test_hostile_splats_are_refused(tmp_path, name):
 
 def test_bytes_changed_by_chance_never_do_more_than_a_mistake(tmp_path):
     rng = np.random.default_rng(0)
-    for name in ("splat", "spz"):
+    for name in ("splat", "spz", "sog", "khr-glb"):
         good = written(name, ball(20, degree=1), tmp_path).read_bytes()
         for _ in range(60):
             bad = bytearray(good)
             for at in rng.integers(len(bad), size=3):
                 bad[at] = rng.integers(256)
-            (tmp_path / f"b.{name}").write_bytes(bytes(bad[: rng.integers(1, len(bad) + 1)]))
+            path = (tmp_path / f"b.{name}").with_suffix(".glb" if name == "khr-glb" else f".{name}")
+            path.write_bytes(bytes(bad if rng.random() < 0.7 else bad[: rng.integers(1, len(bad) + 1)]))
             try:
-                load(tmp_path / f"b.{name}")
+                load(path)
             except Mistake:
                 pass

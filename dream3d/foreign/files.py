@@ -12,11 +12,11 @@ from typing import BinaryIO
 
 from dream3d.errors import Mistake, nearest
 
-KINDS = {".glb": "glTF", ".gltf": "glTF", ".obj": "OBJ", ".ply": "PLY", ".splat": "splat", ".spz": "SPZ"}
+KINDS = {".glb": "glTF", ".gltf": "glTF", ".obj": "OBJ", ".ply": "PLY", ".splat": "splat", ".spz": "SPZ", ".sog": "SOG"}
 LIMITS = {"bytes": 1 << 30, "text": 1 << 28, "json": 4_000_000, "zeros": 1_000_000,
           "vertices": 10_000_000, "faces": 10_000_000, "entries": 50_000_000, "pieces": 10_000}  # fmt: skip
 MOST, LINE = 1000, 1 << 20  # files that one names; bytes
-FIX = "a GLB, glTF, OBJ or PLY file, as Blender exports them, or splats as PLY, .splat or .spz"
+FIX = "a GLB, glTF, OBJ or PLY file, as Blender exports them, or splats as PLY, .splat, .spz or .sog"
 
 
 def kind(path: Path) -> str:
@@ -35,7 +35,7 @@ def kind(path: Path) -> str:
     glb = head[:4] == b"glTF"
     right = {".glb": glb, ".gltf": head.lstrip(b"\xef\xbb\xbf \t\r\n")[:1] == b"{", ".ply": head[:3] == b"ply",
              ".obj": b"\0" not in head and not glb, ".splat": status.st_size % 32 == 0 and not glb and head[:3] != b"ply",
-             ".spz": head[:2] == b"\x1f\x8b" or head[:4] == b"NGSP"}  # fmt: skip
+             ".spz": head[:2] == b"\x1f\x8b" or head[:4] == b"NGSP", ".sog": head[:2] == b"PK"}  # fmt: skip
     if not right[path.suffix.lower()]:
         raise Mistake(f"{path.name} is not what its name says", where=str(path), near=", ".join(KINDS), fix=FIX)
     return found

@@ -1,7 +1,7 @@
 """A user's mesh, point cloud or Gaussians as Mesh or Points in the world: z up, inside [-0.75, 0.75]^3.
 
-glTF, OBJ and .spz are y up, (x, y, z) -> (x, -z, y), so that what faces +z there looks towards -y here; in a .splat y points down; a PLY is
-taken to be z up, as ours are.
+glTF, OBJ and .spz are y up, (x, y, z) -> (x, -z, y), so that what faces +z there looks towards -y here; in a .splat and a .sog y points
+down; a PLY is taken to be z up, as ours are.
 Nothing in a file is trusted; what was mended or left out is said.
 """
 
@@ -24,13 +24,14 @@ from dream3d.foreign.obj import read_obj
 from dream3d.foreign.pictures import Pictures
 from dream3d.foreign.pieces import Piece, finite
 from dream3d.foreign.ply import colours, read_ply, stacked
+from dream3d.foreign.sog import read_sog
 from dream3d.foreign.splats import read_splat, read_spz
 from dream3d.foreign.start import place, unchanged
 from dream3d.options import Init
 from dream3d.types import Mesh, Points
 
-READERS = {"glTF": read_gltf, "OBJ": read_obj, "PLY": read_ply, "splat": read_splat, "SPZ": read_spz}
-UPS: dict[str, Up] = {"PLY": "z", "splat": "-y"}  # the others y
+READERS = {"glTF": read_gltf, "OBJ": read_obj, "PLY": read_ply, "splat": read_splat, "SPZ": read_spz, "SOG": read_sog}
+UPS: dict[str, Up] = {"PLY": "z", "splat": "-y", "SOG": "-y"}  # the others y
 FAR = 100.0  # half extents: further away float32 rounds by more than a hundred thousandth of the size
 INSIDE, OUTSIDE, SMALLEST = 0.7, 0.75, 0.35  # metres: fitted into, where objects live, the least half extent that counts as meant
 GREY = 0.5
