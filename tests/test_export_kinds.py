@@ -15,9 +15,11 @@ FEW = {"samples": 24, "grid": 16, "occupancy": 8}  # of volumes
 TINY = {
     "gaussians": ({"count": 200}, discs), "mesh": ({}, ball), "dynamic_mesh": ({"settle": 0}, ball), "skinned": ({"motion": "wave"}, None),
     "dynamic_gaussians": ({"count": 200}, discs), "voxels": ({"resolution": 16, **FEW}, None), "nerf": ({"width": 16, **FEW}, None),
-    "hashgrid": ({"hidden": 16, **FEW}, None), "triplane": ({"resolution": 16, **FEW}, None), "dmtet": ({"resolution": 12}, None), "plane": ({}, None),
+    "hashgrid": ({"hidden": 16, **FEW}, None), "triplane": ({"resolution": 16, **FEW}, None),
+    "dmtet": ({"resolution": 12}, None), "plane": ({}, None),
     "composed": ({"object": {"type": "gaussians", "count": 100},
-                  "layout": {"objects": [{"name": "one"}, {"name": "two", "prompt": "a blue cube"}]}}, None),
+                  "layout": {"objects": [{"name": "one", "box": {"centre": [-0.3, 0, 0], "size": 0.5}},
+                                         {"name": "two", "prompt": "a blue cube", "box": {"centre": [0.3, 0, 0], "size": 0.5}}]}}, None),
 }  # fmt: skip
 SPLATS = {"gaussians", "dynamic_gaussians", "composed"}
 
