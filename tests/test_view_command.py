@@ -280,6 +280,10 @@ def press(button) -> None:
         act(SimpleNamespace(client=None))
 
 
+def test_nobody_can_have_it_shared(live):
+    assert live.server.request_share_url() is None and live.server.get_host() == "127.0.0.1"
+
+
 def test_who_leaves_takes_back_only_the_watching(tmp_path):
     control.ask(tmp_path, watch=2.0, until=9.0)
     control.leave(tmp_path)

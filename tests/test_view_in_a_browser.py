@@ -35,6 +35,8 @@ def served(tmp_path):
     folder = quick(tmp_path / "run")
     folder.report("running", 4, total=10)
     scene: Gaussians = assemble.scene(folder.config.stages[0], 0, 0)
+    with torch.no_grad():
+        scene.log_scale -= 2  # something to tell left from right by
     save(folder.path / "checkpoints", 4, scene)
     with Live(folder.path, stored(folder.path), "127.0.0.1", 18090) as live:
         thread = threading.Thread(target=live.serve)
@@ -63,14 +65,15 @@ def test_a_page_shows_the_scene_and_asks_nobody_else(chromium, served):
     live, scene = served
     visit(chromium, live.address)
     true = frames(scene, look_at(torch.tensor([0.0]), torch.tensor([math.radians(15)]), size=(SIZE[1], SIZE[0])))[0].astype(float)
-    middle = np.s_[150:450, 250:500]  # beside the panel
-    assert true[middle].std() > 20
+    middle = np.s_[160:450, 200:440]  # beside the panel
+    assert true[middle].std() > 15
     chromium.ask("new Promise((done) => setTimeout(done, 3000))")
     seen = chromium.picture().astype(float)
     assert off(seen[middle], true[middle]) < 6, off(seen[middle], true[middle])
-    assert min(off(seen[middle], true[middle][:, ::-1]), off(seen[middle], true[middle][::-1])) > 10
+    assert min(off(seen[middle], true[middle][:, ::-1]), off(seen[middle], true[middle][::-1])) > 8
     others = [url for url in chromium.requests if not re.match(rf"(http|ws)://127\.0\.0\.1:{live.port}/|data:|blob:", url)]
     assert not others, others[:3]
+    assert live.server.request_share_url() is None
     assert "4 of 10 steps" in chromium.ask("document.body.innerText")
 
 

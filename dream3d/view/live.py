@@ -3,9 +3,11 @@
 This process only reads the run's folder and writes control.json: either may be killed at any time, and the other goes on.
 """
 
+import contextlib
 import dataclasses
 import math
 import queue
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -44,6 +46,13 @@ class Eye:
     moved: float = 0.0
 
 
+class Server(viser.ViserServer):
+    """On this machine alone: who looks cannot have it make itself known to viser's share server."""
+
+    def request_share_url(self, verbose: bool = True) -> str | None:
+        return None
+
+
 class Live:
     """`with Live(run, config, host, port) as live: live.serve()`. Everything that touches the scene happens in the thread of serve()."""
 
@@ -54,7 +63,8 @@ class Live:
         self.eyes: dict[int, Eye] = {}
         self.views: list[path.View] = []
         self.side, self.leased, self.looked, self.closing = float(SIDE // 2), -math.inf, -math.inf, False
-        self.server = viser.ViserServer(host=host, port=port, label=f"dream3d: {self.run.name}", verbose=False)
+        with contextlib.redirect_stdout(sys.stderr):  # it says where it listens, which we do
+            self.server = Server(host=host, port=port, label=f"dream3d: {self.run.name}", verbose=False)
         self.port = self.server.get_port()
         self.address = f"http://{host}:{self.port}"
         self._panel()
@@ -66,7 +76,8 @@ class Live:
 
     def __exit__(self, *error) -> None:
         control.leave(self.run)
-        self.server.stop()
+        with contextlib.redirect_stdout(sys.stderr):
+            self.server.stop()
 
     def serve(self) -> None:
         """Until Ctrl-C."""
@@ -162,6 +173,7 @@ class Live:
 
     def _panel(self) -> None:
         server, gui = self.server, self.server.gui
+        gui.configure_theme(show_logo=False, show_share_button=False)
         server.scene.set_up_direction("+z")
         tilt = math.radians(15)
         server.initial_camera.position = (0.0, -DISTANCE * math.cos(tilt), DISTANCE * math.sin(tilt))
