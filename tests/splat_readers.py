@@ -18,6 +18,7 @@ from PIL import Image
 from scipy.spatial import cKDTree
 
 from dream3d.cameras import ring
+from dream3d.export.formats import Ask, named
 from dream3d.export.splat import C0, read_ply
 from dream3d.foreign import load
 from dream3d.types import Points
@@ -169,3 +170,13 @@ def look(points: Points, size: int = 64) -> torch.Tensor:
 
 def decibels(one: torch.Tensor, other: torch.Tensor) -> float:
     return float(-10 * (one - other).square().mean().clamp(min=1e-20).log10())
+
+
+def written(name: str, points: Points, folder, **ask):
+    path = folder / named(name).files["splats"]
+    named(name).write(points, path, Ask(facts={"prompt": "a ball"}, **ask))
+    return path
+
+
+def within(found: torch.Tensor, known: torch.Tensor, steps: float) -> None:
+    torch.testing.assert_close(found, known, atol=steps, rtol=0)

@@ -92,7 +92,7 @@ def _palette(values: UInt8[ndarray, "P K3"]) -> bytes:
     count, coefficients = len(values), values.shape[1] // 3
     texels = np.zeros((math.ceil(count / ROW) * ROW, coefficients, 3), np.uint8)
     texels[:count] = values.reshape(count, coefficients, 3)
-    return _webp(texels.reshape(-1, ROW * coefficients, 3))
+    return webp(texels.reshape(-1, ROW * coefficients, 3))
 
 
 def _picture(values: ndarray) -> bytes:
@@ -103,10 +103,10 @@ def _picture(values: ndarray) -> bytes:
         raise Mistake(f"{len(values)} Gaussians are more than a .sog has place for", fix="export to ply or spz")
     texels = np.zeros((width * height, 4 if values.shape[1] == 4 else 3), np.uint8)
     texels[: len(values), : values.shape[1]] = values
-    return _webp(texels.reshape(height, width, -1))
+    return webp(texels.reshape(height, width, -1))
 
 
-def _webp(texels: UInt8[ndarray, "h w c"]) -> bytes:
+def webp(texels: UInt8[ndarray, "h w c"]) -> bytes:
     """Lossless, also where it is transparent."""
     out = io.BytesIO()
     Image.fromarray(texels).save(out, "WEBP", lossless=True, exact=True, quality=75, method=4)
