@@ -7,6 +7,7 @@ from dream3d.renderers.dynamic_gaussians import DynamicGaussians
 from dream3d.renderers.dynamic_mesh import DynamicMesh
 from dream3d.renderers.mesh import TriangleMesh
 
+from dream3d.clips import MeshClip
 from dream3d.types import Mesh
 
 FACTS = {"prompt": "a ball <b>rolling</b>", "seed": 3}
@@ -38,3 +39,10 @@ def rolling(cls=DynamicMesh, **settings):
     if cls is DynamicGaussians:
         made.still.harmonics.data += 0.2 * torch.randn(made.still.harmonics.shape, generator=make)
     return made
+
+
+def turning(mesh, times) -> MeshClip:
+    """A quarter of a turn about z in a second."""
+    angle = times * torch.pi / 2
+    turn = torch.stack([torch.stack([a.cos(), -a.sin(), 0 * a, a.sin(), a.cos(), 0 * a, 0 * a, 0 * a, 0 * a + 1]) for a in angle])
+    return MeshClip(mesh, torch.einsum("tij,vj->tvi", turn.view(-1, 3, 3), mesh.vertices), times)

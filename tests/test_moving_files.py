@@ -10,15 +10,14 @@ import torch
 from dream3d.renderers.skinned import Skinned
 from gltf_reader import Glb
 from gltf_validator import valid
-from moving_scenes import FACTS, ball, rolling, textured
+from moving_scenes import FACTS, ball, rolling, textured, turning
 from rig_files import model
 from safetensors.numpy import save_file
 from skinned_scenes import coloured, scene
 
-from dream3d.clips import MeshClip, Skin, lasting, onto, posed
+from dream3d.clips import MeshClip, Skin, lasting, posed
 from dream3d.errors import Mistake
 from dream3d.export import gltf_moving
-from dream3d.export.decimate import decimate
 from dream3d.export.formats import Ask, named
 from dream3d.export.gltf_moving import needed, strongest, write_morph, write_skin
 
@@ -66,13 +65,6 @@ def test_normals_turn_with_a_mesh_that_is_lit(tmp_path):
     there = file.array(primitive["attributes"]["NORMAL"]) + file.array(primitive["targets"][3]["NORMAL"])
     place = file.vertices(1.0)
     assert (there * place).sum(1).min() > 0.98 * np.linalg.norm(place, axis=1).max()  # those of a ball point away from its middle
-
-
-def turning(mesh, times) -> MeshClip:
-    """A quarter of a turn about z in a second."""
-    angle = times * torch.pi / 2
-    turn = torch.stack([torch.stack([a.cos(), -a.sin(), 0 * a, a.sin(), a.cos(), 0 * a, 0 * a, 0 * a, 0 * a + 1]) for a in angle])
-    return MeshClip(mesh, torch.einsum("tij,vj->tvi", turn.view(-1, 3, 3), mesh.vertices), times)
 
 
 def test_a_way_that_is_straight_or_leads_nowhere_needs_no_targets(tmp_path):
@@ -240,6 +232,20 @@ def test_the_validator_has_nothing_to_say(tmp_path):
         assert info["hasSkins"] is (name in ("body", "standing", "bends", "unwrapped")), name
 
 
+def test_the_small_ones_for_the_web_move_alike(tmp_path):
+    times = torch.linspace(0, 1, 4)
+    clip, skin = rolling().clip(times), coloured(scene(motion="walk")).clip(times)
+    for name, item in (("clip", clip), ("skin", skin)):
+        item = dataclasses.replace(item, mesh=textured(item.mesh, lit=True))
+        for web in (False, True):
+            named("glb").write(item, tmp_path / f"{name}-{web}.glb", Ask(FACTS, web=web))
+        one, other = (Glb(tmp_path / f"{name}-{web}.glb") for web in (False, True))
+        assert np.abs(one.vertices(0.4) - other.vertices(0.4)).max() < 1e-7
+        assert (tmp_path / f"{name}-True.glb").stat().st_size < (tmp_path / f"{name}-False.glb").stat().st_size
+    for name in ("clip", "skin"):
+        valid(tmp_path / f"{name}-True.glb")
+
+
 def test_pygltflib_reads_them(tmp_path):
     pygltflib = pytest.importorskip("pygltflib")
     for path in files(tmp_path).values():
@@ -274,29 +280,3 @@ def test_what_is_not_finite_or_not_there_is_a_mistake_and_no_file(form, tmp_path
         with pytest.raises(Mistake, match="diverged|no faces"):
             named(form).write(item, tmp_path / "made" / "a", Ask())
         assert not (tmp_path / "made" / "a").exists()
-
-
-# --- onto what was baked --------------------------------------------------------------------------------------------
-
-
-def test_a_clip_goes_onto_a_mesh_with_fewer_triangles():
-    mesh, times = ball(), torch.linspace(0, 1, 5)
-    clip, small = turning(mesh, times), decimate(mesh, 160)
-    moved = onto(clip, small, mesh)
-    assert len(small.faces) <= 160 and torch.equal(moved.mesh.faces, small.faces)
-    assert (small.vertices[:, None] - mesh.vertices).norm(dim=-1).amin(1).max() > 0.01  # its vertices are others
-    torch.testing.assert_close(moved.places, turning(small, times).places, atol=1e-5, rtol=0)
-    clip = rolling().clip(times)
-    torch.testing.assert_close(onto(clip, mesh, mesh).places, clip.places, atol=1e-5, rtol=0)
-    with pytest.raises(ValueError, match="a mesh of 42"):
-        onto(clip, small, ball(80))
-
-
-def test_a_body_keeps_its_joints_when_it_is_unwrapped():
-    """Vertices in another order and some twice, as unwrapping leaves them, of a body that stands bent."""
-    made = scene(motion="wave", pose={"left_hip": (-40, 0, 0)})
-    skin, shown = made.clip(torch.linspace(0, 1, 3)), made.handover()
-    order = torch.randint(0, len(shown.vertices), (4000,), generator=torch.Generator().manual_seed(0))
-    baked = dataclasses.replace(shown, vertices=shown.vertices[order], rgb=None, faces=torch.zeros(1, 3, dtype=torch.long))
-    moved = onto(skin, baked, shown)
-    torch.testing.assert_close(posed(moved).places, posed(skin).places[:, order], atol=1e-5, rtol=0)
