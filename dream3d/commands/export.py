@@ -17,7 +17,7 @@ EXAMPLES = ["export duck", "export duck --format glb,usdz --faces 20k --texture 
             "export duck faces=5000 texture=512", "export --list"]  # fmt: skip
 SHORT = {"formats": "format", "metres": "size", "millimetres": "print_size_mm", "faces": "faces", "texture": "texture",
          "origin": "origin", "up": "up", "lods": "lods", "web": "web"}  # fmt: skip
-FIX = "a run's folder, one of its checkpoints, or a GLB, glTF, OBJ or PLY file"
+FIX = "a run's folder, one of its checkpoints, or a GLB, glTF, OBJ or PLY file, or splats"
 
 
 def main(words: list[str]) -> int:
@@ -75,7 +75,7 @@ def place(what: str) -> tuple[Path | None, Path | None, Path | None]:
         if not (path / "state.json").is_file():
             near = ", ".join(str(path.parent / p.name) for p in sorted(path.resolve().parent.glob("step_*"))[-3:])
             raise Mistake(f"{what!r} is no checkpoint", where=what, near=near, fix=FIX)
-        return path.parent.parent if path.name else path.resolve().parents[1], path, None
+        return path.parent.parent if path.parent.name == "checkpoints" else path.resolve().parents[1], path, None
     found = source.place(what)
     return (found, None, None) if source.is_run(found) else (None, None, found)
 
