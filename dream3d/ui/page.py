@@ -131,11 +131,12 @@ def _now(queue: Queue, before: str):
 
 def _gallery(queue: Queue, base: Path, past) -> None:
     names, name = gr.State([]), gr.State("")
-    pictures = gr.Gallery(label="Past runs", columns=6, object_fit="contain", interactive=False, elem_id="gallery")
+    pictures = gr.Gallery(label="Past runs", columns=6, height=260, object_fit="contain", interactive=False,
+                          allow_preview=False, fit_columns=False, buttons=[], elem_id="gallery")  # fmt: skip
     facts = gr.HTML(elem_id="facts")
     with gr.Row():
-        model = gr.Model3D(label="Asset", interactive=False, elem_id="model")
-        video = gr.Video(label="Turntable", interactive=False, loop=True)
+        model = gr.Model3D(label="Asset", interactive=False, height=400, elem_id="model")
+        video = gr.Video(label="Turntable", interactive=False, loop=True, height=400, buttons=[])
     files = gr.Files(label="Files", interactive=False, elem_id="files")
     with gr.Row():
         kind = gr.Dropdown(sorted(formats()), value="glb", label="Format", elem_id="format")
