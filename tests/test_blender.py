@@ -57,11 +57,13 @@ def imported(tmp_path_factory) -> dict[str, dict]:
     for name in ("glb", "fbx"):
         paths[f"lit {name}"] = folder / f"lit.{name}"
         named(name).write(box(lit=True), paths[f"lit {name}"], Ask(FACTS))
+    paths["web glb"] = folder / "web.glb"
+    named("glb").write(box(lit=True), paths["web glb"], Ask(FACTS, web=True))
     answers = call.ask([{"do": "check", "file": path} for path in paths.values()])
     return dict(zip(paths, answers, strict=True))
 
 
-@pytest.mark.parametrize("name", [*FILES, "lit glb", "lit fbx"])
+@pytest.mark.parametrize("name", [*FILES, "lit glb", "lit fbx", "web glb"])
 def test_it_stands_upright_at_its_size_with_its_front_to_minus_y(imported, name):
     if name not in imported:
         pytest.skip(f"{name} cannot be written here")
@@ -86,7 +88,7 @@ def test_it_has_uv_and_a_picture_in_the_right_colour_space(imported, name):
         assert image["packed"] and told.complaints(imported[name]) == [] and "prompt" in thing["facts"]
 
 
-@pytest.mark.parametrize("name", ["lit glb", "lit fbx"])
+@pytest.mark.parametrize("name", ["lit glb", "lit fbx", "web glb"])
 def test_a_material_arrives_whole(imported, name):
     images = {end: image["space"] for material in imported[name]["materials"] for image in material["images"] for end in image["to"]}
     assert images.items() >= {"Base Color": "sRGB", "Roughness": "Non-Color", "Metallic": "Non-Color", "Normal": "Non-Color"}.items()

@@ -16,7 +16,8 @@ from solid_scenes import HIGH, LOW, SIDES, box
 
 from dream3d.errors import Mistake
 from dream3d.export.formats import Ask, formats, named
-from dream3d.export.solid import line, thin
+from dream3d.export.solid import line, painted, thin
+from dream3d.export.texture import vertex_normals
 from dream3d.foreign.load import load
 from dream3d.types import Mesh
 
@@ -62,6 +63,15 @@ def test_an_obj_has_its_places_and_its_texture_in_other_programs(tmp_path, up):
     np.testing.assert_allclose(np.ptp(read.vertices, axis=0), extent, atol=1e-6)
     read.merge_vertices(merge_tex=True, merge_norm=True)
     assert read.is_watertight and read.volume == pytest.approx(float(EXTENT.prod()), rel=1e-5)
+
+
+@pytest.mark.parametrize("textured", [True, False])
+def test_normals_of_an_obj_belong_to_their_corners(tmp_path, textured):
+    rows = [row.split() for row in write("obj", box(textured=textured), tmp_path, up="z").read_text().splitlines()]
+    normals = np.array([row[1:] for row in rows if row[0] == "vn"], float)
+    corners = np.array([[part.split("/") for part in row[1:]] for row in rows if row[0] == "f"])
+    chosen = normals[corners[..., 2].astype(int) - 1]
+    np.testing.assert_allclose(chosen, vertex_normals(box()).numpy()[corners[..., 0].astype(int) - 1], atol=1e-6)
 
 
 def test_every_side_of_an_obj_has_its_colour(tmp_path):
@@ -110,6 +120,13 @@ def test_a_ply_is_closed_and_shows_its_texture(tmp_path):
     raw = trimesh.load(path, process=False).metadata["_ply_raw"]
     assert raw["vertex"]["length"] == 8, "vertices of a closed mesh stay welded"
     assert {"red", "green", "blue", "nx"} <= set(raw["vertex"]["data"].dtype.names)
+
+
+def test_vertices_have_the_mean_of_what_the_texture_shows_at_their_corners():
+    mesh, colours = box(), torch.tensor(list(SIDES.values()))
+    for vertex, colour in enumerate(painted(mesh)):
+        sides = (mesh.faces == vertex).any(1).nonzero()[:, 0] // 2
+        np.testing.assert_allclose(colour, colours[sides].mean(0).numpy(), atol=1e-6)
 
 
 def test_a_ply_turns_where_it_is_asked_to(tmp_path):
