@@ -17,7 +17,7 @@ from solid_scenes import HIGH, LOW, SIDES, box
 from dream3d.errors import Mistake
 from dream3d.export.formats import Ask, formats, named
 from dream3d.export.solid import line, painted, thin
-from dream3d.export.texture import vertex_normals
+from dream3d.export.texels import vertex_normals
 from dream3d.foreign.load import load
 from dream3d.types import Mesh
 

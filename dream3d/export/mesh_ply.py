@@ -8,7 +8,7 @@ import numpy as np
 
 from dream3d.export.formats import Ask
 from dream3d.export.solid import bytes_of, finite, line, painted, turned
-from dream3d.export.texture import vertex_normals
+from dream3d.export.texels import vertex_normals
 from dream3d.files import write_bytes
 from dream3d.types import Mesh
 

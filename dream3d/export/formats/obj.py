@@ -14,7 +14,7 @@ from numpy import ndarray
 
 from dream3d.export.formats import Ask
 from dream3d.export.solid import bytes_of, charted, finite, grey, line, turned
-from dream3d.export.texture import vertex_normals
+from dream3d.export.texels import vertex_normals
 from dream3d.files import write_bytes, write_text
 from dream3d.types import Mesh
 
