@@ -105,7 +105,7 @@ def test_a_paused_run_waits_saved_and_goes_on(tmp_path, plain, monkeypatch):
     run, states = tmp_path / "run", []
 
     def resume():
-        end = time.monotonic() + 20
+        end = time.monotonic() + 60
         while read_status(run).get("reason") != "paused" and time.monotonic() < end:
             time.sleep(0.01)
         states.append(read_status(run) | {"saved": max(p.name for p in (run / "checkpoints").glob("step_*"))})

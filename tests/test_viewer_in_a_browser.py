@@ -1,8 +1,7 @@
 """viewer.html in a real browser: clips play, materials are lit as our renderer lights them, keys and fingers turn the asset."""
 
-import json
+import dataclasses
 import math
-import struct
 
 import browser
 import numpy as np
@@ -14,7 +13,9 @@ from pages import check
 from test_pages_in_a_browser import READY, SIZE, STILL, block, gaussians, off, press
 
 from dream3d.cameras import look_at
+from dream3d.clips import MeshClip, Skin
 from dream3d.export.glb import write_glb
+from dream3d.export.gltf_moving import write_morph, write_skin
 from dream3d.export.splat import write_ply
 from dream3d.export.viewer import write_viewer
 from dream3d.export.views import frames
@@ -89,42 +90,37 @@ def test_the_bar_plays_scrubs_and_pauses(chromium, tmp_path):
     assert not chromium.complaints and "4 s" in chromium.ask("document.querySelector('.viewer-facts').textContent")
 
 
-def moving(path, mesh: Mesh, shift: list[float]) -> None:
-    """The .glb of a mesh, and a morph target that shifts every vertex (glTF's axes) within two seconds; then a skin would say the same."""
-    write_glb(mesh, path, {})
-    data = path.read_bytes()
-    size = struct.unpack("<I", data[12:16])[0]
-    document, rest = json.loads(data[20 : 20 + size]), bytearray(data[28 + size :])
-    primitive = document["meshes"][0]["primitives"][0]
-    count = document["accessors"][primitive["attributes"]["POSITION"]]["count"]
-    for array, kind in ((np.tile(np.float32(shift), (count, 1)), "VEC3"), (np.float32([0, 2]), "SCALAR"), (np.float32([0, 1]), "SCALAR")):
-        document["bufferViews"].append({"buffer": 0, "byteOffset": len(rest), "byteLength": array.nbytes})
-        entry = {"bufferView": len(document["bufferViews"]) - 1, "componentType": 5126, "count": len(array), "type": kind}
-        document["accessors"].append(entry | {"min": np.ravel(array.min(0)).tolist(), "max": np.ravel(array.max(0)).tolist()})
-        rest += array.tobytes()
-    last, node = len(document["accessors"]), next(i for i, n in enumerate(document["nodes"]) if "mesh" in n)
-    primitive["targets"], document["meshes"][0]["weights"] = [{"POSITION": last - 3}], [0]
-    sampler = {"input": last - 2, "output": last - 1, "interpolation": "LINEAR"}
-    channel = {"sampler": 0, "target": {"node": node, "path": "weights"}}
-    document["animations"] = [{"samplers": [sampler], "channels": [channel]}]
-    document["buffers"] = [{"byteLength": len(rest)}]
-    text = json.dumps(document).encode()
-    text += b" " * (-len(text) % 4)
-    chunks = struct.pack("<I4s", len(text), b"JSON") + text + struct.pack("<I4s", len(rest), b"BIN\0") + rest
-    path.write_bytes(struct.pack("<4sII", b"glTF", 2, 12 + len(chunks)) + chunks)
-
-
 def test_what_a_mesh_file_animates_is_played(chromium, tmp_path):
-    moving(tmp_path / "mesh.glb", block(), [0.2, 0.1, 0.0])  # glTF: to the right and up
+    mesh, shift = block(), torch.tensor([0.2, 0.0, 0.1])
+    places = torch.stack([mesh.vertices, mesh.vertices + shift])
+    write_morph(MeshClip(mesh, places, torch.tensor([0.0, 2.0])), tmp_path / "mesh.glb", {})
     page = write_viewer(tmp_path / "viewer.html", splats=None, mesh=tmp_path / "mesh.glb", title="x")
     for time in (1, 0, 2):
-        there = block()
-        there = Mesh(there.vertices + torch.tensor([0.2, 0.0, 0.1]) * time / 2, there.faces, uv=there.uv, texture=there.texture)
-        write_glb(there, tmp_path / "there.glb", {})
+        write_glb(dataclasses.replace(mesh, vertices=mesh.vertices + shift * time / 2), tmp_path / "there.glb", {})
         still = write_viewer(tmp_path / "still.html", splats=None, mesh=tmp_path / "there.glb", title="x")
         true = shows(chromium, still)
         assert off(shows(chromium, page, time=time), true) < 0.1, time
     assert "1 shapes \u00b7 2 s" in chromium.ask("document.querySelector('.viewer-facts').textContent")
+
+
+def test_a_body_on_joints_is_played(chromium, tmp_path):
+    """The upper half hangs on a joint that turns by a right angle about z within a second."""
+    mesh, half = block(), math.sqrt(0.5)
+    upper = (mesh.vertices[:, 2] > 0).float()
+    turns = torch.tensor([[[1.0, 0, 0, 0], [1.0, 0, 0, 0]], [[1.0, 0, 0, 0], [half, 0, 0, half]]])
+    joints, weights = torch.tensor([[0.0, 0, -0.3], [0.1, 0.2, 0]]), torch.stack([1 - upper, upper], -1)
+    skin = Skin(mesh, ("root", "tip"), torch.tensor([-1, 0]), joints, weights, turns, torch.zeros(2, 3), torch.tensor([0.0, 1.0]))
+    write_skin(skin, tmp_path / "mesh.glb", {})
+    page = write_viewer(tmp_path / "viewer.html", splats=None, mesh=tmp_path / "mesh.glb", title="x")
+    for time in (0, 0.5, 1):
+        angle, away = torch.tensor(time * math.pi / 2), mesh.vertices - skin.joints[1]
+        x, y, z = away.unbind(-1)
+        turned = torch.stack([angle.cos() * x - angle.sin() * y, angle.sin() * x + angle.cos() * y, z], -1) + skin.joints[1]
+        there = torch.where(upper[:, None] > 0, turned, mesh.vertices)
+        write_glb(dataclasses.replace(mesh, vertices=there), tmp_path / "there.glb", {})
+        true = shows(chromium, write_viewer(tmp_path / "still.html", splats=None, mesh=tmp_path / "there.glb", title="x"))
+        assert off(shows(chromium, page, time=time), true) < 0.1, time
+    assert "2 joints" in chromium.ask("document.querySelector('.viewer-facts').textContent")
 
 
 def ball(rough: float, metal: float, colour: list[float]) -> Mesh:
