@@ -16,6 +16,7 @@ from PIL import Image
 
 from dream3d import assemble, checkpoint, files
 from dream3d.errors import Mistake
+from dream3d.export.formats import named
 from dream3d.folder import Folder, last_metrics
 from dream3d.interfaces import Representation, System
 from dream3d.options import Export, Init, Keep
@@ -224,6 +225,8 @@ class Run:
     # --- before and after -------------------------------------------------------------------------------------------------------
 
     def _start(self) -> None:
+        for name in self.config.values["export"]["formats"] or []:
+            named(name).check()  # what is missing is said now, not at the end
         torch.use_deterministic_algorithms(self.device == "cpu")
         one_team_of_threads()
         files.write_json(self.folder.path / "environment.json", _environment(self.device))

@@ -8,7 +8,10 @@ import pytest
 import trimesh
 from export_runs import ball, bounds, call, discs, document, run_of
 
+import dream3d
 from dream3d import build
+from dream3d.errors import Mistake
+from dream3d.export.formats import Format
 from dream3d.export.splat import read_ply
 
 FEW = {"samples": 24, "grid": 16, "occupancy": 8}  # of volumes
@@ -62,6 +65,16 @@ def test_moments_and_seconds_are_those_asked_for(tmp_path, capsys):
     found = document(run / "export" / "mesh.glb")
     times = {sampler["input"] for sampler in found["animations"][0]["samplers"]}
     assert all(found["accessors"][i]["max"] == [2.0] and found["accessors"][i]["count"] <= 5 for i in times)
+
+
+def test_a_run_that_could_not_write_its_files_does_not_begin(tmp_path, monkeypatch):
+    def missing(self):
+        raise Mistake(f"{self.name} needs something")
+
+    monkeypatch.setattr(Format, "check", missing)
+    with pytest.raises(Mistake, match="stl needs something"):
+        dream3d.generate("a red car", out=str(tmp_path / "run"), **{"export.formats": ["stl"]})
+    assert not list(tmp_path.iterdir())
 
 
 def test_no_diffusion_model_is_touched(tmp_path):
