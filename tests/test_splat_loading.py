@@ -214,9 +214,11 @@ HOSTILE = {
     "four thousand millions.spz": packed(count=2**32 - 1, body=b""),
     "a bomb.spz": packed(count=9_000_000, body=bytes(9_000_000)),
     "nothing.spz": packed(count=0),
+    "a wrong sum.spz": packed()[:-8] + bytes(8),
     "empty.splat": b"",
     "cut.splat": bytes(33),
     "a ply.splat": b"ply\n" + bytes(28),
+    "a loud nan.splat": np.full(8, 0x7FA00000, "<u4").tobytes(),
     "nan.splat": np.full(8, np.nan, "<f4").tobytes(),
     "far.splat": np.array([np.inf] * 8, "<f4").tobytes(),
 }

@@ -95,7 +95,8 @@ def _points(columns: dict[str, ndarray], path: Path) -> Points:
 
 def _near(pieces: list[Piece], columns: dict[str, ndarray], said: list[str]) -> tuple[list[Piece], dict[str, ndarray]]:
     """What lies far from the origin, as scans in the coordinates of a country do, moved there before numbers become float32."""
-    axes = [columns[key].astype(np.float64)[None] for key in "xyz" if key in columns]
+    with np.errstate(invalid="ignore"):  # some of what is not a number complains when it is copied
+        axes = [columns[key].astype(np.float64)[None] for key in "xyz" if key in columns]
     places = [p.vertices for p in pieces if len(p.faces)] or ([np.concatenate(axes).T] if len(axes) == 3 else [])
     if not sum(map(len, places)):
         return pieces, columns

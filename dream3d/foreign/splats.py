@@ -23,6 +23,7 @@ PACKED = 32  # bytes of the header of version 4
 RATIO = 100  # a file that unpacks to more times its length holds nothing
 COLOUR = 0.15  # of a byte's range per unit
 REST = (0, 3, 8, 15, 24)  # coefficients per colour above degree 0, of degrees 0 to 4
+BEHIND = 1 << 16  # bytes behind the Gaussians
 EDGE = 1e-6  # opacities are written as logits
 Columns = dict[str, ndarray]
 
@@ -66,8 +67,9 @@ def read_spz(path: Path, said: list[str]) -> tuple[list[Piece], Columns]:
 
 
 def _gzipped(gzip: Any, sizes: list[int]) -> list[bytes]:
-    """Never more than the sizes; what comes behind, as extensions do, is left."""
+    """Never more than the sizes; what comes behind, as extensions do, is left. The sum of all bytes is checked where it comes soon."""
     data = gzip.decompress(gzip.unconsumed_tail, max(sum(sizes), 1))
+    gzip.decompress(gzip.unconsumed_tail, BEHIND)
     ends = np.cumsum([0, *sizes])
     return [data[a:b] for a, b in zip(ends, ends[1:], strict=False)]
 
