@@ -52,17 +52,15 @@ def nothing_leaves(chromium):
     assert not [words for words in chromium.complaints if "WebGPU" not in words and "adapters" not in words]  # then WebGL draws
 
 
-def text(chromium, where: str) -> str:
-    return chromium.ask(f"(document.querySelector('{where}') || {{}}).innerText || ''")
-
-
 def press(chromium, where: str) -> None:
     chromium.wait(f"document.querySelector('{where}') !== null", PATIENCE)
     chromium.ask(f"document.querySelector('{where}').click()")
 
 
 def shows(chromium, where: str, words: str) -> None:
-    chromium.wait(f"((document.querySelector('{where}') || {{}}).innerText || '').includes({words!r})", PATIENCE)
+    """Whatever stands between the words: names of files are in two parts."""
+    told = f"((document.querySelector('{where}') || {{}}).textContent || '').replace(/\\s/g, '')"
+    chromium.wait(f"{told}.includes({''.join(words.split())!r})", PATIENCE)
 
 
 def pictured(chromium, name: str) -> None:

@@ -123,7 +123,7 @@ def _facts(entry: Entry) -> dict[str, Any]:
 
 
 VALUES = {"name": "mine", "prompt": '"a duck"', "negative": '"a duck"', "steps": "300", "seed": "3", "device": "cpu", "out": "duck",
-          "track": "[wandb]", "clip": "0.1", "stages": '"[{guidance: {scale: 20}}, {share: 2}]"'}  # fmt: skip
+          "track": "tensorboard", "clip": "0.1", "stages": '"[{guidance: {scale: 20}}, {share: 2}]"'}  # fmt: skip
 
 # --- examples -----------------------------------------------------------------------------------------------------------------------
 
