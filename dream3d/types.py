@@ -24,8 +24,7 @@ class Cameras:
 
     `to_world` maps camera to world coordinates, `intrinsics` are in pixels. Azimuth 0 is a camera on -y that sees the front, and grows
     towards +x; elevation grows upwards. B = groups x views x frames, frames fastest; a group shares one timestep. `time` in [0, 1];
-    `subject`: which prompt, particle or object a view shows; `role`: which terms it serves (None: all); `frame`: to the lamps' world.
-    """
+    `subject`: which prompt, particle or object a view shows; `role`: which terms it serves (None: all); `frame`: to the lamps' world."""
 
     to_world: Float[Tensor, "B 4 4"]
     intrinsics: Float[Tensor, "B 3 3"]
