@@ -35,7 +35,8 @@ def test_a_run_is_shown_by_its_files_and_its_page_is_kept(run, capsys):
     assert cli.main(["view", str(run), "--no-open"]) == 0
     page = run / "export" / "viewer.html"
     assert capsys.readouterr().out == f"{page}\n"
-    assert blocks(check(page)) == {name: (run / "export" / file).read_bytes() for name, file in (("splats", "splats.ply"), ("mesh", "mesh.glb"))}
+    held = {"splats": "splats.ply", "mesh": "mesh.glb"}
+    assert blocks(check(page)) == {name: (run / "export" / file).read_bytes() for name, file in held.items()}
     old = page.stat().st_mtime_ns
     assert cli.main(["view", str(run), "--no-open"]) == 0 and page.stat().st_mtime_ns == old
     later = page.stat().st_mtime + 10
@@ -95,8 +96,11 @@ def test_what_is_no_sequence_is_said(tmp_path, changes):
         still.sequence(sequence(tmp_path, **changes))
 
 
-@pytest.mark.parametrize("words, said", [([], "RUN_OR_FILE"), (["nothing-here"], "neither a run nor a file"), (["x", "--live"], "not a run"),
-                                         (["x", "--prot", "3"], "--port")])  # fmt: skip
+WRONG = [([], "RUN_OR_FILE"), (["nothing-here"], "neither a run nor a file"), (["x", "--live"], "not a run"),
+         (["x", "--prot", "3"], "--port")]  # fmt: skip
+
+
+@pytest.mark.parametrize("words, said", WRONG)
 def test_mistakes_are_sentences(words, said, capsys):
     assert cli.main(["view", *words]) == 2
     assert said in capsys.readouterr().err
@@ -142,8 +146,9 @@ def test_a_path_is_kept_as_json(tmp_path):
     chosen = [*orbit(0, 40), path.View((0.0, -3.0, 1.0), (0.1, 0.0, 0.0), 55.0, 0.5)]
     path.save(chosen, tmp_path / "a.json")
     assert path.load(tmp_path / "a.json") == chosen
-    for text in ("{", "{}", '{"views": 3}', '{"views": [{}]}', '{"views": [{"position": [0, 0]}]}', '{"views": [{"position": [0, 0, NaN]}]}',
-                 '{"views": [{"position": [0, 0, 1], "fovy": 180}]}', '{"views": [{"position": [0, 0, 1], "roll": 3}]}'):  # fmt: skip
+    place = '{"views": [{"position": '
+    for text in ("{", "{}", '{"views": 3}', '{"views": [{}]}', place + "[0, 0]}]}", place + "[0, 0, NaN]}]}",
+                 place + '[0, 0, 1], "fovy": 180}]}', place + '[0, 0, 1], "roll": 3}]}'):  # fmt: skip
         (tmp_path / "a.json").write_text(text)
         with pytest.raises(Mistake, match="a.json is no camera path"):
             path.load(tmp_path / "a.json")
