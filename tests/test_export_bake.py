@@ -51,7 +51,7 @@ def fine() -> Mesh:
 @pytest.fixture(scope="module")
 def baked(fine) -> Mesh:
     """With materials that are known: roughness grows along x, metal along z."""
-    flat = unwrap(fine, 512)
+    flat = unwrap(fine, 512, how="fast")
     index, face, weights = texels(flat, 512)
     place = between(flat.vertices, flat.faces, face, weights)
     orm = torch.stack([torch.ones(len(index)), place[:, 0] + 0.5, place[:, 2] + 0.5], -1)
