@@ -6,14 +6,12 @@ from itertools import chain
 from pathlib import Path
 
 import numpy as np
-import torch
 from jaxtyping import Float
 from numpy import ndarray
 
 import dream3d
 from dream3d.errors import Mistake
 from dream3d.export import page
-from dream3d.export.splat import read_ply
 
 MOST = 96 << 20  # bytes of moments inside a page; of longer clips every second, third, ... is there
 
@@ -62,6 +60,10 @@ def _moments(frames: Sequence[Path], times: Sequence[float | int]) -> Iterator[s
 
 def _table(path: Path, like: dict | None = None) -> dict[str, Float[ndarray, " N"]]:
     """The columns of a .ply that may move, by name, before activation."""
+    import torch
+
+    from dream3d.export.splat import read_ply
+
     points = read_ply(path)
     if points.scale is None:
         raise Mistake(f"{path.name} holds points, not Gaussians", where=str(path))
