@@ -48,9 +48,6 @@ def export(run, tmp_path, capsys):
     return go
 
 
-# --- what is asked ----------------------------------------------------------------------------------------------------------------
-
-
 @pytest.mark.parametrize(
     "words, wanted",
     [
@@ -252,9 +249,6 @@ def test_foreign_gaussians_and_which_axis_is_up_in_a_file(tmp_path, export, run)
     torch.testing.assert_close(one.position, two.position, atol=1e-6, rtol=0)
     _, files, _ = export("--format", "stl", "--source-up", "z", "--size", "1", what=cube_of(tmp_path / "box.obj"))
     np.testing.assert_allclose(np.ptp(bounds(files["mesh.stl"]), axis=0), [1000, 500, 250], rtol=1e-5)
-
-
-# --- what files say, and memory ---------------------------------------------------------------------------------------------------
 
 
 def test_facts_name_models_and_licences_and_no_places():
