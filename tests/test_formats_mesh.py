@@ -199,8 +199,17 @@ def test_the_3mf_consortiums_reader_takes_it(tmp_path, textured):
     if not textured:
         assert groups.MoveNext()
         group = groups.GetCurrentColorGroup()
-        shown = {(c.Red, c.Green, c.Blue) for c in map(group.GetColor, group.GetAllPropertyIDs())}
-        assert shown == {(255, 51, 0), (0, 102, 255)}
+        shown = {(c.Red, c.Green, c.Blue, c.Alpha) for c in map(group.GetColor, group.GetAllPropertyIDs())}
+        assert shown == {(255, 51, 0, 255), (0, 102, 255, 255)}
+
+
+def test_every_corner_of_a_3mf_has_its_vertex_colour(tmp_path):
+    mesh = box(textured=False)
+    text = zipfile.ZipFile(write("3mf", mesh, tmp_path)).read("3D/3dmodel.model").decode()
+    colours = re.findall(r'<m:color color="(.*?)"/>', text)
+    index = np.array(re.findall(r'p1="(\d+)" p2="(\d+)" p3="(\d+)"', text), int)
+    low = mesh.vertices[mesh.faces][..., 2].numpy() < 0
+    assert (np.array(colours)[index] == np.where(low, "#FF3300", "#0066FF")).all()
 
 
 def test_the_texture_of_a_3mf_lies_as_in_the_mesh(tmp_path):
