@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from dream3d import __version__
-from dream3d.export import curves, facts, health, page, record
+from dream3d.export import curves, facts, page, record
 from dream3d.export.page import Markup, join, section, tag
 from dream3d.export.record import Record
 
@@ -126,7 +126,12 @@ def _files(found: Record) -> Markup:
 
 def _health(found: Record) -> Markup | None:
     """What the mesh is fit for, as its export found it."""
-    known = health.read(found.path / "export" / "mesh.json") if "mesh" in found.exports else None
+    told = found.path / "export" / "mesh.json"
+    if "mesh" not in found.exports or not told.is_file():
+        return None
+    from dream3d.export import health  # which knows meshes, and so torch
+
+    known = health.read(told)
     return None if known is None else section("Mesh", *(tag("p", line) for line in known.told()))
 
 
