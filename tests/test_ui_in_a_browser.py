@@ -105,9 +105,9 @@ def test_past_runs_are_shown_and_written_in_other_formats(chromium, place):
     pictured(chromium, "chosen")
     (run,) = place.glob("runs/sds-gaussian/*-0-*")
     assert not (run / "export" / "mesh.obj").exists()
-    chromium.ask("document.querySelector('#format input').focus()")
-    option = "[...document.querySelectorAll('[role=option]')].find(one => one.innerText.trim() === 'obj')"
-    chromium.wait(f"{option} !== undefined", PATIENCE)
+    chromium.ask("document.querySelector('#format input').dispatchEvent(new FocusEvent('focus'))")  # a window without focus hears none
+    option = "document.querySelector('[role=option][aria-label=obj]')"
+    chromium.wait(f"{option} !== null", PATIENCE)
     chromium.ask(f"{option}.dispatchEvent(new MouseEvent('mousedown', {{bubbles: true}}))")
     press(chromium, "#write")
     shows(chromium, "#said", "of the queue")
