@@ -27,7 +27,8 @@ def test_its_card_says_how_it_was_made_and_what_it_reaches():
     card = json.loads((FOLDER / "card.json").read_text(encoding="utf-8"))
     assert {"data", "steps", "hardware", "metrics", "licence", "command", "held_out"} <= set(card)
     seen, held = card["metrics"]["seen"], card["metrics"]["held_out"]
-    assert seen["object"] >= 90 and seen["colour"] >= 90
+    assert seen["object"] >= 90 and seen["colour"] >= 90 and seen["view"] >= 75
+    assert card["base"]["pictures"] > 0 and "--base" in card["command"]
     assert all(held[name] >= seen[name] - 10 for name in seen)
 
 
