@@ -66,7 +66,7 @@ def _document(mesh: Mesh, extras: dict) -> dict[str, Any]:
 
 
 def _geometry(mesh: Mesh) -> tuple[dict[str, Float[ndarray, "W _"]], UInt32[ndarray, " I"], Int64[ndarray, " W"]]:
-    """Vertex attributes, indices, and which vertex each is: they are doubled where charts meet, and with a normal map where it is mirrored."""
+    """Vertex attributes, indices, and which vertex each is: doubled where charts meet, and with a normal map where it is mirrored."""
     at = split(mesh, tangents=mesh.orm is not None and mesh.bump is not None)
     attributes = {"POSITION": y_up(mesh.vertices.numpy()[at.origin]), "NORMAL": y_up(at.normal)}
     if at.tangent is not None:

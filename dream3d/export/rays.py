@@ -58,8 +58,7 @@ class Tree:
         return torch.from_numpy(share)
 
     def _named(self, face: Int[ndarray, " n"], weights: Float[ndarray, "n 3"]) -> tuple[Int[Tensor, " n"], Float[Tensor, "n 3"]]:
-        named = np.where(face >= 0, self.order[face], -1)
-        return torch.from_numpy(named), torch.from_numpy(weights)
+        return torch.from_numpy(np.where(face >= 0, self.order[face], -1)), torch.from_numpy(weights)
 
 
 def _array(tensor: Tensor) -> ndarray:
