@@ -140,6 +140,8 @@ def example(entry: Entry, recipes: list[str]) -> list[str]:
             return []
         case "configs":
             return ["--config", f"{entry.name}.yaml", 'prompt="a red car"']
+        case "penalties" if entry.name in build.penalty_needs() and not recipes:
+            return []  # what moves cannot be guessed
         case "penalties":
             return [*start, f"penalties.{entry.name}=0.1"]
         case "sees":
