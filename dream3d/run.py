@@ -27,20 +27,8 @@ from dream3d.view.control import Control
 
 STREAK, RETRIES = 10, 3  # non-finite steps in a row that roll back, and how often before a run has diverged
 STOPPING = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))
-PACKAGES = (
-    "torch",
-    "numpy",
-    "numba",
-    "safetensors",
-    "omegaconf",
-    "trimesh",
-    "scikit-image",
-    "xatlas",
-    "imageio-ffmpeg",
-    "diffusers",
-    "transformers",
-    "peft",
-)
+PACKAGES = ("torch", "numpy", "numba", "safetensors", "omegaconf", "trimesh", "scikit-image", "xatlas", "imageio-ffmpeg", "diffusers",
+            "transformers", "peft")  # fmt: skip
 
 
 class Interrupted(Exception):

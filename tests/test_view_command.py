@@ -32,9 +32,8 @@ def run(tmp_path):
 
 
 def test_a_run_is_shown_by_its_files_and_its_page_is_kept(run, capsys):
-    assert cli.main(["view", str(run), "--no-open"]) == 0
-    page = run / "export" / "viewer.html"
-    assert capsys.readouterr().out == f"{page}\n"
+    page, code = run / "export" / "viewer.html", cli.main(["view", str(run), "--no-open"])
+    assert code == 0 and capsys.readouterr().out == f"{page}\n"
     held = {"splats": "splats.ply", "mesh": "mesh.glb"}
     assert blocks(check(page)) == {name: (run / "export" / file).read_bytes() for name, file in held.items()}
     old = page.stat().st_mtime_ns

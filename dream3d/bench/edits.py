@@ -207,7 +207,8 @@ def iou(one, other) -> float:
 
 
 def verdict(score: dict) -> dict[str, bool]:
-    """`proves`: the unedited scene does not show what it shall. `edited`: the edited one does, its silhouette stayed, and that proves it."""
+    """`proves`: the unedited scene does not show what it shall. `edited`: the edited one does, its silhouette stayed, and that proves
+    it."""
     looks, stays, proves = score["right"] >= RIGHT, score["iou"] >= KEPT, score["control"] < RIGHT
     return {"looks": looks, "stays": stays, "edited": looks and stays and proves, "proves": proves}
 
