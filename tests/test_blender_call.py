@@ -187,6 +187,11 @@ def test_files_that_lead_elsewhere_are_not_shown_to_blender(tmp_path, monkeypatc
         call.ask([{"do": "check", "file": path}])
 
 
+@pytest.mark.parametrize("seconds", ["0", "-5", "nan", "inf"])
+def test_it_is_given_some_seconds(file, seconds, capsys):
+    assert cli.main(["blender", "check", str(file), f"--seconds={seconds}"]) == 2 and "--seconds 300" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("line", ["mtllib ../b.mtl", "mtllib /etc/b.mtl", "map_Kd ../a.png", "map_Bump -bm 1 /etc/a.png", "norm C:/a.png"])
 def test_so_are_materials_of_an_obj(tmp_path, monkeypatch, line):
     monkeypatch.setenv(find.VARIABLE, "/nowhere/python")
@@ -194,6 +199,10 @@ def test_so_are_materials_of_an_obj(tmp_path, monkeypatch, line):
     (tmp_path / "a.mtl").write_text(f"newmtl a\n{line}\n")
     with pytest.raises(Mistake, match="outside its folder|no file beside"):
         call.ask([{"do": "check", "file": tmp_path / "a.obj"}])
+    if not line.startswith("mtllib"):  # Blender opens the .mtl of the same name, named or not
+        (tmp_path / "a.obj").write_text("v 0 0 0\n")
+        with pytest.raises(Mistake, match="outside its folder|no file beside"):
+            call.ask([{"do": "check", "file": tmp_path / "a.obj"}])
     (tmp_path / "a.obj").write_text("mtllib a.mtl\nv 0 0 0\n")
     (tmp_path / "a.mtl").write_text("newmtl a\nmap_Kd a b.png\n")
     with pytest.raises(Mistake, match="names no program"):

@@ -20,7 +20,8 @@ def check(path: Path) -> None:
     suffix = path.suffix.lower()
     if suffix == ".obj":
         names = (name for words in lines(path) if words[0] == b"mtllib" for name in libraries(words[1:]))
-        for found in dict.fromkeys(filter(None, (_beside(path, name) for name in names))):
+        own = path.with_suffix(".mtl")  # Blender looks for it unasked
+        for found in dict.fromkeys([*filter(None, (_beside(path, name) for name in names)), *[own] * own.is_file()]):
             for words in lines(found):
                 if len(words) > 1 and words[0].lower().startswith(MAPS):
                     _beside(path, mapped(words))

@@ -41,6 +41,8 @@ def _fits(options) -> None:
     if stray or lacking:
         problem = f"{options.what} does not take {stray[0]}" if stray else f"what is missing: {lacking[0]}"
         raise Mistake(problem, where="command line", fix="python launch.py blender --help")
+    if not 0 < options.seconds <= 1e6:
+        raise Mistake(f"Blender needs some seconds, not {options.seconds:g}", where="--seconds", near="--seconds 300")
     if options.what == "quads" and not 8 <= options.faces <= 1_000_000:
         raise Mistake(f"quads are 8 to 1,000,000, not {options.faces}", where="--faces")
 
