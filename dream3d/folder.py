@@ -171,16 +171,14 @@ class Folder:
         self.lock.release()
 
 
-def lock(path: Path) -> FileLock:
+def lock(path: Path, fix: str = "wait, or give out=ANOTHER") -> FileLock:
     """The folder's lock, taken. Raises Mistake where another process holds it."""
     taken = FileLock(path / ".lock")
     try:
         taken.acquire(timeout=0)
     except Timeout:
         pid = read_status(path).get("pid", "another process")
-        raise Mistake(
-            f"this run is already going on (process {pid})", where=str(path), fix="wait, or give out=ANOTHER"
-        ) from None
+        raise Mistake(f"this run is already going on (process {pid})", where=str(path), fix=fix) from None
     return taken
 
 

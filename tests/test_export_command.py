@@ -19,6 +19,7 @@ from dream3d.commands import export as command
 from dream3d.export import about, roomy
 from dream3d.export.formats import Format, formats
 from dream3d.export.splat import read_ply
+from dream3d.folder import lock
 from dream3d.options import Export
 
 GAUSSIANS = {"type": "gaussians", "count": 200}
@@ -76,6 +77,9 @@ MISTAKES = {
     "--size -1": ("above 0", ""), "--origin bottom": ("no origin 'bottom'", "base"), "--up x": ("no axis that points up 'x'", "y"),
     "--lods 9": ("at most 6", ""), "--lods 2 --format ply": ("glb files", "--format ply,glb"), "textur=3": ("textur", "texture"),
     "formats=[]": ("no format is asked for", "glb"), "--print-size-mm 0": ("above 0", ""),
+    "--size 1e9": ("expected a number", ""), "--size 9999999999": ("--size 1e+10: files hold", "--size 1"),
+    "--size 0.0000001": ("--size 1e-07: files hold", "--size 1"), "--print-size-mm 9999999999": ("files hold 1e-06 to 1e+09", ""),
+    "--source-up y": ("--source-up is of files", "--up y"),
     "--formt glb": ("nothing is known about --formt", "--format"),
 }  # fmt: skip
 
@@ -86,6 +90,12 @@ def test_mistakes_teach_and_write_nothing(words, run, tmp_path, capsys):
     problem, near = MISTAKES[words]
     assert code == 2 and not told and problem in said and near in said and len(said.splitlines()) <= 5, said
     assert not list(tmp_path.iterdir())
+
+
+def test_an_empty_folder_name_is_none(run, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    code, told, said = call(["export", run, "--out", ""], capsys)
+    assert code == 2 and not told and "is empty" in said and not list(tmp_path.iterdir())
 
 
 def test_what_is_no_run_and_no_file_is_said(run, tmp_path, capsys):
@@ -284,6 +294,7 @@ def test_smaller_settings_fit_into_what_is_free(monkeypatch, export):
     assert roomy.smaller(large, free=roomy.needed(Export(texture=1024)) + 1) == "--texture 1k"
     assert roomy.smaller(large, free=0.0) == "--texture 512 --faces 20k" and roomy.smaller(Export(texture=256), free=0.0) == "--faces 5k"
     assert "resolution" in roomy.smaller(Export(texture=256, faces=100), free=0.0)
+    assert roomy.smaller(Export(resolution=9999), free=1e9) == "--texture 512 size=256 resolution=128", "not the texture is too large"
     monkeypatch.setattr(roomy, "available", lambda: roomy.needed(Export(texture=1024, size=32, resolution=24)) + 1)
     code, files, said = export("--texture", "4k")
     assert code == 4 and not files and "are free" in said and "fix: --texture 1k" in said
@@ -295,3 +306,25 @@ def test_the_process_has_a_limit_of_its_own():
     limited = f"import resource; resource.setrlimit(resource.RLIMIT_AS, (1 << 30, 1 << 30)); {ask}"
     done = subprocess.run([sys.executable, "-c", limited], capture_output=True, text=True, timeout=60)
     assert done.returncode == 0 and 0 < float(done.stdout) < 1 << 30, done.stderr
+
+
+def test_a_run_that_goes_on_is_exported_elsewhere(run, tmp_path, capsys):
+    with lock(run):
+        code, told, said = call(["export", run, "--format", "ply"], capsys)
+        assert code == 2 and not told and "already going on" in said and f"export {run} --out ANOTHER" in said
+        assert call(["export", run, "--format", "ply", "--out", tmp_path / "out"], capsys)[0] == 0
+
+
+def test_a_file_far_away_is_moved_but_not_said_to_be_scaled(tmp_path, capsys):
+    far = cube_of(tmp_path / "far.obj", at=(1e6, 0.0, 0.0))
+    code, _, said = call(["export", far, "--format", "stl", "--out", tmp_path / "out"], capsys)
+    assert code == 0 and "moved to the origin" in said and "scaled" not in said
+
+
+@pytest.mark.skipif(os.name == "nt" or sys.platform == "darwin", reason="names of files are text here")
+def test_names_that_are_no_text_are_written_as_far_as_they_are(tmp_path, capsys):
+    odd = Path(os.fsdecode(os.fsencode(tmp_path) + b"/a\xff.obj"))
+    os.rename(cube_of(tmp_path / "box.obj"), odd)
+    code, _, said = call(["export", odd, "--format", "glb,obj,3mf", "--out", tmp_path / "out"], capsys)
+    assert code == 0, said
+    assert '"a?.obj"' in (tmp_path / "out" / "mesh.obj").read_text().splitlines()[0]

@@ -9,6 +9,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+from export_runs import SMALL, discs, run_of
 from export_scene import Blocks
 from pages import blocks, check, finished
 from PIL import Image
@@ -41,6 +42,15 @@ def test_a_run_is_shown_by_its_files_and_its_page_is_kept(run, capsys):
     later = page.stat().st_mtime + 10
     os.utime(run / "export" / "mesh.glb", (later, later))
     assert cli.main(["view", str(run), "--no-open"]) == 0 and page.stat().st_mtime_ns != old
+
+
+def test_a_run_that_writes_other_files_gets_a_page_too(tmp_path, capsys):
+    others = {"export": SMALL["export"] | {"formats": ["stl"], "mesh": False}}
+    run = run_of(tmp_path / "run", {"type": "gaussians", "count": 200}, handed=discs(), **others)
+    assert cli.main(["view", str(run), "--no-open"]) == 0
+    page = run / "export" / "viewer.html"
+    assert capsys.readouterr().out == f"{page}\n" and {"splats", "mesh"} == set(blocks(check(page)))
+    assert cli.main(["view", str(run), "--no-open", "--out", str(tmp_path / "a.html")]) == 2 and not (tmp_path / "a.html").exists()
 
 
 def test_a_page_is_opened_where_there_is_a_browser(run, monkeypatch, capsys):

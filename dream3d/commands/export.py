@@ -8,7 +8,7 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
-from dream3d.commands.parser import Parser, common, one_of, plug, stored
+from dream3d.commands.parser import Parser, common, one_of, plug, some, stored
 from dream3d.errors import Mistake
 from dream3d.export.formats import formats
 
@@ -30,6 +30,8 @@ def main(words: list[str]) -> int:
         raise Mistake("what is missing: RUN_OR_FILE", where="command line", fix=FIX)
     plug(options.plugin)
     run, folder, file = place(options.what)
+    if run is not None and options.source_up is not None:
+        raise Mistake("--source-up is of files; a run knows its axes", where="--source-up", near=f"--up {options.source_up}")
     given = [f"export.{key}={value}" for key, value in flags(options).items()] + [f"export.{text}" for text in options.overrides]
     given += _again(given, options.rebake)
     return _run(options, run, folder, given) if run is not None else _file(options, file, given)
@@ -49,7 +51,7 @@ def _parser() -> Parser:
     parser.add_argument("--web", action="store_true", default=None, help="smaller files that not every program reads")
     parser.add_argument("--rebake", action="store_true", help="give a mesh with a texture of its own new uvs and textures")
     parser.add_argument("--source-up", type=one_of(["y", "z"], "axis that points up"), help="in a file that is read (y; of a PLY z)")
-    parser.add_argument("--out", type=Path, metavar="FOLDER", help="otherwise the run's export folder; of NAME.glb NAME-export")
+    parser.add_argument("--out", type=some, metavar="FOLDER", help="otherwise the run's export folder; of NAME.glb NAME-export")
     parser.add_argument("--list", action="store_true", help="what each format takes, needs, and writes; stop")
     common(parser)
     parser.add_argument("overrides", nargs="*", metavar="key=value", help="of the export section: faces=5000 delight=true")
@@ -132,7 +134,7 @@ def _run(options, run: Path, folder: Path | None, given: list[str]) -> int:
 
     found = opened.of_run(run, config, folder)
     home = target.resolve() == (run / "export").resolve()
-    with lock(run) if home else nullcontext():
+    with lock(run, f"wait, or: python launch.py export {run} --out ANOTHER") if home else nullcontext():
         made = write(found, target, chosen, pictures=not options.format, quiet=options.quiet)
         if home and {"mesh", "splats"} & made.keys():
             made |= _pages(run, made, config.values["prompt"])

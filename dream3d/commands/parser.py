@@ -69,6 +69,13 @@ def one_of(names: Iterable[str], what: str) -> Callable[[str], str]:
     return check
 
 
+def some(path: str) -> Path:
+    """The `type` of an argument that is a path; "", as of a variable that is not set, would be the folder one is in."""
+    if not path:
+        raise Mistake("an argument that is a path is empty", where="command line", near="--out .")
+    return Path(path)
+
+
 def common(parser: Parser) -> None:
     """--plugin and --quiet, of every command that builds or runs something."""
     plugin(parser)

@@ -3,7 +3,7 @@
 import sys
 from pathlib import Path
 
-from dream3d.commands.parser import Parser, plug, plugin, stored
+from dream3d.commands.parser import Parser, plug, plugin, some, stored
 from dream3d.errors import Mistake
 
 EXAMPLES = ["view duck", "view duck/export/mesh.glb", "view duck --no-open", "view duck --live", "view duck --live --port 8090"]
@@ -18,7 +18,7 @@ def main(words: list[str]) -> int:
     parser.add_argument("--live", action="store_true", help="serve a page of a run: orbit, time, pause, guidance.scale, camera paths")
     parser.add_argument("--port", type=int, default=8080, metavar="N", help="of --live (8080, or the next that is free)")
     parser.add_argument("--listen", default="127.0.0.1", metavar="HOST", help="of --live: who reaches it may change the run")
-    parser.add_argument("--out", type=Path, metavar="FILE", help="the page of a file; otherwise NAME-viewer.html here")
+    parser.add_argument("--out", type=some, metavar="FILE", help="the page of a file; otherwise NAME-viewer.html here")
     plugin(parser)
     options = parser.parse_args(words)
     if options.what is None:
@@ -37,6 +37,8 @@ def _still(options) -> int:
     else:
         path = source.place(options.what)
         run = source.is_run(path)
+        if run and options.out is not None:
+            raise Mistake("--out is the page of a file; a run's lies in its export folder", where="--out", fix="copy it: it is one file")
         page = still.of_run(path) if run else still.of_file(path, options.out or Path(f"{path.stem}-viewer.html"))
     print(page)
     if not options.no_open:

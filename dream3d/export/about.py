@@ -33,7 +33,7 @@ def of_run(config: Config, stage: int = -1) -> dict[str, Any]:
 
 def of_file(path: Path) -> dict[str, Any]:
     """Of what was read from a file that is not ours."""
-    return {"source": [path.name], "version": __version__}
+    return {"source": [_bare(path.name)], "version": __version__}
 
 
 def _sources(stage: dict[str, Any]) -> list[str]:
@@ -75,6 +75,6 @@ def _model(name: str) -> dict[str, Any]:
 
 
 def _bare(path: str) -> str:
-    """The last part of a path of any system."""
-    return re.split(r"[\\/]", path.rstrip("\\/"))[-1]
+    """The last part of a path of any system, as text: names of files on Linux may be any bytes."""
+    return re.split(r"[\\/]", path.rstrip("\\/"))[-1].encode("utf-8", "replace").decode()
 

@@ -24,6 +24,7 @@ from dream3d.view.still import moving
 
 KEYS = {("glb", "mesh"): "mesh", ("ply", "splats"): "splats"}  # what pages know them by; others by their format's name
 HEALTH = "mesh.json"
+SIZES = (1e-6, 1e9)  # of the longest side: float32 holds areas and volumes of these
 WHAT = {"mesh": "meshes", "splats": "Gaussians", "mesh-clip": "meshes that move", "splat-clip": "Gaussians that move",
         "skin": "bodies on joints"}  # fmt: skip
 
@@ -83,6 +84,9 @@ def _wanted(stock: Stock, settings: Export) -> list[tuple[Format, str]]:
         raise Mistake("no format is asked for", where="export.formats", near=", ".join(formats()), fix="--format glb")
     if settings.lods > 1 and "glb" not in asked:
         raise Mistake("levels of detail are glb files", where="--lods", fix=f"--format {','.join([*asked, 'glb'])}")
+    for flag, length in (("--size", settings.metres), ("--print-size-mm", settings.millimetres)):
+        if length is not None and not SIZES[0] <= length <= SIZES[1]:
+            raise Mistake(f"{flag} {length:g}: files hold {SIZES[0]:g} to {SIZES[1]:g}", where=flag, near=f"{flag} 1")
     wanted = []
     for form in map(named, dict.fromkeys(asked)):
         kind = stock.fitting(form)

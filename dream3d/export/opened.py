@@ -66,5 +66,5 @@ def of_file(path: Path, up: str | None = None) -> Opened:
             data, back = there(data), Placement(half / foreign.INSIDE, tuple(middle.tolist()))
     with torch.no_grad():
         scene = drawn(data)
-    said = [line for line in said if not line.startswith("out of sight")]
+    said = [line for line in said if not line.startswith(("out of sight", "moved and scaled"))]  # `back` undoes it
     return Opened(scene, about.of_file(path), data if isinstance(data, Mesh) else None, back, tuple(said))

@@ -34,6 +34,9 @@ def smaller(settings: Export, free: float | None = None) -> str:
     for side, word in TEXTURES.items():
         if side < settings.texture and needed(dataclasses.replace(settings, texture=side)) < free:
             return f"--texture {word}"
+    if settings.size > Export.size or settings.resolution > Export.resolution:
+        least = f"size={min(settings.size, Export.size)} resolution={min(settings.resolution, Export.resolution)}"
+        return f"--texture 512 {least}" if settings.texture > 512 else least
     for count, word in FACES.items():
         if count < settings.faces:
             return f"--texture 512 --faces {word}" if settings.texture > 512 else f"--faces {word}"

@@ -1,7 +1,9 @@
 """viewer.html of a run or of a file, made where it is missing."""
 
+import contextlib
 import json
 import re
+import sys
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -24,7 +26,8 @@ def of_run(run: Path) -> Path:
     if not files:
         from dream3d.commands import export
 
-        export.main([str(run), "--quiet"])
+        with contextlib.redirect_stdout(sys.stderr):  # stdout is the page's alone
+            export.main([str(run), "--quiet", "formats=null", "mesh=true"])  # whatever the run writes at its end: a page holds these
         return page
     from dream3d.commands.parser import stored
 
