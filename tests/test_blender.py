@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shutil
 import subprocess
 from pathlib import Path
 
@@ -165,10 +166,23 @@ def test_fbx_turns_as_it_is_asked(real, tmp_path, up):
     np.testing.assert_allclose(answer["box"], BOX, atol=1e-3)
 
 
+def test_where_it_was_made_stands_in_no_file(real, tmp_path, monkeypatch):
+    """FBX names its pictures, a .blend what was drawn and where file browsers begin, which is at home."""
+    monkeypatch.setenv("HOME", str(tmp_path / "a-home-of-somebody"))
+    (tmp_path / "a-home-of-somebody").mkdir()
+    fbx, blend = write("fbx", tmp_path).read_bytes(), write("blend", tmp_path).read_bytes()
+    assert b"dream3d-blender" not in fbx and b"made.fbm" in fbx
+    if blend[:4] == b"\x28\xb5\x2f\xfd":
+        if not shutil.which("zstd"):
+            pytest.skip("no zstd to look into a .blend")
+        blend = subprocess.run(["zstd", "-dc"], input=blend, stdout=subprocess.PIPE, check=True).stdout
+    assert blend.startswith(b"BLENDER") and b"dream3d-blender" not in blend and b"of-somebody" not in blend
+
+
 def test_what_blender_cannot_read_is_a_mistake(real, tmp_path):
-    (tmp_path / "a.glb").write_bytes(b"glTF" + bytes(100))
+    (tmp_path / "a.fbx").write_bytes(b"Kaydara FBX Binary" + bytes(100))
     with pytest.raises(Mistake, match="Blender could not do it"):
-        call.ask([{"do": "check", "file": tmp_path / "a.glb"}])
+        call.ask([{"do": "check", "file": tmp_path / "a.fbx"}])
     (tmp_path / "a.txt").write_text("x")
     with pytest.raises(Mistake, match="no kind of file"):
         call.ask([{"do": "check", "file": tmp_path / "a.txt"}])

@@ -1,6 +1,9 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """What the worker can do: every function takes JSON values and answers JSON values. Paths are absolute."""
 
+import os
+from pathlib import Path
+
 import bpy
 import look
 import scene
@@ -32,7 +35,14 @@ def fbx(file: str, target: str, up: str = "y") -> dict:
     bpy.ops.export_scene.fbx(filepath=target, path_mode="COPY", embed_textures=True, object_types=kinds, bake_anim=moves,
                              bake_anim_use_nla_strips=False, bake_anim_use_all_actions=False, bake_anim_simplify_factor=0.0,
                              add_leaf_bones=False, use_custom_props=True, mesh_smooth_type="OFF", **axes)  # fmt: skip
+    _nameless(Path(target))
     return {"objects": len(bpy.data.objects), "moves": moves}
+
+
+def _nameless(path: Path) -> None:
+    """Pictures inside an FBX have absolute names: those of this machine's folders become relative ones of the same length."""
+    folder = os.fsencode(path.parent)
+    path.write_bytes(path.read_bytes().replace(folder, b"." + b"/" * (len(folder) - 1)))
 
 
 def blend(file: str, target: str, name: str, catalog: str, about: dict, tags: list[str], picture: str | None = None) -> dict:
@@ -54,6 +64,7 @@ def blend(file: str, target: str, name: str, catalog: str, about: dict, tags: li
     with bpy.context.temp_override(id=asset):
         bpy.ops.ed.lib_id_load_custom_preview(filepath=picture)
     bpy.ops.file.pack_all()
+    scene.nowhere()
     bpy.context.preferences.filepaths.save_version = 0  # no .blend1
     bpy.ops.wm.save_as_mainfile(filepath=target, compress=True, check_existing=False)
     return {"asset": asset.name, "kind": asset.id_type, "preview": list(asset.preview.image_size)}
