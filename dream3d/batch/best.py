@@ -7,6 +7,8 @@ from dream3d.errors import Mistake, choices
 
 LESS = {"janus", "view_gap", "chamfer", "clip_fronts", "pick_fronts", "hps_fronts", "seconds", "memory", "mesh_components"}  # the better
 
+LARGEST = 1e300
+
 
 def marked(records: list[dict[str, Any]], count: int, by: str) -> list[dict[str, Any]]:
     """The records, each with `best`: whether it is among the `count` best of its prompt and recipe that were not rejected; the earlier seed
@@ -37,4 +39,4 @@ def _numbers(record: dict[str, Any]) -> dict[str, Any]:
 
 
 def _is(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < LARGEST  # neither of inf and nan

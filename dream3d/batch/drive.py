@@ -5,7 +5,7 @@ Nothing that only this process knows matters: whoever runs the same command afte
 
 import os
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,6 +15,7 @@ from dream3d import __version__
 from dream3d.batch import failures
 from dream3d.batch.library import Library
 from dream3d.batch.plan import Job
+from dream3d.errors import Mistake
 
 WAIT, LOOK = 0.5, 5.0  # seconds: for news; between looks at who makes progress
 
@@ -58,10 +59,12 @@ class Drive:
         self.at: dict[str, Job] = {}  # jobs that a worker has
         self.seen: dict[str, tuple[Any, float]] = {}  # what was seen of a job's progress, and when
         self.hung: set[str] = set()
-        self.looked = 0.0
+        self.early: Counter[str] = Counter()  # how often a job's worker ended before it had a claim
+        self.looked, self.full = 0.0, ""
 
     def go(self, jobs: Iterable[Job]) -> Tally:
-        """Make what is missing; jobs of other launchers are waited for. Ends when all are done or failed, or it is stopped."""
+        """Make what is missing; jobs of other launchers are waited for. Ends when all are done or failed, or it is stopped.
+        Raises Mistake where the disk is full."""
         tally, todo, elsewhere = Tally(), deque(), {}
         for job in jobs:
             if self.library.done(job):
@@ -70,7 +73,7 @@ class Drive:
                 todo.append(job)
         self.count = len(todo)
         try:
-            while (todo or self.at or elsewhere) and not self.stopping():
+            while (todo or self.at or elsewhere) and not self.stopping() and not self.full:
                 self._hand_out(todo)
                 if not todo and not self.at:  # what is left is at work elsewhere: look again, and take over whoever is gone
                     todo.extend(elsewhere.values())
@@ -81,6 +84,8 @@ class Drive:
             tally.stopped = self.stopping()
         finally:
             self._end(tally, todo, elsewhere)
+        if self.full:
+            raise Mistake(self.full, where=str(self.library.path), fix="free some space and run the same command again")
         return tally
 
     def _hand_out(self, todo: deque) -> None:
@@ -107,6 +112,8 @@ class Drive:
                 todo.append(job)
             case "interrupted":
                 todo.appendleft(job)
+            case "full":
+                self.full = record["reason"]
         self._say(job, record, tally)
 
     def _lost(self, job: Job, record: dict) -> dict:
@@ -114,7 +121,9 @@ class Drive:
         if done := self.library.done(job):
             return done
         if self.library.launcher(job) != self.pool.name:  # it was another's, or nobody's yet
-            return {"id": job.id, "state": "busy"}
+            self.early[job.id] += not self.library.claimed(job)
+            if self.early[job.id] <= self.policy.lost:  # workers that cannot begin would be replaced for ever
+                return {"id": job.id, "state": "busy"}
         failure, reason = record["failure"], record["reason"]
         if job.id in self.hung:
             self.hung.discard(job.id)

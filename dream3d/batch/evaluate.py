@@ -3,7 +3,9 @@
 `eval.json` in a run's folder keeps them, under a key that changes with the run's checkpoint, the code and the models asked.
 """
 
+import hashlib
 import json
+import math
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -38,10 +40,10 @@ class Evaluation:
             raise Mistake("this run is not finished", where=str(run), fix=f"python launch.py resume {run}")
         key = {"version": __version__, "run": read_status(run).get("config"), "prompt": prompt, "judge": judge.WEIGHTS,
                "models": {name: model.digest for name, model in self.models.items()},
-               "among": sorted(set(self.among)) if self.models else []}  # fmt: skip
+               "among": _digest(self.among) if self.models else ""}  # fmt: skip
         if kept := _kept(run / "eval.json", key):
             return kept
-        found = self.scene(api.load(run).scene, prompt) | _mesh(run)
+        found = _finite(self.scene(api.load(run).scene, prompt) | _mesh(run))
         files.write_json(run / "eval.json", {"key": key, "scores": found})
         return found
 
@@ -88,6 +90,16 @@ def liked(model, seen: Ring, prompt: str, among: tuple[str, ...]) -> dict[str, f
     return found | {"fronts": janus((model.sharp * pictures @ views.T).softmax(-1)[:, 0])}
 
 
+def _digest(among: tuple[str, ...]) -> str:
+    """Of prompts: of thousands, thousands of runs do not keep the whole list each."""
+    return hashlib.sha256(json.dumps(sorted(set(among))).encode()).hexdigest()[:12]
+
+
+def _finite(found: dict[str, Any]) -> dict[str, Any]:
+    """None for what is no number."""
+    return {name: None if isinstance(value, float) and not math.isfinite(value) else value for name, value in found.items()}
+
+
 def _mesh(run: Path) -> dict[str, Any]:
     """What the export says of its mesh."""
     told = _json(run / "export" / "mesh.json")
@@ -102,6 +114,6 @@ def _kept(path: Path, key: dict[str, Any]) -> dict[str, Any] | None:
 def _json(path: Path) -> dict[str, Any]:
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return {}
     return found if isinstance(found, dict) else {}

@@ -28,14 +28,20 @@ class Lease:
     lost: threading.Event = field(default_factory=threading.Event)
     beats: int = 0
     _ended: threading.Event = field(default_factory=threading.Event)
+    _one: threading.RLock = field(default_factory=threading.RLock)  # a beat that comes after the release would take it back
 
     def beat(self) -> bool:
-        """One more; whether the claim still holds."""
+        """One more, unless it was given back; whether the claim still holds."""
+        with self._one:
+            if self.holds() and not self._ended.is_set():
+                self.beats += 1
+                files.write_json(self.folder / f"beat.{self.number}.json", {"beats": self.beats})
+        return not self.lost.is_set()
+
+    def holds(self) -> bool:
+        """Whether nobody has taken it over."""
         if _newest(self.folder) != self.number:
             self.lost.set()
-        else:
-            self.beats += 1
-            files.write_json(self.folder / f"beat.{self.number}.json", {"beats": self.beats})
         return not self.lost.is_set()
 
     def keep(self, every: float = BEAT) -> None:
@@ -53,8 +59,9 @@ class Lease:
     def release(self) -> None:
         """Others may take it at once."""
         self._ended.set()
-        if not self.lost.is_set() and _newest(self.folder) == self.number:
-            files.write_json(self.folder / f"beat.{self.number}.json", {"beats": self.beats, "released": True})
+        with self._one:
+            if self.holds():
+                files.write_json(self.folder / f"beat.{self.number}.json", {"beats": self.beats, "released": True})
 
 
 @dataclass
@@ -109,13 +116,22 @@ def _made(folder: Path, number: int, launcher: str) -> bool:
     try:
         os.link(own, folder / f"lease.{number}.json")
     except FileExistsError:
-        return False
+        if not _same(own, folder / f"lease.{number}.json"):
+            return False
     finally:
         own.unlink(missing_ok=True)
     for old in range(max(1, number - 3), number - 1):  # of the one before something may still be wanted
         for name in ("lease", "beat"):
             (folder / f"{name}.{old}.json").unlink(missing_ok=True)
     return True
+
+
+def _same(own: Path, made: Path) -> bool:
+    """Whether a link that is there already is our own: a shared disk's answer was lost, and it was asked once more."""
+    try:
+        return os.path.samefile(own, made)
+    except OSError:
+        return False
 
 
 def _me() -> dict[str, Any]:
@@ -151,6 +167,6 @@ def _began(pid: int) -> str | None:
 def _read(path: Path) -> dict[str, Any]:
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return {}
     return found if isinstance(found, dict) else {}

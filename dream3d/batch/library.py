@@ -10,6 +10,7 @@
 """
 
 import json
+import math
 import os
 import shutil
 import uuid
@@ -104,7 +105,9 @@ class Library:
         try:
             os.link(own, folder / "done.json")
         except FileExistsError:
-            return False
+            if self.done(job) is not None:
+                return False
+            os.replace(own, folder / "done.json")  # damaged: nobody's record
         finally:
             own.unlink(missing_ok=True)
         files.flush(folder)
@@ -118,7 +121,8 @@ class Library:
 
     def tried(self, job: Job, what: dict[str, Any]) -> None:
         """A line for a try that failed."""
-        files.append(self.folder(job) / "tries.jsonl", json.dumps(what, ensure_ascii=False) + "\n")
+        path = self.folder(job) / "tries.jsonl"
+        files.append(path, "\n" * _torn(path) + json.dumps(what, ensure_ascii=False) + "\n")
 
     def tries(self, job: Job) -> list[dict[str, Any]]:
         return list(_lines(self.folder(job) / "tries.jsonl"))
@@ -131,14 +135,24 @@ class Library:
         """Whose worker claimed it last."""
         return lease.launcher(self.folder(job))
 
-    def again(self, job: Job, *, done: bool = False) -> None:
-        """Forget the tries that failed; with `done`, what was made too."""
+    def again(self, job: Job, *, done: bool = False) -> bool:
+        """Forget the tries that failed; with `done`, what was made too. False, and nothing is, while somebody else is at work on it."""
         folder = self.folder(job)
-        (folder / "tries.jsonl").unlink(missing_ok=True)
-        if done:
-            (folder / "done.json").unlink(missing_ok=True)
-            for run in folder.glob("run*"):
-                shutil.rmtree(run)
+        if not folder.is_dir():
+            return True
+        held = lease.Watch(math.inf).take(folder)
+        if held is None and self.done(job) is None:
+            return False
+        try:
+            (folder / "tries.jsonl").unlink(missing_ok=True)
+            if done:
+                (folder / "done.json").unlink(missing_ok=True)
+                for run in folder.glob("run*"):
+                    shutil.rmtree(run)
+        finally:
+            if held is not None:
+                held.release()
+        return True
 
     def catalogue(self) -> list[dict[str, Any]]:
         """The records, once each, as their jobs were asked for; what the catalogue misses or has wrong is as the folders say."""
@@ -153,7 +167,8 @@ class Library:
     def _scored(self, record: dict[str, Any]) -> dict[str, Any]:
         """The record with what `eval` found of its run, where it did."""
         scores = (_json(self.path / record["run"] / "eval.json") or {}).get("scores") if isinstance(record.get("run"), str) else None
-        return record | {"metrics": {**(record.get("metrics") or {}), **scores}} if isinstance(scores, dict) else record
+        known = record["metrics"] if isinstance(record.get("metrics"), dict) else {}
+        return record | {"metrics": {**known, **scores}} if isinstance(scores, dict) else record
 
     def mend(self) -> list[dict[str, Any]]:
         """Write the catalogue anew where it is not what the folders say: after a power cut, or a job that was removed."""
@@ -190,7 +205,7 @@ def _plain(name: str) -> bool:
 def _json(path: Path) -> dict[str, Any] | None:
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return None
     return found if isinstance(found, dict) else None
 
@@ -202,7 +217,7 @@ def _lines(path: Path) -> Iterator[dict[str, Any]]:
             for line in lines:
                 try:
                     row = json.loads(line)
-                except ValueError:
+                except (ValueError, RecursionError):
                     continue
                 if isinstance(row, dict):
                     yield row

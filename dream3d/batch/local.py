@@ -47,7 +47,8 @@ class Local:
         if worker is None or not worker.process.is_alive():
             worker = self.workers[place] = self._begun()
         worker.job = job
-        worker.pipe.send(job)
+        with contextlib.suppress(OSError):  # it ended a moment ago, which is heard of
+            worker.pipe.send(job)
 
     def _begun(self) -> Worker:
         context = multiprocessing.get_context("spawn")

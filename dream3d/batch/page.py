@@ -29,11 +29,19 @@ def write_gallery(library: Path, records: list[dict[str, Any]], title: str) -> P
 def _row(record: dict[str, Any]) -> dict[str, Any]:
     """What the page needs of a record; whatever else it holds, and is not what it should be, is left out."""
     made = record.get("files") if isinstance(record.get("files"), dict) else {}
-    numbers = {**(record.get("metrics") or {}), "seconds": record.get("seconds"), "memory": record.get("memory")}
-    metrics = {name: value for name, value in numbers.items() if isinstance(value, int | float) and not isinstance(value, bool)}
+    known = record["metrics"] if isinstance(record.get("metrics"), dict) else {}
+    numbers = {**known, "seconds": record.get("seconds"), "memory": record.get("memory")}
+    metrics = {name: value for name, value in numbers.items() if _number(value)}
+    seed, tags = record.get("seed"), record.get("tags")
     words = {name: str(record.get(name) or "")[:SHOWN] for name in ("name", "prompt", "state", "category", "reason")}
     links = {name: path for name in ("thumbnail", "viewer") if (path := _beside(made.get(name)))}
-    return {**words, **links, "seed": record.get("seed", 0), "tags": [str(tag)[:80] for tag in record.get("tags", [])], "metrics": metrics}
+    tags = [str(tag)[:80] for tag in tags] if isinstance(tags, list) else []
+    return {**words, **links, "seed": seed if _number(seed) else 0, "tags": tags, "metrics": metrics}
+
+
+def _number(value: Any) -> bool:
+    """One that JSON has: a page with another would stay empty."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < 1e300
 
 
 def _beside(path: Any) -> str | None:

@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import re
 import statistics
 from collections import Counter
 from collections.abc import Iterator
@@ -15,7 +16,8 @@ from dream3d.batch.library import Library
 from dream3d.batch.plan import Job, Plan
 from dream3d.estimate import human, total
 
-FORMULA = ("=", "+", "-", "@", "\t", "\r")  # what spreadsheets run
+FORMULA = tuple("=+-@\t\r\uff1d\uff0b\uff0d\uff20")  # what spreadsheets run, wide ones in Japan too
+INSIDE = re.compile(r"([;\t\r\n])([=+@-])")  # and what they run where they take another separator than the comma
 DISK = 12 << 20  # bytes of an asset of the default recipe with its run, measured
 COLUMNS = ("id", "name", "prompt", "seed", "lines", "failure", "tries", "reason")
 
@@ -32,10 +34,9 @@ def _state(library: Library, job: Job, policy: failures.Policy) -> str:
     folder = library.folder(job)
     if (folder / "done.json").is_file():
         return "done"
-    if library.claimed(job):
-        return "working"
-    tries = library.tries(job)
-    return "waiting" if failures.again(tries, policy) else "failed"
+    if not failures.again(library.tries(job), policy):  # whoever lost it may never have given its claim back
+        return "failed"
+    return "working" if library.claimed(job) else "waiting"
 
 
 def told(library: Library, jobs: list[Job]) -> list[str]:
@@ -44,9 +45,9 @@ def told(library: Library, jobs: list[Job]) -> list[str]:
     lines = [", ".join(f"{len(part)} {name}" for name, part in found.items()) + f", of {len(jobs)}"]
     records = [record for job in found["done"] if (record := library.done(job))]
     if records and (left := len(found["working"]) + len(found["waiting"])):
-        seconds = statistics.fmean(record["seconds"] for record in records)
+        seconds = statistics.fmean(record.get("seconds") or 0.0 for record in records)
         lines.append(f"{seconds:.0f} s a job so far: {left * seconds / 3600:.1f} hours of one worker are left")
-    why = Counter(library.tries(job)[-1]["failure"] for job in found["failed"])
+    why = Counter(str(_last(library, job).get("failure", "error")) for job in found["failed"])
     lines += [f"{count} failed: {kind}" for kind, count in why.most_common()]
     return lines
 
@@ -55,14 +56,19 @@ def failed(library: Library, jobs: list[Job]) -> Path | None:
     """Write failures.csv of those that failed for good; None, and no file, where none did."""
     path, rows = library.path / "failures.csv", []
     for job in state(library, jobs)["failed"]:
-        tries = library.tries(job)
-        told = {"lines": " ".join(map(str, job.lines)), "tries": len(tries), **{k: tries[-1].get(k, "") for k in ("failure", "reason")}}
+        tries, last = len(library.tries(job)), _last(library, job)
+        told = {"lines": " ".join(map(str, job.lines)), "tries": tries, **{k: last.get(k, "") for k in ("failure", "reason")}}
         rows.append({"id": job.id, "name": job.name, "prompt": job.prompt, "seed": job.seed, **told})
     if not rows:
         path.unlink(missing_ok=True)
         return None
     files.write_text(path, table(rows, COLUMNS))
     return path
+
+
+def _last(library: Library, job: Job) -> dict[str, Any]:
+    """The try that failed last; empty where another launcher has begun again with the job meanwhile."""
+    return next(reversed(library.tries(job)), {})
 
 
 def listed(library: Library) -> Path:
@@ -73,7 +79,7 @@ def listed(library: Library) -> Path:
     records = library.mend()
     _parquet(library.path / "catalog.parquet", records)
     lost = [{"name": job.name, "prompt": job.prompt, "seed": job.seed, "category": job.category, "tags": list(job.tags), "state": "failed",
-             "reason": library.tries(job)[-1]["reason"]} for job in state(library, library.jobs())["failed"]]  # fmt: skip
+             "reason": _last(library, job).get("reason", "")} for job in state(library, library.jobs())["failed"]]  # fmt: skip
     return write_gallery(library.path, [*records, *lost], library.path.absolute().name)
 
 
@@ -96,6 +102,8 @@ def _parquet(path: Path, records: list[dict[str, Any]]) -> None:
 def _alike(values: list) -> bool:
     """Whether a column can be one of numbers, truths or texts."""
     kinds = {type(value) for value in values if value is not None}
+    if any(isinstance(value, int) and not -(1 << 63) <= value < 1 << 63 for value in values):
+        return False
     return len(kinds) <= 1 or kinds == {int, float}
 
 
@@ -117,7 +125,9 @@ def table(rows: list[dict[str, Any]], columns: tuple[str, ...]) -> str:
 
 
 def cell(value: Any) -> Any:
-    return f"'{value}" if isinstance(value, str) and value.startswith(FORMULA) else value
+    if not isinstance(value, str):
+        return value
+    return ("'" if value.startswith(FORMULA) else "") + value[:1] + INSIDE.sub(r"\1'\2", value[1:])
 
 
 def sketched(plan: Plan, library: Library, workers: int) -> list[str]:

@@ -1,10 +1,14 @@
 """One job from its claim to its record, in the process that has it. This is where torch comes in."""
 
+import contextlib
+import math
 import time
 from pathlib import Path
 from typing import Any
 
-from dream3d import __version__
+from filelock import FileLock, Timeout
+
+from dream3d import __version__, files
 from dream3d.batch import failures
 from dream3d.batch.lease import Lease, Watch
 from dream3d.batch.library import Library
@@ -16,16 +20,34 @@ Record = dict[str, Any]
 
 def work(library: Library, job: Job, watch: Watch, policy: failures.Policy = failures.Policy()) -> Record:
     """Make a job unless it is made, failed for good or somebody else's. state: done, failed, busy (another process has it),
-    interrupted (a signal came; it is saved), retry (it failed and will be tried again)."""
-    folder = library.open(job)
-    lease = watch.take(folder)
-    if lease is None:
-        return {"id": job.id, "state": "done", "before": True} if library.done(job) else {"id": job.id, "state": "busy"}
-    lease.keep()
+    interrupted (a signal came; it is saved), retry (it failed and will be tried again), full (the disk is: that is no try)."""
     try:
-        return library.done(job) or _tried(library, job, lease, policy)
-    finally:
-        lease.release()
+        lease = watch.take(library.open(job))
+        if lease is None:
+            return {"id": job.id, "state": "done", "before": True} if library.done(job) else {"id": job.id, "state": "busy"}
+        lease.keep()
+        try:
+            return library.done(job) or _tried(library, job, lease, policy)
+        finally:
+            with contextlib.suppress(OSError, Mistake):  # what came of the job matters more; others take it after their patience
+                lease.release()
+    except (OSError, Mistake) as error:
+        return {"id": job.id, "state": "full" if _full(error) else "lost", "failure": "lost", "reason": _said(error)}
+
+
+def _full(error: BaseException | None) -> bool:
+    """Whether a full disk is behind an error."""
+    while error is not None:
+        if isinstance(error, OSError) and error.errno in files.FULL:
+            return True
+        error = error.__cause__ or error.__context__
+    return False
+
+
+def _said(error: Exception) -> str:
+    """What an error says, in text that can be written."""
+    text = error.lines[0] if isinstance(error, Mistake) else f"{type(error).__name__}: {error}"[:300]
+    return text.encode("utf-8", "replace").decode()
 
 
 def _tried(library: Library, job: Job, lease: Lease, policy: failures.Policy) -> Record:
@@ -36,10 +58,14 @@ def _tried(library: Library, job: Job, lease: Lease, policy: failures.Policy) ->
     try:
         changed = failures.changes(library.config(job).values, tries)
         return _made(library, job, lease, changed, len(tries) + 1)
-    except Mistake as mistake:
-        return _failed(library, job, failures.kind(mistake.code), mistake.lines[0], policy)
-    except Exception as error:  # a bug, of ours or of a plugged-in formula: one job fails, the library goes on
-        return _failed(library, job, "error", f"{type(error).__name__}: {error}"[:300], policy)
+    except Exception as error:  # a user's mistake, or a bug, of ours or of a plugged-in formula: one job fails, the library goes on
+        if done := library.done(job):  # its line in the catalogue could not be written, which `mend` does later
+            return done
+        if not lease.holds():  # whoever has it now tells what comes of it
+            return {"id": job.id, "state": "busy"}
+        if _full(error):
+            raise
+        return _failed(library, job, failures.kind(error.code) if isinstance(error, Mistake) else "error", _said(error), policy)
 
 
 def _failed(library: Library, job: Job, failure: str, reason: str, policy: failures.Policy) -> Record:
@@ -54,6 +80,8 @@ def _made(library: Library, job: Job, lease: Lease, changed: dict[str, Any], num
     from dream3d.run import Interrupted
 
     run = library.folder(job) / failures.marked(changed)
+    if _going_on(run):  # of a process that stands still, whose claim was taken over: it may wake up
+        return {"id": job.id, "state": "busy"}
     config = library.config(job, changed | {"out": str(run)})
     began = time.monotonic()
     try:
@@ -64,6 +92,18 @@ def _made(library: Library, job: Job, lease: Lease, changed: dict[str, Any], num
         return {"id": job.id, "state": "busy"}
     record = recorded(library, job, run, result, time.monotonic() - began) | {"tries": number, "changed": changed}
     return record if library.finish(job, record) else library.done(job)
+
+
+def _going_on(run: Path) -> bool:
+    """Whether another process has a run's lock."""
+    lock = FileLock(run / ".lock")
+    try:
+        if (run / "config.yaml").is_file():
+            lock.acquire(timeout=0)
+            lock.release()
+    except Timeout:
+        return True
+    return False
 
 
 def _run(run: Path, config):
@@ -84,8 +124,13 @@ def recorded(library: Library, job: Job, run: Path, result, seconds: float) -> R
     made = {name: path.relative_to(library.path).as_posix() for name, path in sorted(result.exports.items())}
     return {"id": job.id, "name": job.name, "state": "done", "prompt": job.prompt, "negative": job.negative, "seed": job.seed,
             "tags": list(job.tags), "category": job.category, "recipe": _recipe(run), "seconds": round(seconds, 2),
-            "memory": _memory(), "card": _card(), "device": _device(result), "metrics": result.metrics, "files": made,
+            "memory": _memory(), "card": _card(), "device": _device(result), "metrics": _finite(result.metrics), "files": made,
             "run": run.relative_to(library.path).as_posix(), "version": __version__}  # fmt: skip
+
+
+def _finite(metrics: dict[str, Any]) -> dict[str, Any]:
+    """None for what is no number: the last step may have been one that was skipped, and JSON has no word for it."""
+    return {name: None if isinstance(value, float) and not math.isfinite(value) else value for name, value in metrics.items()}
 
 
 def _recipe(run: Path) -> str:

@@ -53,6 +53,12 @@ def main(words: list[str]) -> int:
         raise Mistake(f"what is {str(given.library)!r}?", where="command line", fix=f"--out {given.library}")
     if given.workers < 1:
         raise Mistake("no workers make nothing", where="--workers", fix="--workers 1")
+    from dream3d.batch.lease import BEAT
+
+    if not given.patience >= 2 * BEAT:
+        raise Mistake(f"who tells every {BEAT:g} s that it is at work would be taken for gone", where="--patience", fix="--patience 60")
+    if not given.hang > 0:
+        raise Mistake("every run stands still for so long", where="--hang", fix="--hang 600")
     plug(given.plugin)
     return _go(given, words)
 
@@ -89,14 +95,24 @@ def _go(given: argparse.Namespace, words: list[str]) -> int:
         return 0
     library.begin(found)
     jobs = _chosen(found.jobs, given.only)
-    for job in jobs if given.force or given.retry_failed else []:
-        library.again(job, done=given.force)
+    _again(given, library, jobs)
     if given.executor == "slurm":
         from dream3d.batch.slurm import submit
 
         print(submit(_launcher(words), library.path, given.workers, given.sbatch))
         return 0
     return _make(given, jobs, library)
+
+
+def _again(given: argparse.Namespace, library, jobs: list) -> None:
+    """Forget what failed, or with --force everything, but for jobs that another launcher is at."""
+    from dream3d.batch import tables
+
+    if given.retry_failed and not given.force:
+        jobs = tables.state(library, jobs)["failed"]
+    for job in jobs if given.force or given.retry_failed else []:
+        if not library.again(job, done=given.force):
+            print(f"{job.name}: somebody is at work on it; it goes on", file=sys.stderr)
 
 
 def _launcher(words: list[str]) -> list[str]:
@@ -149,6 +165,6 @@ def _chosen(jobs: list, only: list[str]) -> list:
     if not only:
         return jobs
     found = [job for job in jobs if any(job.id == word or job.name.startswith(word) for word in only)]
-    if not found:
-        raise Mistake(f"no job is called {only[0]!r}", where="--only", near=", ".join(job.name for job in jobs[:3]))
+    if missing := [word for word in only if not any(job.id == word or job.name.startswith(word) for job in jobs)]:
+        raise Mistake(f"no job is called {missing[0]!r}", where="--only", near=", ".join(job.name for job in jobs[:3]))
     return found
