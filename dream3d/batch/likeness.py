@@ -12,7 +12,7 @@ from torch import Tensor
 
 from dream3d.errors import Mistake
 
-TOGETHER = 16  # pictures at once
+TOGETHER = 16  # pictures, or texts, at once
 
 
 class Likeness:
@@ -34,6 +34,7 @@ class Likeness:
         except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
             raise Mistake(f"this is no CLIP model: {' '.join(str(error).split())[:160]}", where=str(folder),
                           fix="CLIP, PickScore or HPS v2 as transformers writes them, with its tokenizer") from None  # fmt: skip
+        self.known: dict[str, Tensor] = {}  # of words that were asked for: a library's prompts are compared with every run of it
         self.sharp = self.model.logit_scale.exp().item()
         self.scale = self.sharp if learnt else 100.0
         told = sorted((path.name, path.stat().st_size) for path in folder.iterdir() if path.is_file())
@@ -51,6 +52,13 @@ class Likeness:
     @torch.no_grad()
     def words(self, texts: list[str]) -> Float[Tensor, "B D"]:
         """Unit vectors of texts."""
+        fresh = [text for text in dict.fromkeys(texts) if text not in self.known]
+        for at in range(0, len(fresh), TOGETHER):
+            part = fresh[at : at + TOGETHER]
+            self.known |= zip(part, self._words(part), strict=True)
+        return torch.stack([self.known[text] for text in texts])
+
+    def _words(self, texts: list[str]) -> Float[Tensor, "B D"]:
         most = min(self.model.config.text_config.max_position_embeddings, 77)
         told = self.tokenizer(texts, padding=True, truncation=True, max_length=most, return_tensors="pt")
         return F.normalize(_vectors(self.model.get_text_features(told["input_ids"], told["attention_mask"])), dim=-1)

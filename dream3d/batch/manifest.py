@@ -7,6 +7,7 @@ empty cell says nothing. Paths stay within the manifest's folder, and where thin
 import csv
 import io
 import json
+import math
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -18,6 +19,7 @@ from dream3d.errors import Mistake, choices
 
 LARGEST = 256 << 20  # bytes of a manifest
 CELL = 1 << 16  # characters of a cell
+DEEPEST = 16  # lists within lists of a setting
 COLUMNS = ("prompt", "negative", "seed", "config", "tags", "category", "image", "id")
 REFUSED = ("out", "name", "stages", "extends", "keep", "device")  # of the library, of a recipe, of the machine
 SEED = re.compile(r"\d{1,10}")
@@ -80,7 +82,7 @@ def _text(path: Path) -> str:
 
 
 def _txt(path: Path, text: str) -> Iterator[tuple[int, Any]]:
-    for number, line in enumerate(text.splitlines(), 1):
+    for number, line in enumerate(re.split(r"\r\n|\r|\n", text), 1):
         if (said := line.strip()) and not said.startswith("#"):
             yield number, {"prompt": said}
 
@@ -180,19 +182,20 @@ def _row(line: int, cells: dict[str, Any]) -> Row:
                settings=tuple((name, _setting(name, value)) for name, value in sorted(said.items())), **own)  # fmt: skip
 
 
-def _speakable(text: str) -> None:
+def _speakable(text: str, name: str = "prompt") -> str:
     try:
         text.encode()
     except UnicodeEncodeError:
-        raise Mistake("the prompt holds half of a character (a lone surrogate)", fix="save it as UTF-8 again") from None
+        raise Mistake(f"the {name} holds half of a character (a lone surrogate)", fix="save it as UTF-8 again") from None
     if "\0" in text or len(text) > CELL:
-        raise Mistake("there is a NUL in the prompt" if "\0" in text else f"the prompt has more than {CELL} characters")
+        raise Mistake(f"there is a NUL in the {name}" if "\0" in text else f"the {name} has more than {CELL} characters")
+    return text
 
 
 def _word(name: str, value: Any) -> str:
     if not isinstance(value, str | int) or isinstance(value, bool):
         raise Mistake(f"{name} is no text")
-    return str(value).strip()
+    return _speakable(str(value).strip(), name)
 
 
 def _seed(value: Any) -> int:
@@ -205,21 +208,25 @@ def _tags(value: Any) -> tuple[str, ...]:
     parts = value if isinstance(value, list | tuple) else str(value).split(";")
     if not all(isinstance(part, str) for part in parts):
         raise Mistake("tags are texts", fix="tags: red;toy")
-    return tuple(dict.fromkeys(part.strip() for part in parts if part.strip()))
+    return tuple(dict.fromkeys(_speakable(part.strip(), "tags") for part in parts if part.strip()))
 
 
 def _setting(name: str, value: Any) -> Any:
-    for text in _texts(value):
-        _inside(name, text)
+    for text in _texts(name, value):
+        _inside(name, _speakable(text, name))
     return value
 
 
-def _texts(value: Any) -> Iterator[str]:
+def _texts(name: str, value: Any, depth: int = 0) -> Iterator[str]:
+    """Those in a value. Raises Mistake for what no setting can be: dates and decimals of Parquet, numbers that are not finite."""
     if isinstance(value, str):
         yield value
-    elif isinstance(value, dict | list):
-        for part in value.values() if isinstance(value, dict) else value:
-            yield from _texts(part)
+    elif isinstance(value, dict | list) and depth < DEEPEST:
+        for part in [*value, *value.values()] if isinstance(value, dict) else value:
+            yield from _texts(name, part, depth + 1)
+    elif not isinstance(value, int | float | None) or isinstance(value, float) and not math.isfinite(value):
+        what = value if isinstance(value, float) else "so deep a list" if isinstance(value, dict | list) else type(value).__name__
+        raise Mistake(f"{name}: {what} cannot be a setting", fix="a number or a text")
 
 
 def _inside(name: str, text: str) -> str:

@@ -7,6 +7,7 @@ seconds. Where a part reads the prompt to complete its settings (a layout, a rig
 import hashlib
 import itertools
 import json
+import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -203,6 +204,8 @@ class Recipes:
         path = (self.folder / name).resolve()
         if not path.is_relative_to(self.folder.resolve()) or not path.is_file():
             raise Mistake(f"there is no picture {name[:80]!r}", where=str(self.folder), fix="a path below the manifest's folder")
+        if not re.fullmatch(r"(\.[a-z0-9]{1,8})?", path.suffix.lower()):
+            raise Mistake(f"no picture ends in {path.suffix[:40]!r}", near=".png", fix="a PNG or JPEG")
         known = f"{_digest(path)[:16]}{path.suffix.lower()}"
         self.images[known] = path
         return known

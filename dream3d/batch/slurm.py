@@ -35,12 +35,15 @@ def script(words: list[str], library: Path, size: int, options: list[str]) -> st
     if bad := next((option for option in options if not option.startswith("--") or "\n" in option), None):
         raise Mistake(f"{bad[:60]!r} is no option of sbatch", where="--sbatch", near="--sbatch=--partition=gpu --sbatch=--gres=gpu:1")
     place = library.absolute()
-    own = [f"--array=0-{size - 1}", "--requeue", f"--signal=B:TERM@{GRACE}", "--open-mode=append", f"--output={place}/slurm-%a.txt",
+    if "\n" in str(place) or "\r" in str(place):
+        raise Mistake("sbatch cannot be told of a folder with a line break in its name", where="--out", fix="another --out")
+    output = str(place).replace("%", "%%")
+    own = [f"--array=0-{size - 1}", "--requeue", f"--signal=B:TERM@{GRACE}", "--open-mode=append", f"--output={output}/slurm-%a.txt",
            f"--job-name=dream3d-{place.name}"]  # fmt: skip
     root = Path(dream3d.__file__).parent.parent
     code = f"import sys; sys.path.append({str(root)!r}); from dream3d.cli import main; sys.exit(main())"
     command = shlex.join([sys.executable, "-c", code, "batch", *words])
-    head = "".join(f"#SBATCH {option}\n" for option in [*own, *options])
+    head = "".join(f"#SBATCH {option}\n" for option in [*map(shlex.quote, own), *options])
     return f"#!/bin/bash\n{head}{BODY.replace('FOLDER', shlex.quote(str(Path.cwd()))).replace('COMMAND', command)}"
 
 

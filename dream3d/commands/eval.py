@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import sys
 from pathlib import Path
 
 from dream3d.commands.parser import Parser, one_of, plug, plugin, stored
@@ -38,6 +39,8 @@ def main(words: list[str]) -> int:
     plug(given.plugin)
     if given.layout and given.to is None:
         raise Mistake("where should it be written?", where="--layout", fix="--to FOLDER")
+    if given.keep_best is not None and given.keep_best < 1:
+        raise Mistake(f"the {given.keep_best} best are none", where="--keep-best", fix="--keep-best 1")
     if (given.path / "jobs.jsonl").is_file():
         return _library(given)
     prompt = stored(given.path).values["prompt"]
@@ -55,20 +58,20 @@ def _library(given: argparse.Namespace) -> int:
     records = library.mend()
     if not records:
         raise Mistake("nothing is done in this library yet", where=str(given.path), fix=f"python launch.py batch status {given.path}")
-    found = _scores(given, [(given.path / record["run"], record["prompt"]) for record in records])
-    records = library.mend()
+    found = _scores(given, [(given.path / record["run"], record["prompt"]) for record in records], library=True)
+    rejected = [record["name"] for record, scores in zip(records, found, strict=True) if scores.get("rejected")]
+    records = library.mend()  # it may have grown meanwhile
     if given.keep_best is not None:
         records = best.marked(records, given.keep_best, given.by)
         chosen = [record for record in records if record["best"]]
         files.write_text(given.path / "best.csv", tables.table(chosen, ("id", "name", "prompt", "seed", "run")))
         print(f"{len(chosen)} of {len(records)} are the best by {given.by}: {given.path / 'best.csv'}")
     print(tables.listed(library))
-    rejected = [record["name"] for record, scores in zip(records, found, strict=True) if scores.get("rejected")]
     print(*(f"rejected: {name}" for name in rejected), sep="\n", end="\n" if rejected else "")
     return 6 if rejected else 0
 
 
-def _scores(given: argparse.Namespace, runs: list[tuple[Path, str]]) -> list[dict]:
+def _scores(given: argparse.Namespace, runs: list[tuple[Path, str]], *, library: bool = False) -> list[dict]:
     from dream3d.batch.evaluate import Evaluation
     from dream3d.batch.likeness import Likeness
 
@@ -76,7 +79,14 @@ def _scores(given: argparse.Namespace, runs: list[tuple[Path, str]]) -> list[dic
     models = {name: Likeness(folder, learnt=name != "clip") for name, folder in folders.items()}
     evaluation, found = Evaluation(models, tuple(prompt for _, prompt in runs)), []
     for number, (run, prompt) in enumerate(runs, 1):
-        found.append(evaluation.of(run, prompt))
+        try:
+            found.append(evaluation.of(run, prompt))
+        except Mistake as mistake:  # of one run, which may be made anew just now: the others have their scores all the same
+            if not library:
+                raise
+            print(f"{run}: {mistake.lines[0]}", file=sys.stderr)
+            found.append({"rejected": mistake.lines[0]})
+            continue
         _lay_out(given, run, prompt, [text for _, text in runs])
         if len(runs) > 1:
             print(f"[{number}/{len(runs)}] {run.parent.name if run.name.startswith('run') else run.name}", flush=True)

@@ -88,6 +88,47 @@ def test_scores_of_models_are_kept_apart_and_told_among_prompts(clip):
     assert -100 <= found["clip_score"] <= 100 and 0 <= found["clip_precision"] <= 1 and found["clip_fronts"] in range(13)
 
 
+def test_words_are_asked_for_once(clip, monkeypatch):
+    model, asked = Likeness(clip), []
+    real = model._words
+    monkeypatch.setattr(model, "_words", lambda texts: asked.append(len(texts)) or real(texts))
+    texts = [f"a red car {i}" for i in range(40)]
+    first = model.words(texts)
+    assert asked == [16, 16, 8] and torch.equal(model.words(texts[::-1]), first.flip(0)) and len(asked) == 3
+
+
+def test_a_library_that_grows_while_it_is_scored(tmp_path, monkeypatch, capsys):
+    """The records there were are scored; a run that is gone is told, and the others are scored all the same."""
+    from dream3d import files
+    from dream3d.batch.library import Library
+    from dream3d.batch.manifest import Row
+    from dream3d.batch.plan import Asked, plan
+
+    library = Library(tmp_path / "lib")
+    library.begin(plan([Row(2, "a red car"), Row(3, "a cat"), Row(4, "a blue duck")], Asked(), tmp_path))
+    jobs = library.jobs()
+
+    def done(job):
+        library.open(job)
+        library.finish(job, {"id": job.id, "name": job.name, "state": "done", "prompt": job.prompt, "seed": 0, "run": f"runs/{job.id}"})
+
+    def of(self, run, prompt):
+        if not library.done(jobs[2]):
+            done(jobs[2])
+        if prompt == "a cat":
+            raise Mistake("this run is not finished")
+        files.write_json(run / "eval.json", {"scores": {"recognition": 0.5}})
+        return {"recognition": 0.5}
+
+    done(jobs[0])
+    done(jobs[1])
+    monkeypatch.setattr(Evaluation, "of", of)
+    assert command.main([str(library.path)]) == 6
+    said = capsys.readouterr()
+    assert f"rejected: {jobs[1].name}" in said.out and jobs[2].name not in said.out and "not finished" in said.err
+    assert library.catalogue()[0]["metrics"] == {"recognition": 0.5}
+
+
 @pytest.mark.parametrize("break_it", ["config.json", "model.safetensors", "tokenizer.json"])
 def test_a_folder_that_is_no_model_is_told(clip, tmp_path, break_it):
     import shutil
@@ -142,4 +183,6 @@ def test_the_command_wants_a_place_and_a_run(tmp_path):
         command.main([str(tmp_path), "--layout", "t3bench"])
     with pytest.raises(Mistake, match="not a run folder"):
         command.main([str(tmp_path)])
+    with pytest.raises(Mistake, match="are none"):
+        command.main([str(tmp_path), "--keep-best", "0"])
     assert evaluate.EMPTY < evaluate.FULL

@@ -86,6 +86,10 @@ def test_what_is_no_list_is_refused_as_a_whole(tmp_path, text, suffix, says):
         ({"prompt": "a car", "seed": True}, "seed"),
         ({"prompt": "a car", "seed": 1 << 40}, "seed"),
         ({"prompt": "a car", "tags": [1]}, "tags"),
+        ({"prompt": "a car", "tags": ["\ud800"]}, "tags holds half"),
+        ({"prompt": "a car", "category": "\ud800"}, "category holds half"),
+        ({"prompt": "a car", "negative": "a\0b"}, "NUL in the negative"),
+        ({"prompt": "a car", "prior": {"\ud800": 1}}, "prior holds half"),
         ({"prompt": "a car", "image": "/etc/passwd"}, "leads out"),
         ({"prompt": "a car", "image": "..\\cat.png"}, "leads out"),
         ({"prompt": "a car", "image": "C:cat.png"}, "leads out"),
@@ -99,6 +103,24 @@ def test_a_row_that_cannot_be_is_told_by_its_line(tmp_path, cells, says):
     rows, wrong = read(tmp_path, json.dumps({"prompt": "a duck"}) + "\n" + json.dumps(cells), "jsonl")
     assert [row.prompt for row in rows] == ["a duck"]
     assert [line for line, _ in wrong] == [2] and re.search(says, wrong[0][1].problem)
+
+
+def test_settings_are_numbers_texts_and_what_is_made_of_them(tmp_path):
+    import datetime
+    import decimal
+
+    deep = "[" * 800 + "]" * 800
+    lines = '{"prompt": "a", "steps": 1e999}', f'{{"prompt": "a", "steps": {deep}}}', '{"prompt": "a", "clip": {"rgb": [0.1, true, null]}}'
+    rows, wrong = read(tmp_path, "\n".join(lines), "jsonl")
+    assert [row.line for row in rows] == [3] and [line for line, _ in wrong] == [1, 2]
+    for value in (decimal.Decimal(3), datetime.date(2020, 1, 1), b"x", float("nan")):
+        with pytest.raises(Mistake, match="cannot be a setting"):
+            manifest._row(1, {"prompt": "a car", "guidance.scale": value})
+
+
+def test_plain_lines_end_where_an_editor_ends_them(tmp_path):
+    rows, _ = read(tmp_path, "a red\u2028car\r\na cat\x0c\rthe end\n", "txt")
+    assert [(row.line, row.prompt) for row in rows] == [(1, "a red\u2028car"), (2, "a cat"), (3, "the end")]
 
 
 @pytest.mark.parametrize("line", ["{", "[1]", '{"prompt": NaN}', '{"prompt": "a", "prompt": "b"}', "[" * 100_000, '"a"'])

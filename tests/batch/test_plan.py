@@ -1,5 +1,7 @@
 """From rows to jobs: what makes two the same, what is wrong and where, and that a recipe is loaded once."""
 
+from types import SimpleNamespace
+
 import pytest
 
 from dream3d import __version__, config
@@ -60,6 +62,17 @@ def test_rows_that_cannot_be_are_told_by_line_and_the_others_planned(tmp_path):
     assert [job.prompt for job in found.jobs] == ["a red car"]
     assert [line for line, _ in found.wrong] == [3, 4, 5, 6, 7]
     assert "zeppelin" in found.wrong[0][1].problem and "takes no image" in found.wrong[3][1].problem
+
+
+def test_a_picture_whose_name_would_be_lost_is_refused(tmp_path, monkeypatch):
+    """The library keeps the ending, and takes only plain names back."""
+    (tmp_path / "cat.p-g").write_bytes(b"x")
+    recipes, values = plan.Recipes(plan.Asked(), tmp_path), {"prior": {"type": "exact"}}
+    monkeypatch.setattr(plan.build, "signature", lambda *args: SimpleNamespace(parameters={"image"}))
+    with pytest.raises(Mistake, match="no picture ends in '.p-g'"):
+        recipes._image("cat.p-g", values)
+    (tmp_path / "cat.PNG").write_bytes(b"x")
+    assert library._job({"id": "a", "prompt": "p", "seed": 0, "recipe": "b", "image": recipes._image("cat.PNG", values)})
 
 
 def test_recipes_of_a_manifest_lie_beside_it(tmp_path):

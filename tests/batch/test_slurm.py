@@ -26,6 +26,14 @@ def test_every_word_is_quoted_and_options_are_options(tmp_path):
             slurm.script([], tmp_path, 1, [bad])
 
 
+def test_folders_of_any_name_are_one_word_of_an_option(tmp_path):
+    text = slurm.script([], tmp_path / "my toys %a", 1, [])
+    words = [word for line in text.splitlines() if line.startswith("#SBATCH") for word in shlex.split(line)[1:]]
+    assert f"--output={tmp_path}/my toys %%a/slurm-%a.txt" in words and "--job-name=dream3d-my toys %a" in words
+    with pytest.raises(Mistake, match="line break"):
+        slurm.script([], tmp_path / "x\n#SBATCH --wrap=y", 1, [])
+
+
 def test_a_launcher_has_a_worker_of_its_own_and_begins_nothing_again():
     words = ["list.csv", "--executor", "slurm", "--workers=8", "--seeds", "0-3", "--force", "--sbatch=--time=60", "--sbatch", "--x=1"]
     kept = batch._launcher([*words, "--out", "lib"])
