@@ -50,7 +50,7 @@ CASES = {
     "schedule's key": over("guidance.scale={start: 1, ned: 3}", "no 'ned'; it has start, end", "try: guidance.scale="),
     "key of another section": over("batch=4", "unknown key 'batch'", "try: cameras.batch"),
     "key of another tool": over("max_steps=4", "unknown key 'max_steps'", "try: steps"),
-    "nothing close": over("export.glb=true", "unknown key 'export.glb'", "try: mesh, faces, texture"),
+    "nothing close": over("export.glb=true", "unknown key 'export.glb'", "try: mesh, formats, faces, texture"),
     "penalty": over("penalties.opacit=1", "'penalties.opacit'", "try: opacity"),
     "clipped buffer": over("clip={rbg: 1}", "'clip.rbg'", "try: rgb"),
     "through a value": over("steps.x=3", "steps is one value, 800", "fix: set it whole: steps=VALUE"),

@@ -260,7 +260,7 @@ def test_a_material_is_exported_as_it_is(tmp_path):
     """Through the whole export and back through our reader: uvs bit for bit, pictures to their 256 steps, bumps that say the same."""
     made = scene(faces=80, shading="pbr", appearance="texture", texture=32)
     made.look.colour.data.copy_(torch.rand(made.look.colour.shape, generator=torch.Generator().manual_seed(0)))
-    files = export(made, tmp_path, Export(frames=2, size=32), extras={})
+    files = export(made, tmp_path, Export(frames=2, size=32, occlusion=False), extras={})
     data = files["mesh"].read_bytes()
     document = json.loads(data[20 : 20 + struct.unpack("<I", data[12:16])[0]])
     assert "extensionsUsed" not in document and document["asset"]["extras"]["lighting"] == "material"
