@@ -328,3 +328,13 @@ def test_names_that_are_no_text_are_written_as_far_as_they_are(tmp_path, capsys)
     code, _, said = call(["export", odd, "--format", "glb,obj,3mf", "--out", tmp_path / "out"], capsys)
     assert code == 0, said
     assert '"a?.obj"' in (tmp_path / "out" / "mesh.obj").read_text().splitlines()[0]
+
+
+def test_what_is_read_is_not_written_over(tmp_path, capsys):
+    box = cube_of(tmp_path / "mesh.obj")
+    before = box.read_bytes()
+    assert call(["export", box, "--format", "stl", "--out", tmp_path], capsys)[0] == 0
+    assert call(["export", box, "--format", "obj", "--out", tmp_path], capsys)[0] == 2
+    assert call(["blender", "quads", box, "--faces", "100", "--out", box], capsys)[0] == 2
+    code, _, said = call(["view", box, "--no-open", "--out", box], capsys)
+    assert code == 2 and "take the place of mesh.obj" in said and box.read_bytes() == before

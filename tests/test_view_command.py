@@ -18,6 +18,7 @@ from test_viewer import clip
 
 from dream3d import checkpoint, cli
 from dream3d.cameras import FOVY, look_at
+from dream3d.commands import view as command
 from dream3d.commands.parser import stored
 from dream3d.errors import Mistake
 from dream3d.export import asset
@@ -51,6 +52,13 @@ def test_a_run_that_writes_other_files_gets_a_page_too(tmp_path, capsys):
     page = run / "export" / "viewer.html"
     assert capsys.readouterr().out == f"{page}\n" and {"splats", "mesh"} == set(blocks(check(page)))
     assert cli.main(["view", str(run), "--no-open", "--out", str(tmp_path / "a.html")]) == 2 and not (tmp_path / "a.html").exists()
+
+
+@pytest.mark.parametrize("host", ["256.1.1.1", "192.0.2.1", "", "a" * 70])
+def test_what_is_no_address_of_this_machine_is_not_listened_on(host):
+    with pytest.raises(Mistake, match="cannot listen on"):
+        command._reachable(host)
+    command._reachable("127.0.0.1")
 
 
 def test_a_page_is_opened_where_there_is_a_browser(run, monkeypatch, capsys):

@@ -75,6 +75,8 @@ def _quads(options) -> int:
     out = options.out or options.file.with_name(f"{options.file.stem}_quads.obj")
     if out.suffix.lower() != ".obj":
         raise Mistake(f"quads are written as .obj, not {out.name}", where="--out")
+    if out.resolve() == options.file.resolve():
+        raise Mistake(f"the quads would take the place of {out.name}", where="--out", near=f"--out {out.stem}_quads.obj")
     with replacing(out) as temporary:
         task = {"do": "quads", "file": options.file, "target": temporary, "faces": options.faces}
         (answer,) = ask([task], seconds=options.seconds)

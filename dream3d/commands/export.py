@@ -10,7 +10,7 @@ from typing import Any
 
 from dream3d.commands.parser import Parser, common, one_of, plug, some, stored
 from dream3d.errors import Mistake
-from dream3d.export.formats import formats
+from dream3d.export.formats import formats, named
 
 EXAMPLES = ["export duck", "export duck --format glb,usdz --faces 20k --texture 2k --size 1 --origin base",
             "export duck/checkpoints/step_0000200 --format stl --print-size-mm 80", "export chair.obj --faces 5k --lods 3",
@@ -93,8 +93,6 @@ def flags(options) -> dict[str, str]:
 
 def _names(given: list[str]) -> str | None:
     """Formats as YAML: quoted, since 3mf is no number but 3e4 would be one."""
-    from dream3d.export.formats import named
-
     names = [name.strip().lower() for text in given for name in text.split(",") if name.strip()]
     if given and not names:
         raise Mistake("--format names none", where="--format", near=", ".join(formats()))
@@ -146,6 +144,9 @@ def _file(options, file: Path, given: list[str]) -> int:
     target = options.out or Path(f"{file.stem}-export")
     from dream3d.export import opened
 
+    written = {name for form in map(named, chosen.formats or ["glb", "ply"]) for name in form.files.values()}
+    if file.name in written and (target / file.name).resolve() == file.resolve():
+        raise Mistake(f"an export there would take the place of {file.name}", where=str(target), fix="--out ANOTHER")
     found = opened.of_file(file, options.source_up)
     if not options.quiet:
         for line in found.said:

@@ -1,5 +1,6 @@
 """`view`: look at a run or a file in the browser; with --live at a run while it works."""
 
+import socket
 import sys
 from pathlib import Path
 
@@ -36,6 +37,8 @@ def _still(options) -> int:
         page = still.of_file(path, options.out or Path(f"{path.stem}-viewer.html"))
     else:
         path = source.place(options.what)
+        if options.out is not None and options.out.resolve() == path.resolve():
+            raise Mistake(f"the page would take the place of {path.name}", where="--out", fix="--out ANOTHER.html")
         run = source.is_run(path)
         if run and options.out is not None:
             raise Mistake("--out is the page of a file; a run's lies in its export folder", where="--out", fix="copy it: it is one file")
@@ -53,6 +56,17 @@ def _open(address: str) -> None:
         print(f"no browser could be started: open {address}", file=sys.stderr)
 
 
+def _reachable(host: str) -> None:
+    """Raises Mistake where this machine has no such address: the server would try one port after the other."""
+    try:
+        family, *_, address = socket.getaddrinfo(host, 0, type=socket.SOCK_STREAM)[0]
+        with socket.socket(family, socket.SOCK_STREAM) as tried:
+            tried.bind(address)
+    except (OSError, UnicodeError) as error:
+        raise Mistake(f"cannot listen on {host!r}: {getattr(error, 'strerror', None) or error}", where="--listen",
+                      near="--listen 127.0.0.1") from None  # fmt: skip
+
+
 def _live(options) -> int:
     run = Path(options.what)
     config = stored(run)
@@ -63,6 +77,7 @@ def _live(options) -> int:
     except ModuleNotFoundError as error:
         raise Mistake(f"--live needs {error.name}", where="--live", near="python launch.py view RUN shows what is exported",
                       fix='pip install "dream3d[view]"') from None  # fmt: skip
+    _reachable(options.listen)
     from dream3d.view.live import Live
 
     if options.listen not in ("127.0.0.1", "localhost", "::1"):
