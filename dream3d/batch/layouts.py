@@ -34,7 +34,12 @@ def gpteval3d(to: Path, method: str, prompts: list[str], prompt: str, seed: int,
     """120 pictures around a scene over white, and of its normals, as GPTEval3D numbers them; prompts.json where there is none. Raises
     Mistake where the prompts there are others."""
     stored = to / "prompts.json"
-    known = json.loads(stored.read_text(encoding="utf-8")) if stored.is_file() else prompts
+    try:
+        known = json.loads(stored.read_text(encoding="utf-8")) if stored.is_file() else prompts
+    except (OSError, ValueError, RecursionError):
+        known = None
+    if not isinstance(known, list):
+        raise Mistake("this is no list of prompts", where=str(stored), fix="another --to")
     if prompt not in known:
         raise Mistake(f"prompts.json does not have {prompt[:60]!r}", where=str(stored), fix="another --to, or the prompt in its list")
     if not stored.is_file():

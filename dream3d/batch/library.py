@@ -155,14 +155,9 @@ class Library:
         return True
 
     def catalogue(self) -> list[dict[str, Any]]:
-        """The records, once each, as their jobs were asked for; what the catalogue misses or has wrong is as the folders say."""
-        listed = {row.get("id"): row for row in _lines(self.path / "catalog.jsonl")}
-        found = []
-        for job in self.jobs():
-            record = listed.get(job.id) if (self.folder(job) / "done.json").is_file() else None
-            record = record or self.done(job)
-            found += [self._scored(record)] if record else []
-        return found
+        """The records, once each, as their jobs were asked for and as the folders say: a line of catalog.jsonl may be of a run that was
+        there before --force."""
+        return [self._scored(record) for job in self.jobs() if (record := self.done(job))]
 
     def _scored(self, record: dict[str, Any]) -> dict[str, Any]:
         """The record with what `eval` found of its run, where it did."""

@@ -163,6 +163,10 @@ def test_gpteval3d_finds_its_pictures(tmp_path, monkeypatch):
     assert tuple(rgb[8, 8]) == (230, 26, 26) and tuple(normal[8, 8]) == (128, 128, 255)
     with pytest.raises(Mistake, match="does not have"):
         layouts.gpteval3d(tmp_path, "mine", [], "a bus", 0, Disc(0.5))
+    (tmp_path / "prompts.json").write_text("{")
+    with pytest.raises(Mistake, match="no list of prompts"):
+        layouts.gpteval3d(tmp_path, "mine", [], "a bus", 0, Disc(0.5))
+    (tmp_path / "prompts.json").unlink()
     with pytest.raises(Mistake, match="method's name"):
         layouts.gpteval3d(tmp_path, "../mine", ["a cat"], "a cat", 0, Disc(0.5))
 

@@ -185,6 +185,17 @@ def test_a_damaged_record_is_made_again(library, job, monkeypatch):
     assert not library.finish(job, {"id": "other"}) and library.done(job)["id"] == job.id
 
 
+def test_the_catalogue_is_of_the_last_run_even_where_its_line_is_not(library, job, monkeypatch):
+    """After --force a process was killed between the record and its line."""
+    library.open(job)
+    library.finish(job, {"id": job.id, "state": "done", "seconds": 1.0})
+    assert library.again(job, done=True)
+    monkeypatch.setattr(library, "enlist", lambda record: None)
+    library.finish(job, {"id": job.id, "state": "done", "seconds": 2.0})
+    assert library.mend() == [{"id": job.id, "state": "done", "seconds": 2.0}]
+    assert [json.loads(line)["seconds"] for line in (library.path / "catalog.jsonl").read_text().splitlines()] == [2.0]
+
+
 def test_what_is_no_number_or_no_text_is_told_all_the_same(library, job, monkeypatch):
     assert work._finite({"loss": math.nan, "step": 3}) == {"loss": None, "step": 3} == evaluate._finite({"loss": math.inf, "step": 3})
 
