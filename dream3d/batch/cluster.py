@@ -1,4 +1,5 @@
-"""Workers on a Ray cluster: an actor each. Ray places them and tells of their end; what is done and what is not, the folder says. It has to be a disk that every machine sees under the same path."""
+"""Workers on a Ray cluster: an actor each. Ray places them and tells of their end; what is done and what is not, the folder says. It
+has to be a disk that every machine sees under the same path."""
 
 import os
 import time
