@@ -99,6 +99,12 @@ class Library:
 
     def finish(self, job: Job, record: dict[str, Any]) -> bool:
         """Make the record, unless somebody else has: whether this one is the job's. Then a line in the catalogue."""
+        if made := self.record(job, record):
+            self.enlist(record)
+        return made
+
+    def record(self, job: Job, record: dict[str, Any]) -> bool:
+        """The record alone, as `finish`."""
         folder = self.folder(job)
         own = folder / f".done.{uuid.uuid4().hex}"
         files.write_json(own, record)
@@ -111,7 +117,6 @@ class Library:
         finally:
             own.unlink(missing_ok=True)
         files.flush(folder)
-        self.enlist(record)
         return True
 
     def enlist(self, record: dict[str, Any]) -> None:
