@@ -32,7 +32,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _checked(words: list[str]) -> int:
     from dream3d.commands import run
-    from dream3d.errors import Mistake
+    from dream3d.errors import Interrupted, Mistake
 
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
@@ -42,6 +42,9 @@ def _checked(words: list[str]) -> int:
     except Mistake as mistake:
         print(f"error: {mistake}", file=sys.stderr)
         return mistake.code
+    except Interrupted as stop:
+        print(f"stopped by {stop}; what was made is saved, and the same command goes on", file=sys.stderr)
+        return 128 + stop.number
     except SystemExit as stop:  # argparse leaves after --help
         if isinstance(stop.code, str):
             print(stop.code, file=sys.stderr)

@@ -2,6 +2,7 @@
 
 import difflib
 import re
+import signal
 
 WIDTH = 180  # characters of a line; what is longer loses its middle
 
@@ -28,6 +29,14 @@ class Mistake(Exception):
 
     def __str__(self) -> str:
         return "\n".join(self.lines)
+
+
+class Interrupted(Exception):
+    """SIGINT or SIGTERM (`number`) arrived; the run has been saved."""
+
+    def __init__(self, number: int):
+        super().__init__(signal.Signals(number).name)
+        self.number = number
 
 
 def one_line(text: str, width: int = WIDTH) -> str:

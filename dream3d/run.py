@@ -15,7 +15,7 @@ import torch
 from PIL import Image
 
 from dream3d import assemble, checkpoint, files
-from dream3d.errors import Mistake
+from dream3d.errors import Interrupted, Mistake
 from dream3d.export.formats import named
 from dream3d.folder import Folder, last_metrics
 from dream3d.interfaces import Representation, System
@@ -29,14 +29,6 @@ STREAK, RETRIES = 10, 3  # non-finite steps in a row that roll back, and how oft
 STOPPING = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))
 PACKAGES = ("torch", "numpy", "numba", "safetensors", "omegaconf", "trimesh", "scikit-image", "xatlas", "imageio-ffmpeg", "diffusers",
             "transformers", "peft")  # fmt: skip
-
-
-class Interrupted(Exception):
-    """SIGINT or SIGTERM (`number`) arrived; the run has been saved."""
-
-    def __init__(self, number: int):
-        super().__init__(signal.Signals(number).name)
-        self.number = number
 
 
 @dataclass(frozen=True)

@@ -1,5 +1,7 @@
 """The gallery shows what its commands make, and leaves nothing out."""
 
+import signal
+
 import numpy as np
 import pytest
 import torch
@@ -7,9 +9,9 @@ from dream3d.renderers.dynamic_gaussians import DynamicGaussians
 from dream3d.renderers.gaussians import Gaussians
 from PIL import Image
 
-from dream3d import build
+from dream3d import build, cli
 from dream3d.bench import gallery
-from dream3d.errors import Mistake
+from dream3d.errors import Interrupted, Mistake
 
 
 def test_every_formula_and_every_representation_has_a_recipe_with_a_command(tmp_path):
@@ -60,3 +62,12 @@ def test_names_that_are_no_recipe():
     with pytest.raises(Mistake, match="no recipe") as told:
         gallery.main(["sds-gausian"])
     assert "sds-gaussian" in told.value.near
+
+
+def test_a_signal_ends_it_with_what_was_made_kept(tmp_path, monkeypatch, capsys):
+    def heard(job, picture):
+        raise Interrupted(signal.SIGTERM)
+
+    monkeypatch.setattr(gallery, "shown", heard)
+    assert cli.main(["bench", "gallery", "sds-plane", "--out", str(tmp_path)]) == 128 + signal.SIGTERM
+    assert capsys.readouterr().err == "stopped by SIGTERM; what was made is saved, and the same command goes on\n"
