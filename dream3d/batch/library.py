@@ -45,10 +45,14 @@ class Library:
         for name, source in plan.images.items():
             if not (place := self.path / "images" / name).is_file():
                 files.write_bytes(place, source.read_bytes())
-        with self._lock():
-            known = {job.id for job in self.jobs()}
-            lines = [json.dumps(_told(job), ensure_ascii=False) + "\n" for job in plan.jobs if job.id not in known]
-            self._grow("jobs.jsonl", lines)
+        if self._new(plan):  # hundreds of launchers that have nothing to add need not wait for each other
+            with self._lock():
+                self._grow("jobs.jsonl", [json.dumps(_told(job), ensure_ascii=False) + "\n" for job in self._new(plan)])
+
+    def _new(self, plan: Plan) -> list[Job]:
+        """What was never asked for."""
+        known = {job.id for job in self.jobs()}
+        return [job for job in plan.jobs if job.id not in known]
 
     def _refuse_foreign(self) -> None:
         there = sorted(os.listdir(self.path)) if self.path.is_dir() else []
@@ -151,6 +155,8 @@ class Library:
         try:
             (folder / "tries.jsonl").unlink(missing_ok=True)
             if done:
+                if (folder / "done.json").is_file():
+                    self.enlist({"id": job.id, "state": "again"})  # for who reads the catalogue meanwhile; `mend` takes it out
                 (folder / "done.json").unlink(missing_ok=True)
                 for run in folder.glob("run*"):
                     shutil.rmtree(run)
