@@ -23,7 +23,7 @@ FOLDERS = {"guidance": "Guidance", "renderers": "Representation", "priors": "Pri
 MODULES = ("cameras", "background", "optim")  # one module each; a name is one of its classes, in lower case
 KINDS = {"renderers": "renderer", "priors": "prior", "systems": "system", "optim": "optimizer"}  # one thing of a catalogue
 MISSING = object()
-SAID = ("vocabulary", "memory", "weights", "edits", "needs", "offers", "perp_neg", "completes", "pulls")  # said by a class
+SAID = ("vocabulary", "memory", "weights", "edits", "needs", "offers", "perp_neg", "completes", "pulls", "gives")  # said by a class
 _NAMES = {**vars(typing), **{k: v for k, v in vars(schedule).items() if not k.startswith("_")}}
 plugins: dict[tuple[str, str], str] = {}  # (catalogue, name) -> dotted module, from --plugin only
 
@@ -45,6 +45,7 @@ class Signature:
     perp_neg: bool | None = None
     completes: str | None = None
     pulls: bool | None = None
+    gives: dict[str, str] | None = None
 
 
 def place(folder: str) -> Path:
@@ -208,8 +209,8 @@ def _said(node: ast.ClassDef, name: str) -> Any:
     a prior or renderer has for formulas under which settings (dream3d.claims); of a guidance `needs`, what of this it must have, `edits`,
     that it changes a scene it has to be told of, and `perp_neg`, whether it heeds such rows; `completes`, the torch-free module whose
     `complete(settings, prompt, where)` finishes settings that name files or hold other parts; of a system
-    `pulls`, that scenes learn of it without guidance. None where it does not say, or says it in
-    other words than literals."""
+    `pulls`, that scenes learn of it without guidance; of a renderer `gives`, what files can hold of it (dream3d.export.fits). None where
+    it does not say, or says it in other words than literals."""
     for item in node.body:
         if isinstance(item, ast.AnnAssign) and ast.unparse(item.target) == name and item.value is not None:
             match item.value:

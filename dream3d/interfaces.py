@@ -47,6 +47,8 @@ class Prior(nn.Module, ABC):
 
     spec: Spec
     offers: ClassVar[dict[str, str]] = {}  # capability -> the condition on this prior's settings under which it has it
+    remembers: ClassVar[bool] = True  # whether its answers may depend on what else it was asked for; if not, runs may share it
+    embeds: ClassVar[bool] = False  # whether its texts pass a large network, are kept on disk, and should be many at a time
     about: str = ""  # in a few words which model in which precision, for the start of a run
     evaluations: int = 0  # network evaluations so far, one per row of text and image; diffusion.predict counts
 
@@ -124,6 +126,7 @@ class Representation(nn.Module, ABC):
 
     about: str = "torch"
     offers: ClassVar[dict[str, str]] = {}  # what formulas may need of a scene, such as "labels", and under which settings
+    gives: ClassVar[dict[str, str]]  # what files can hold of it besides a mesh, and under which settings (dream3d/export/fits.py)
 
     @abstractmethod
     def render(self, cameras: Cameras, now: Step | None = None) -> Render:

@@ -5,6 +5,7 @@ from typing import Any
 from dream3d import build, catalogue, claims, models, parts, trackers
 from dream3d.config import Config
 from dream3d.errors import Mistake
+from dream3d.export import fits
 from dream3d.recipe import Where
 
 GIVERS = {"prior": "priors", "renderer": "renderers"}
@@ -12,7 +13,8 @@ GIVERS = {"prior": "priors", "renderer": "renderers"}
 
 def check_needs(config: Config) -> None:
     """Raises Mistake for a stage whose formula needs what no part of it offers, whose cameras and prior count views differently, or whose
-    model is nowhere, and for a tracker that is not installed. Parts that say nothing of what they offer are asked when they are built."""
+    model is nowhere, for a tracker that is not installed, and for an export that could not be made. Parts that say nothing of what they
+    offer are asked when they are built."""
     trackers.check(config.values["track"], config.where("track"))
     for i, stage in enumerate(config.stages):
         changed = config.values["stages"][i] if config.values["stages"] else {}
@@ -25,6 +27,7 @@ def check_needs(config: Config) -> None:
             _check(stage, where)
         except Mistake as mistake:
             raise mistake.completed(within=f"stage {i + 1}: " if config.values["stages"] else "") from None
+    fits.check_run(config)
 
 
 def _check(stage: dict[str, Any], where: Where) -> None:

@@ -59,11 +59,11 @@ class Keep:
 
 @dataclass(frozen=True)
 class Export:
-    """The `export` section. formats: files of the asset besides its pictures (null: glb, of Gaussians ply too; `list formats` names them);
-    mesh: false leaves the glb of null out. faces: triangles of the mesh; texture: side of its texture in pixels (a scene that is a mesh
-    with a texture keeps both, unless `rebake` says always, or larger: where it has more than `faces`); resolution: grid of the surface
-    reconstruction; frames: of the turntable; size: side of pictures, and of the views that surface and (twice that) colour are taken
-    from.
+    """The `export` section. formats: files of the asset besides its pictures (null: glb, of Gaussians ply, of moving ones sequence too;
+    `list formats` names them); mesh: false leaves the glb of null out. faces: triangles of the mesh; texture: side of its texture in pixels
+    (a scene that is a mesh with a texture keeps both, unless `rebake` says always, or larger: where it has more than `faces`); resolution:
+    grid of the surface reconstruction; frames: of the turntable; size: side of pictures, and of the views that surface and (twice that)
+    colour are taken from.
 
     metres: the longest side (null: as it is); origin: as it is (center), or the middle of the bottom (base); up: the axis that points up
     in files (null: the format's own); lods: levels of detail of the glb, each with a quarter of the faces of the one before (0: none);

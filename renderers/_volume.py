@@ -45,6 +45,7 @@ class Volume(Representation):
     where it is installed, else by torch."""
 
     offers: ClassVar[dict[str, str]] = {"normal": "normals != 'none'", "features": "features > 0", "environment": "environment"}
+    gives: ClassVar[dict[str, str]] = {}
     memory: ClassVar[str] = (
         "600 * (1 + 4 * (normals == 'samples' or shading != 'albedo')) * min(chunk, views * side**2 * samples)"
         " + 60 * views * side**2 * samples + 40 * grid**3"

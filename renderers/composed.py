@@ -50,6 +50,7 @@ class Composed(Representation):
     """
 
     offers: ClassVar[dict[str, str]] = {"labels": "True", "normal": "True"}
+    gives: ClassVar[dict[str, str]] = {}
     completes: ClassVar[str] = "dream3d.layout"
 
     def __init__(

@@ -52,6 +52,7 @@ class DMTet(Representation):
     )
 
     offers: ClassVar[dict[str, str]] = {"normal": "True", "features": "features > 0"}
+    gives: ClassVar[dict[str, str]] = {}
 
     def __init__(
         self,

@@ -34,6 +34,7 @@ class DynamicGaussians(Moving, Representation):
         " + 8 * count * views * (6 * channels * levels + 16 * octaves + 4 * hidden + 40)"
         " + 76 * views * side**2 + 48 * channels * 4**levels * texels**2"
     )
+    gives: ClassVar[dict[str, str]] = {"splats": "True", "splat-clip": "True"}
 
     def __init__(
         self,

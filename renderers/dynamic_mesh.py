@@ -34,6 +34,7 @@ class DynamicMesh(Moving, Representation):
     )
 
     offers: ClassVar[dict[str, str]] = {"normal": "True", "motion": "True", "features": "features > 0"}
+    gives: ClassVar[dict[str, str]] = {"mesh-clip": "True"}
 
     def __init__(
         self,

@@ -56,6 +56,7 @@ class Gaussians(Representation):
     )
 
     offers: ClassVar[dict[str, str]] = {"labels": "halves", "normal": "True"}
+    gives: ClassVar[dict[str, str]] = {"splats": "True"}
 
     def __init__(
         self,

@@ -49,6 +49,7 @@ class TriangleMesh(Representation):
     )
 
     offers: ClassVar[dict[str, str]] = {"normal": "True", "features": "features > 0"}
+    gives: ClassVar[dict[str, str]] = {}
 
     def __init__(
         self,

@@ -28,6 +28,7 @@ class Plane(Representation):
     memory: ClassVar[str] = "48 * particles * size**2 + 76 * views * side**2"
 
     offers: ClassVar[dict[str, str]] = {}
+    gives: ClassVar[dict[str, str]] = {}
 
     def __init__(
         self,

@@ -55,6 +55,8 @@ class Skinned(Representation):
     )
 
     offers: ClassVar[dict[str, str]] = {"normal": "True"}
+    gives: ClassVar[dict[str, str]] = {"splats": "surface == 'gaussians'", "splat-clip": "surface == 'gaussians' and motion",
+                                        "skin": "surface == 'mesh'", "mesh-clip": "surface == 'mesh' and motion"}  # fmt: skip
     completes: ClassVar[str] = "dream3d.rig.find"
 
     def __init__(

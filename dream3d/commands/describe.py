@@ -12,6 +12,8 @@ import yaml
 from dream3d import bibliography, build, catalogue, check, kinds, needs
 from dream3d.catalogue import KINDS, Entry, Parameters
 from dream3d.commands.parser import Parser, plug, plugin
+from dream3d.export import fits
+from dream3d.export.formats import formats
 
 SCHEDULE = "a schedule is a number, or {start: 1, end: 0, begin: 0, until: 1, shape: linear} over the progress of the run"
 
@@ -135,6 +137,8 @@ def example(entry: Entry, recipes: list[str]) -> list[str]:
         case "models":
             return []
         case "formats":
+            if formats()[entry.name].files.keys() <= fits.MOVING:
+                start = ["--config", "video_sds-dynamic_mesh"]
             return [*start, f"export.formats=[{entry.name}]"]
         case "sections" if entry.name == "extends":
             return []

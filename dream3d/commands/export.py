@@ -193,7 +193,8 @@ def _pages(run: Path, made: dict[str, Path], prompt: str | list[str]) -> dict[st
     from dream3d.export.asset import pages
     from dream3d.export.record import EXPORTS
 
-    there = {kind: path for kind, name in EXPORTS.items() if (path := run / "export" / name).is_file()}
+    names = EXPORTS | {"sequence": named("sequence").files["splat-clip"]}  # still a run has none, and a report misses none
+    there = {kind: path for kind, name in names.items() if (path := run / "export" / name).is_file()}
     return pages(run, there | made, prompt)
 
 

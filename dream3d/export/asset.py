@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from dream3d import files
-from dream3d.errors import Mistake
-from dream3d.export.formats import Ask, Format, formats, named
+from dream3d.export.fits import asked
+from dream3d.export.formats import Ask, Format
+from dream3d.export.formats.sequence import fewer
 from dream3d.export.health import health
 from dream3d.export.place import Placement, box, placement
 from dream3d.export.report import write_report
@@ -24,9 +25,6 @@ from dream3d.view.still import moving
 
 KEYS = {("glb", "mesh"): "mesh", ("ply", "splats"): "splats"}  # what pages know them by; others by their format's name
 HEALTH = "mesh.json"
-SIZES = (1e-6, 1e9)  # of the longest side: float32 holds areas and volumes of these
-WHAT = {"mesh": "meshes", "splats": "Gaussians", "mesh-clip": "meshes that move", "splat-clip": "Gaussians that move",
-        "skin": "bodies on joints"}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -77,34 +75,10 @@ def export(
 
 def _wanted(stock: Stock, settings: Export) -> list[tuple[Format, str]]:
     """The formats to be written, each with the kind that it takes. Raises Mistake for one that takes none, or cannot be made here."""
-    asked = settings.formats
-    if asked is None:
-        asked = [name for name, there in (("ply", stock.gaussian), ("glb", settings.mesh)) if there]
-    elif not asked:
-        raise Mistake("no format is asked for", where="export.formats", near=", ".join(formats()), fix="--format glb")
-    if settings.lods > 1 and "glb" not in asked:
-        raise Mistake("levels of detail are glb files", where="--lods", fix=f"--format {','.join([*asked, 'glb'])}")
-    for flag, length in (("--size", settings.metres), ("--print-size-mm", settings.millimetres)):
-        if length is not None and not SIZES[0] <= length <= SIZES[1]:
-            raise Mistake(f"{flag} {length:g}: files hold {SIZES[0]:g} to {SIZES[1]:g}", where=flag, near=f"{flag} 1")
-    wanted = []
-    for form in map(named, dict.fromkeys(asked)):
-        kind = stock.fitting(form)
-        if kind is None:
-            raise _unfit(form, stock)
+    wanted = asked(settings, stock.kinds)
+    for form in wanted:
         form.check()
-        wanted.append((form, kind))
-    return wanted
-
-
-def _unfit(form: Format, stock: Stock) -> Mistake:
-    """What a format is for, what there is instead, and how to come by what it takes."""
-    there = [name for name, other in formats().items() if stock.fitting(other)]
-    moves = all(kind.endswith("-clip") or kind == "skin" for kind in form.files) and stock.clip is None
-    problem = f"{form.name} holds {' or '.join(WHAT[kind] for kind in form.files)}; this scene "
-    problem += "stands still" if moves else "is made of Gaussians" if stock.gaussian else "has no Gaussians"
-    fix = "" if moves or stock.gaussian else "python launch.py convert RUN --to gaussians makes them"
-    return Mistake(problem, where="--format", near=", ".join(there), fix=fix)
+    return [(form, stock.fitting(form)) for form in wanted]
 
 
 class _Making:
@@ -126,7 +100,7 @@ class _Making:
             yield Part("turntable", "turntable.mp4", lambda path: turntable(scene, path, frames=frames, size=size))
         yield from (self._file(*pair) for pair in meshes)
         for form, kind in meshes:
-            for level in range(self.settings.lods if form.name == "glb" and self.settings.lods > 1 else 0):
+            for level in range(self.settings.lods if form.name == "glb" else 0):
                 name = Path(form.files[kind])
                 yield Part(f"LOD{level}", f"{name.stem}_LOD{level}{name.suffix}", partial(self._write, form, kind, level))
 
@@ -142,7 +116,7 @@ class _Making:
         facts = {"lighting": stock.lighting(item)} | self.extras | {"transform": place.json() | {"up": up}}
         facts |= {"cleaned": stock.said} if mesh and stock.said else {}
         ask = Ask(facts, self.settings.up, self.settings.millimetres, self.settings.web)
-        placed = place(item)
+        placed = place(fewer(item) if form.name == "sequence" and self.settings.formats is None else item)
         form.write(placed, path, ask)
         if mesh and level == 0 and not self.looked_at:
             files.write_json(path.parent / HEALTH, health(placed if kind == "mesh" else placed.mesh).json())

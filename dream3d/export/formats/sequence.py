@@ -6,6 +6,7 @@ are no longer of the sequence are removed; sequence.json is written last, so tha
 
 import dataclasses
 import re
+import warnings
 from pathlib import Path
 
 import dream3d
@@ -22,6 +23,21 @@ FILES = {"splat-clip": "sequence/sequence.json", "mesh-clip": "sequence/sequence
 UP = "z"
 EXTRA = ""
 MOST = 10_000  # frames that four digits count
+LARGEST = 256 << 20  # bytes of frames where nobody asked for them
+
+
+def fewer(clip: SplatClip, most: int = LARGEST) -> SplatClip:
+    """The clip, or, where its frames would take more than `most` bytes, every second moment of it (or third, ...) and the last one, with
+    a warning that says so."""
+    first, count = clip.frames[0], len(clip.frames)
+    each = 4 * len(first.position) * (14 + 3 * (1 if first.sh is None else first.sh.shape[1]))
+    every = max(1, -(-each * count // most))
+    if every == 1:
+        return clip
+    kept = sorted({*range(0, count, every), count - 1})
+    warnings.warn(f"sequence: {len(kept)} of {count} moments, since all would take {each * count / 1e6:,.0f} MB; "
+                  "--format sequence writes them", stacklevel=2)  # fmt: skip
+    return SplatClip(tuple(clip.frames[k] for k in kept), clip.times[kept])
 
 
 def write(item: SplatClip | MeshClip, path: Path, ask: Ask) -> None:
