@@ -1,15 +1,18 @@
 """`view`: pages of runs and files; a run seen while it works."""
 
+import contextlib
+import http.client
 import json
 import math
 import os
+import socket
 import sys
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
-from export_runs import SMALL, discs, run_of
+from export_runs import SMALL, call, discs, run_of
 from pages import blocks, check, finished
 from test_run import quick
 from test_viewer import clip
@@ -20,6 +23,7 @@ from dream3d.commands import view as command
 from dream3d.commands.parser import stored
 from dream3d.errors import Mistake
 from dream3d.export import asset
+from dream3d.export.formats.sequence import fewer
 from dream3d.export.views import frames
 from dream3d.view import control, path, still
 from dream3d.view.watch import Watcher
@@ -97,6 +101,20 @@ def test_a_sequence_is_played(tmp_path, run):
     assert "moments" in blocks(check(asset.pages(run, made, "x")["viewer"])), "and where a run is exported"
     made["sequence"].write_text("{}")
     assert "moments" not in blocks(check(asset.pages(run, made, "x")["viewer"])), "of meshes it is none of the viewer's"
+
+
+def test_gaussians_that_move_play_in_the_page_of_their_run(tmp_path, capsys, monkeypatch):
+    run = run_of(tmp_path / "run", {"type": "dynamic_gaussians", "count": 200}, handed=discs(), stirred="field")
+    page, frames_of = run / "export" / "viewer.html", run / "export" / "sequence"
+    code, told, said = call(["export", run], capsys)
+    assert code == 0 and str(frames_of / "sequence.json") in told.splitlines(), said
+    assert len([*frames_of.glob("frame_*.ply")]) == SMALL["export"]["moments"]
+    assert b'"times":[0.0,0.5,1.0]' in blocks(check(page))["moments"]
+    assert call(["export", run, "--format", "glb"], capsys)[0] == 0
+    assert "moments" in blocks(check(page)), "whatever else is written later"
+    monkeypatch.setattr("dream3d.export.asset.fewer", lambda clip: fewer(clip, 2 * 4 * len(clip.frames[0].position) * 17))
+    code, _, said = call(["export", run], capsys)
+    assert code == 0 and "note: sequence: 2 of 3 moments" in said and len([*frames_of.glob("frame_*.ply")]) == 2
 
 
 BAD = [{"kind": "mesh"}, {"up": "y"}, {"frames": []}, {"frames": 3}, {"frames": [{"file": "../a.ply", "time": 0}]},
@@ -230,6 +248,57 @@ def press(button) -> None:
     """As the browser's click arrives."""
     for act in button._impl.update_cb:
         act(SimpleNamespace(client=None))
+
+
+OWN = "127.0.0.1:18080"
+ASKED = [(None, OWN, True), (f"http://{OWN}", OWN, True), ("http://localhost:18080", "localhost:18080", True),
+         ("https://evil.example", OWN, False), ("null", OWN, False), ("file://", OWN, False), ("http://127.0.0.1:1", OWN, False),
+         ("http://evil.example:18080", "evil.example:18080", False), (f"http://{OWN}.evil.example", OWN, False)]  # fmt: skip
+
+
+def test_only_its_own_page_may_talk_to_it(live):
+    """As browsers do it: who opens a websocket says where the page is from."""
+    import viser
+    from websockets.exceptions import InvalidStatus
+    from websockets.sync.client import connect
+
+    for origin, host, let in ASKED:
+        headers = {"origin": origin.replace("18080", str(live.port))} if origin else {}
+
+        def visit(host=host, headers=headers):
+            return connect(f"ws://{host}".replace("18080", str(live.port)), sock=socket.create_connection(("127.0.0.1", live.port)),
+                           additional_headers=headers, proxy=None, subprotocols=[f"viser-v{viser.__version__}"])  # fmt: skip
+
+        if let:
+            with visit() as found:
+                assert len(found.recv(timeout=20)) > 20, origin
+        else:
+            with pytest.raises(InvalidStatus, match="403"):
+                visit()
+
+
+def test_its_files_are_for_its_own_names_and_no_frame(live):
+    def fetch(host: str):
+        line = http.client.HTTPConnection("127.0.0.1", live.port, timeout=20)
+        line.request("GET", "/", headers={"host": host})
+        return line.getresponse()
+
+    page = fetch(f"127.0.0.1:{live.port}")
+    assert page.status == 200 and page.headers["x-frame-options"] == "DENY" and b"<html" in page.read().lower()
+    assert fetch(f"evil.example:{live.port}").status == 403
+
+
+def test_a_viser_that_cannot_be_told_is_not_served(working, monkeypatch):
+    pytest.importorskip("viser", reason="viser is not installed: pip install dream3d[view]")
+    from dream3d.view import live
+
+    @contextlib.contextmanager
+    def passed_by(hosts):
+        yield []
+
+    monkeypatch.setattr(live, "guarded", passed_by)
+    with pytest.raises(Mistake, match="would answer the pages of other sites"):
+        live.Live(working[0], stored(working[0]), "127.0.0.1", 18090)
 
 
 def test_nobody_can_have_it_shared(live):

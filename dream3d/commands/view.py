@@ -78,9 +78,9 @@ def _live(options) -> int:
         raise Mistake(f"--live needs {error.name}", where="--live", near="python launch.py view RUN shows what is exported",
                       fix='pip install "dream3d[view]"') from None  # fmt: skip
     _reachable(options.listen)
-    from dream3d.view.live import Live
+    from dream3d.view.live import HERE, Live
 
-    if options.listen not in ("127.0.0.1", "localhost", "::1"):
+    if options.listen not in HERE:
         print(f"warning: whoever reaches {options.listen} can look at this run, pause and change it: there is no password", file=sys.stderr)
     with Live(run, config, options.listen, options.port) as live:
         print(live.address, flush=True)

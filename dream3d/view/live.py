@@ -26,12 +26,16 @@ from dream3d.export import views
 from dream3d.folder import read_status
 from dream3d.interfaces import Representation
 from dream3d.types import Cameras
+from dream3d.ui.guard import LOCAL
 from dream3d.view import control, path
 from dream3d.view.film import KINDS, film
+from dream3d.view.guard import guarded
 from dream3d.view.watch import Watcher
 
+HERE = ("127.0.0.1", "localhost", "::1")  # where only this machine reaches it
 WATCH, LEASE = 2.0, 30.0  # seconds between scenes that the run shows, and for which it does so without being asked again
 LOOK, REST = 0.5, 0.25  # seconds between looks at the folder, and without a movement until a picture has all its pixels
+KNOWN = "1.1.1"  # a viser whose server can be told whom to answer
 FAST = 0.08  # seconds that a picture of a movement may take
 SMALLEST, SIDE, LARGEST = 48, 256, 1024  # pixels of a picture's shorter side
 
@@ -64,7 +68,12 @@ class Live:
         self.views: list[path.View] = []
         self.side, self.leased, self.looked, self.closing = float(SIDE // 2), -math.inf, -math.inf, False
         with contextlib.redirect_stdout(sys.stderr):  # it says where it listens, which we do
-            self.server = Server(host=host, port=port, label=f"dream3d: {self.run.name}", verbose=False)
+            with guarded(LOCAL if host in HERE else None) as taken:
+                self.server = Server(host=host, port=port, label=f"dream3d: {self.run.name}", verbose=False)
+            if not taken:
+                self.server.stop()
+                raise Mistake(f"viser {viser.__version__} would answer the pages of other sites too", where="--live",
+                              fix=f"pip install viser=={KNOWN}")  # fmt: skip
         self.port = self.server.get_port()
         self.address = f"http://{host}:{self.port}"
         self._panel()
