@@ -41,8 +41,8 @@ class Listed:
 
 
 def parted(jobs: list, part: tuple[int, int]) -> tuple[list, list]:
-    """Of many launchers' jobs those that the launcher `part[0]` of `part[1]` begins with, and the others, from where it ends: so they do not
-    all ask for the same job at once."""
+    """Of many launchers' jobs those that the launcher `part[0]` of `part[1]` begins with, and the others, from where these end: so they do
+    not all ask for the same job at once."""
     place, count = part
     size = -(-len(jobs) // count)
     low, high = min(place * size, len(jobs)), min((place + 1) * size, len(jobs))

@@ -4,6 +4,8 @@ pre-empted, requeued or lost changes nothing but the time it takes.
 The script is plain sbatch: a library that ships functions to the nodes as pickles would make whoever can write there run code.
 """
 
+import os
+import re
 import shlex
 import shutil
 import subprocess
@@ -15,6 +17,7 @@ from dream3d import files
 from dream3d.errors import Mistake
 
 GRACE = 120  # seconds before the time limit in which a launcher saves
+PATIENCE = 120  # seconds for sbatch to answer
 
 
 def submit(words: list[str], library: Path, size: int, options: list[str]) -> str:
@@ -24,10 +27,35 @@ def submit(words: list[str], library: Path, size: int, options: list[str]) -> st
         raise Mistake("there is no sbatch here", where="--executor slurm", fix="run it on a SLURM cluster's login node")
     path = library / "slurm.sh"
     files.write_text(path, script(words, library, size, options))
-    asked = subprocess.run(["sbatch", str(path)], capture_output=True, text=True, timeout=120)
+    told = {"capture_output": True, "text": True, "errors": "replace", "timeout": PATIENCE}
+    try:
+        asked = subprocess.run(["sbatch", str(path)], **told)
+    except subprocess.TimeoutExpired:
+        raise Mistake(f"sbatch said nothing for {PATIENCE} s", where="--executor slurm", near="squeue --me: whether it took it all the same",
+                      fix="run the same command again when the cluster answers") from None  # fmt: skip
+    except OSError as error:
+        raise Mistake(f"sbatch cannot be run: {error.strerror or error}", where="--executor slurm") from None
     if asked.returncode:
-        raise Mistake(f"sbatch refuses: {asked.stderr.strip()[:300]}", where=str(path), fix="--sbatch=--partition=NAME and the like")
+        said = [line for line in asked.stderr.strip().splitlines() if line.strip()] or [f"exit code {asked.returncode}"]
+        raise Mistake(f"sbatch refuses: {said[-1].strip()[:160]}", where=str(path), near="; ".join(said[:-1])[:160], fix=_fix(asked.stderr))
     return asked.stdout.strip()
+
+
+def _fix(said: str) -> str:
+    """By what it complains of."""
+    known = {"partition": "sinfo lists partitions: --sbatch=--partition=NAME", "account": "--sbatch=--account=NAME",
+             "time limit": "--sbatch=--time=HOURS:00:00", "array": "fewer --workers", "gres": "--sbatch=--gres=gpu:1, as sinfo -o %G lists",
+             "generic resource": "--sbatch=--gres=gpu:1, as sinfo -o %G lists"}  # fmt: skip
+    return next((fix for word, fix in known.items() if word in said.lower()), "what the cluster wants as --sbatch=--OPTION=VALUE")
+
+
+def part() -> tuple[int, int]:
+    """This launcher's place in its array, and how many there are: which part of the list it begins with. (0, 1) outside of arrays."""
+    told = [os.environ.get(f"SLURM_ARRAY_TASK_{name}", "") for name in ("ID", "MIN", "COUNT")]
+    if not all(re.fullmatch(r"[0-9]{1,7}", text) for text in told):
+        return 0, 1
+    place, least, count = map(int, told)
+    return (place - least, count) if 0 <= place - least < count else (0, 1)
 
 
 def script(words: list[str], library: Path, size: int, options: list[str]) -> str:

@@ -18,9 +18,9 @@ ROWS = 2000  # that are planned
 
 @dataclass(frozen=True)
 class Costs:
-    """Seconds of the disk for each thing that is done: a claim, a beat of it, its end; a record; a line of the catalogue under its lock; a
-    visit to a job that is another's; whether a job is done, if it is not and if it is; a look at a run's progress; a line of jobs.jsonl read;
-    a row planned (of the processor, both)."""
+    """Seconds of the disk for each thing that is done: a claim, a beat of it, its end; a record; a line of the catalogue under its lock;
+    a visit to a job that is another's; whether a job is done, if it is not and if it is; a look at a run's progress; and of the processor
+    for a line of jobs.jsonl read, and for a row planned."""
 
     claim: float
     beat: float
@@ -36,8 +36,8 @@ class Costs:
 
 
 def measured(folder: Path, count: int = 100, at_once: int = 8) -> tuple[Costs, Costs]:
-    """What each takes alone (the median), and what it takes of the disk where `at_once` threads do it, on jobs of their own: the time of all
-    divided by their number."""
+    """What each takes alone (the median), and what it takes of the disk where `at_once` threads do it, on jobs of their own: the time of
+    all divided by their number."""
     alone = _measured(Library(folder / "alone"), count, 1)
     return alone, _measured(Library(folder / "crowd"), count, at_once)
 
@@ -70,7 +70,8 @@ def _measured(library: Library, count: int, at_once: int) -> Costs:
         for name in ("metrics.jsonl", "log.txt", "status.json"):
             files.append(_there(library.run(job)) / name, "x\n")
     costs |= {"look": over(lambda job: drive._progress(library.folder(job))), "record": over(put), "done": over(library.done)}
-    costs |= {"append": over(lambda job: library.enlist(library.done(job))) - costs["done"], "release": over(lambda job: leases[job].release())}
+    listing = over(lambda job: library.enlist(library.done(job)))
+    costs |= {"append": max(0.0, listing - costs["done"]), "release": over(lambda job: leases[job].release())}
     return Costs(**costs, missing=missing, read=read, row=row)
 
 

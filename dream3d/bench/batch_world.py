@@ -8,22 +8,23 @@ import random
 from collections import deque
 from dataclasses import dataclass
 
-from dream3d.bench.batch_disk import Costs
+from dream3d.batch.drive import APART, LOOK
 from dream3d.batch.lease import BEAT, PATIENCE
+from dream3d.bench.batch_disk import Costs
 
-LOOK, RESTART = 5.0, 20.0  # seconds: between the launcher's looks at runs; until a lost worker is replaced
+RESTART = 20.0  # seconds until a lost worker is replaced
 
 
 @dataclass(frozen=True)
 class Layout:
-    """How a library is worked on. launchers: one for all workers (local, Ray), or one for each (SLURM). With many: `own`, whether each begins
-    with its part of the list, and passes over what the catalogue has; pause: seconds between two looks at what is left to others; closing:
-    how many of them write failures.csv, the table and the page at the end."""
+    """How a library is worked on. many: a launcher for each worker (SLURM), else one for all (local, Ray). Of many, `own`: whether each
+    begins with its part of the list, and passes over what the catalogue has; pause: seconds, for each job that others are at, between two
+    rounds of asking for them; closing: how many write failures.csv, the table and the page at the end."""
 
     name: str
     many: bool
     own: bool = True
-    pause: float = 5.0
+    pause: float = APART
     closing: int = 1
     beat: float = BEAT
     patience: float = PATIENCE
@@ -44,8 +45,8 @@ EACH = Layout("a launcher each, all from the list's beginning", many=True, own=F
 
 
 def shares(costs: Costs, layout: Layout, work: Work) -> dict[str, float]:
-    """What part of the disk's time each dealing wants while the library is worked on: 1 and more is more than it has. The catalogue is a lock
-    of its own."""
+    """What part of the disk's time each dealing wants while the library is worked on: 1 and more is more than it has. The catalogue is a
+    lock of its own."""
     rate = work.workers / work.seconds * (1 + work.lost / 2)  # jobs begun a second
     seen = work.workers * layout.many * (1 if not layout.own else 0)  # visits to others' jobs for each job made
     return {"jobs": rate * (costs.claim + costs.record + costs.release + 2 * costs.beat), "beats": work.workers / layout.beat * costs.beat,
@@ -65,6 +66,7 @@ def ends(costs: Costs, layout: Layout, work: Work) -> float:
 
 def most(costs: Costs, layout: Layout, work: Work) -> int:
     """The number of workers at which the disk, or the catalogue's lock, has no time left."""
+
     def full(workers: int) -> bool:
         found = shares(costs, layout, Work(work.jobs, workers, work.seconds, work.lost))
         return found["catalogue"] >= 1 or sum(found.values()) - found["catalogue"] >= 1
@@ -122,7 +124,7 @@ class World:
         job, visits = self._next(worker)
         ready = self.disk_time(visits * self.costs.visit + (job >= 0) * (self.costs.claim + self.costs.beat))
         if job < 0:
-            self._at(ready + max(self.layout.pause, 0.01), "take", worker)
+            self._at(ready + max(self.layout.pause * visits, 0.01), "take", worker)
             return
         self.at[worker], self.tries = job, self.tries + 1
         long = self.work.seconds * self.dice.uniform(0.5, 1.5) * self.left[job]

@@ -29,6 +29,8 @@ def parser() -> Parser:
     made.add_argument("--set", action="append", default=[], nargs="+", metavar="key=value", help="for every row")
     made.add_argument("--executor", default="local", type=one_of(EXECUTORS, "executor"), help="where workers are: local, ray, slurm")
     made.add_argument("--workers", type=int, default=1, metavar="N", help="that work at once (1)")
+    made.add_argument("--together", type=int, default=1, metavar="K", help="jobs of one recipe whose calls of the network a worker makes "
+                      "one (1)")  # fmt: skip
     made.add_argument("--address", metavar="HOST:PORT", help="of a Ray cluster; auto: the one of this machine (one is begun here)")
     made.add_argument("--gpus", type=float, default=0.0, metavar="N", help="of each worker on Ray; 0.5: two share one (0)")
     made.add_argument("--cpus", type=float, default=1.0, metavar="N", help="of each worker on Ray (1)")
@@ -53,6 +55,9 @@ def main(words: list[str]) -> int:
         raise Mistake(f"what is {str(given.library)!r}?", where="command line", fix=f"--out {given.library}")
     if given.workers < 1:
         raise Mistake("no workers make nothing", where="--workers", fix="--workers 1")
+    if given.together < 1 or given.together > 1 and given.executor == "ray":
+        problem = "no jobs together make nothing" if given.together < 1 else "actors make one job at a time"
+        raise Mistake(problem, where="--together", fix="--together 1, or on Ray several actors a GPU: --gpus 0.5")
     from dream3d.batch.lease import BEAT
 
     if not given.patience >= 2 * BEAT:
@@ -131,7 +136,7 @@ def _pool(given: argparse.Namespace, library, policy):
     if given.executor == "local":
         from dream3d.batch.local import Local
 
-        return Local(*own)
+        return Local(*own, together=given.together)
     from dream3d.batch.cluster import Cluster
 
     try:
@@ -143,7 +148,9 @@ def _pool(given: argparse.Namespace, library, policy):
 
 
 def _make(given: argparse.Namespace, jobs: list, library) -> int:
-    from dream3d.batch import drive, failures, tables
+    from dream3d.batch import drive, failures, slurm
+    from dream3d.batch.closing import closed
+    from dream3d.batch.listed import parted
 
     policy, heard = failures.Policy(), []
     pool = _pool(given, library, policy)
@@ -151,9 +158,13 @@ def _make(given: argparse.Namespace, jobs: list, library) -> int:
         if hasattr(signal, name):
             signal.signal(getattr(signal, name), lambda number, frame: heard.append(number))
     made = drive.Drive(library, pool, policy, hang=given.hang, tell=lambda line: print(line, flush=True), stopping=lambda: bool(heard))
-    tally = made.go(jobs)
-    table = tables.failed(library, library.jobs())
-    print(tables.listed(library))
+    part = slurm.part()
+    tally = made.go(*parted(jobs, part))
+    if tally.stopped and part[1] > 1:  # whoever ends last writes them
+        print("stopped and saved; it goes on when it is queued again", file=sys.stderr)
+        return 128 + heard[0]
+    page, table = closed(library, tally.failed, part[1] > 1)
+    print(page)
     print(f"{tally.before + len(tally.done)} of {len(jobs)} are there, {len(tally.failed)} failed" + (f": {table}" if table else ""))
     if tally.stopped:
         print("stopped and saved; the same command goes on", file=sys.stderr)

@@ -1,11 +1,11 @@
-"""Launchers that share a library: what the catalogue lists is read once, each begins with its own part, what others made is not asked for."""
+"""Launchers that share a library: the catalogue is read once, each begins with its own part, what others made is not asked for."""
 
 import json
 import os
 
 import pytest
 
-from dream3d.batch import drive, failures, listed, plan
+from dream3d.batch import closing, drive, failures, listed, plan, slurm
 from dream3d.batch.library import Library
 from dream3d.batch.listed import Listed, parted
 from dream3d.batch.manifest import Row
@@ -20,7 +20,7 @@ def library(tmp_path):
 
 def finish(library, job):
     library.open(job)
-    assert library.finish(job, {"id": job.id, "state": "done", "prompt": job.prompt, "seconds": 1.0})
+    assert library.finish(job, {"id": job.id, "name": job.name, "state": "done", "prompt": job.prompt, "seconds": 1.0})
 
 
 class Maker:
@@ -112,3 +112,34 @@ def test_a_record_that_was_removed_by_hand_is_made_again_whatever_the_catalogue_
 def test_a_catalogue_that_is_nonsense_lists_nothing(tmp_path):
     (tmp_path / "catalog.jsonl").write_bytes(b"\xff\xfe\n{}\n" + b"[" * 100_000 + b"\n")
     assert Listed(tmp_path).ids() == set() and listed.Listed(tmp_path / "nowhere").ids() == set()
+
+
+def test_of_many_launchers_that_end_together_one_writes_the_page(library, monkeypatch):
+    jobs, written = library.jobs(), []
+    for job in jobs[:3]:
+        finish(library, job)
+    real = closing.tables.listed
+    monkeypatch.setattr(closing.tables, "listed", lambda library: written.append(1) or real(library))
+    for _ in range(3):
+        page, table = closing.closed(library, [], shared=True)
+    assert written == [1] and page.is_file() and table is None
+    library.tried(jobs[3], {"failure": "error", "reason": "x"}) if library.open(jobs[3]) else None
+    assert closing.closed(library, [jobs[3].id], shared=True)[1].is_file() and len(written) == 2  # it has what failed here
+    closing.closed(library, [jobs[3].id], shared=True)
+    finish(library, jobs[4])
+    closing.closed(library, [], shared=True)
+    closing.closed(library, [], shared=False)
+    assert len(written) == 4 and jobs[4].name in page.read_text()
+
+
+@pytest.mark.parametrize(
+    ("told", "part"),
+    [({"ID": "7", "MIN": "4", "COUNT": "5"}, (3, 5)), ({}, (0, 1)), ({"ID": "7"}, (0, 1)), ({"ID": "x", "MIN": "0", "COUNT": "2"}, (0, 1)),
+     ({"ID": "9", "MIN": "0", "COUNT": "2"}, (0, 1))],
+)  # fmt: skip
+def test_a_launcher_knows_its_place_in_the_array(monkeypatch, told, part):
+    for name in ("ID", "MIN", "COUNT"):
+        monkeypatch.delenv(f"SLURM_ARRAY_TASK_{name}", raising=False)
+    for name, text in told.items():
+        monkeypatch.setenv(f"SLURM_ARRAY_TASK_{name}", text)
+    assert slurm.part() == part

@@ -57,6 +57,30 @@ def test_what_sbatch_says_is_told(tmp_path, monkeypatch):
         slurm.submit(["list.csv"], tmp_path, 2, [])
 
 
+@pytest.mark.parametrize(
+    ("said", "problem", "fix"),
+    [("sbatch: error: no partition x\nsbatch: error: Batch job submission failed: Invalid partition name",
+      "Invalid partition", "sinfo lists partitions"),
+     ("sbatch: error: Batch job submission failed: Invalid account or account/partition combination specified", "Invalid account", "--sbatch"),
+     ("sbatch: error: Batch job submission failed: Invalid job array specification", "array", "fewer --workers"),
+     ("", "exit code 1", "what the cluster wants")],
+)  # fmt: skip
+def test_what_sbatch_complains_of_is_one_problem_with_its_fix(tmp_path, monkeypatch, said, problem, fix):
+    _program(tmp_path / "sbatch", f"echo {shlex.quote(said)} >&2; exit 1")
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+    with pytest.raises(Mistake, match=problem) as told:
+        slurm.submit([], tmp_path, 1, [])
+    assert fix in told.value.fix and len(told.value.lines) <= 5 and str(tmp_path) in told.value.where
+
+
+def test_an_sbatch_that_says_nothing_is_not_waited_for(tmp_path, monkeypatch):
+    _program(tmp_path / "sbatch", "exec sleep 30")
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+    monkeypatch.setattr(slurm, "PATIENCE", 0.2)
+    with pytest.raises(Mistake, match="said nothing"):
+        slurm.submit([], tmp_path, 1, [])
+
+
 def test_a_launcher_that_is_asked_to_stop_saves_and_is_queued_again(tmp_path, monkeypatch):
     """The script with another program in the launcher's place, which takes a moment to save."""
     _program(tmp_path / "scontrol", "echo \"$@\" > requeued")
