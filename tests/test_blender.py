@@ -38,7 +38,7 @@ def write(name: str, folder, mesh=None, **ask) -> Path:
     return path
 
 
-FILES = {"glb": {}, "obj": {}, "ply": {}, "stl": {"millimetres": 600.0}, "fbx": {}, "blend": {}, "usdz": {}}
+FILES = {"glb": {}, "obj": {}, "ply": {}, "stl": {"millimetres": 600.0}, "fbx": {}, "abc": {}, "blend": {}, "usdz": {}}
 
 
 @pytest.fixture(scope="module")
@@ -74,7 +74,7 @@ def test_it_stands_upright_at_its_size_with_its_front_to_minus_y(imported, name)
     assert answer["unit"] == 1.0 and answer["moved"] == 0
     for side, colour in answer["sides"].items():
         np.testing.assert_allclose(colour, AXES[side], atol=0.02 if name != "ply" else 0.7)  # a ply's corners mix three sides
-    assert len(answer["sides"]) == (0 if name == "stl" else 6)
+    assert len(answer["sides"]) == (0 if name in ("stl", "abc") else 6)
 
 
 @pytest.mark.parametrize("name", ["glb", "obj", "fbx", "blend", "usdz"])
@@ -87,6 +87,14 @@ def test_it_has_uv_and_a_picture_in_the_right_colour_space(imported, name):
     assert image["space"] == "sRGB" and image["size"] == [32, 16] and image["to"]
     if name in ("glb", "blend"):
         assert image["packed"] and told.complaints(imported[name]) == [] and "prompt" in thing["facts"]
+
+
+def test_alembic_has_uv_and_points_up_as_it_is_asked(imported, real, tmp_path):
+    (thing,) = imported["abc"]["objects"]
+    assert (thing["kind"], thing["faces"], len(thing["uvs"])) == ("MESH", 12, 1) and told.complaints(imported["abc"]) == []
+    (answer,) = call.ask([{"do": "check", "file": write("abc", tmp_path, up="z")}])
+    x, y, z = BOX.T  # Blender takes every Alembic file for y up: a z up one lies on its back
+    np.testing.assert_allclose(answer["box"], np.stack([x, -z[::-1], y], -1), atol=1e-4)
 
 
 @pytest.mark.parametrize("name", ["lit glb", "lit fbx", "web glb"])
@@ -172,6 +180,8 @@ def test_where_it_was_made_stands_in_no_file(real, tmp_path, monkeypatch):
     (tmp_path / "a-home-of-somebody").mkdir()
     fbx, blend = write("fbx", tmp_path).read_bytes(), write("blend", tmp_path).read_bytes()
     assert b"dream3d-blender" not in fbx and b"made.fbm" in fbx
+    abc = write("abc", tmp_path).read_bytes()
+    assert b"uv" in abc and not any(text in abc for text in (b"dream3d-blender", b"of-somebody", os.fsencode(tmp_path)))
     if blend[:4] == b"\x28\xb5\x2f\xfd":
         if not shutil.which("zstd"):
             pytest.skip("no zstd to look into a .blend")

@@ -88,7 +88,7 @@ def test_a_file_that_is_not_there_is_found_out_before_blender_is_started(tmp_pat
         call.ask([{"do": "check", "file": tmp_path / "a.glb"}])
 
 
-@pytest.mark.parametrize("name", ["fbx", "blend"])
+@pytest.mark.parametrize("name", ["fbx", "abc", "blend"])
 def test_without_blender_formats_say_how_to_get_it(tmp_path, monkeypatch, name):
     monkeypatch.setenv("PATH", "")
     monkeypatch.delenv(find.VARIABLE, raising=False)

@@ -13,7 +13,7 @@ from dream3d.errors import Mistake
 from dream3d.export.formats import Ask, named
 
 TIMES = torch.linspace(0, 1, 5)
-FORMATS = ("glb", "fbx", "blend", "usdz")
+FORMATS = ("glb", "fbx", "abc", "blend", "usdz")
 
 
 def swelling() -> MeshClip:

@@ -57,7 +57,7 @@ def _object(thing) -> dict:
 
 
 def _material(material) -> dict:
-    nodes = material.node_tree.nodes if material.use_nodes else []
+    nodes = material.node_tree.nodes if material.use_nodes and material.node_tree else []
     images = [{"name": node.image.name, "space": node.image.colorspace_settings.name, "size": list(node.image.size),
                "packed": node.image.packed_file is not None, "to": sorted(_ends(node))}
               for node in nodes if node.type == "TEX_IMAGE" and node.image]  # fmt: skip

@@ -16,6 +16,7 @@ READERS = {
     ".obj": lambda path: bpy.ops.wm.obj_import(filepath=path, **Y_UP),
     ".ply": lambda path: bpy.ops.wm.ply_import(filepath=path, **Z_UP),
     ".stl": lambda path: bpy.ops.wm.stl_import(filepath=path, **Z_UP),
+    ".abc": lambda path: bpy.ops.wm.alembic_import(filepath=path, as_background_job=False),
     ".usdz": lambda path: bpy.ops.wm.usd_import(filepath=path),
     ".usdc": lambda path: bpy.ops.wm.usd_import(filepath=path),
     ".usda": lambda path: bpy.ops.wm.usd_import(filepath=path),
@@ -78,7 +79,7 @@ def only(thing) -> None:
 
 def picture_of(material):
     """The image that is the material's colour, and the node that has it; None where there is none."""
-    nodes = material.node_tree.nodes if material and material.use_nodes else []
+    nodes = material.node_tree.nodes if material and material.use_nodes and material.node_tree else []
     for node in nodes:
         socket = node.inputs.get("Base Color") or (node.inputs.get("Color") if node.type == "EMISSION" else None)
         while socket is not None and socket.links:
@@ -93,7 +94,7 @@ def plain() -> None:
     """Materials as FBX can say them: it knows no light that is baked, so that unlit becomes rough, in the same colour; and no channels of
     pictures, so that roughness and metallic become pictures of their own."""
     for material in bpy.data.materials:
-        nodes = material.node_tree.nodes if material.use_nodes else []
+        nodes = material.node_tree.nodes if material.use_nodes and material.node_tree else []
         lit = next((node for node in nodes if node.type == "BSDF_PRINCIPLED"), None)
         if lit is not None:
             for channel, name in ((1, "Roughness"), (2, "Metallic")):

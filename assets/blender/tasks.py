@@ -8,7 +8,7 @@ import bpy
 import look
 import scene
 
-KNOWN = ("check", "thumbnail", "fbx", "blend", "quads")
+KNOWN = ("check", "thumbnail", "fbx", "abc", "blend", "quads")
 
 
 def check(file: str, moments: int = 5) -> dict:
@@ -43,6 +43,22 @@ def _nameless(path: Path) -> None:
     """Pictures inside an FBX have absolute names: those of this machine's folders become relative ones of the same length."""
     folder = os.fsencode(path.parent)
     path.write_bytes(path.read_bytes().replace(folder, b"." + b"/" * (len(folder) - 1)))
+
+
+def abc(file: str, target: str) -> dict:
+    """The meshes of a file as Alembic: y up, what moves at every frame."""
+    scene.load(file)
+    scene.ranged()
+    for thing in bpy.context.scene.objects:
+        thing.select_set(thing.type == "MESH")
+    moves, here = bool(bpy.data.actions), bpy.context.scene
+    first, last = (here.frame_start, here.frame_end) if moves else (here.frame_current, here.frame_current)
+    done = bpy.ops.wm.alembic_export(filepath=target, start=first, end=last, uvs=True, normals=True, vcolors=True, face_sets=True,
+                                     flatten=True, selected=True, packuv=False, export_hair=False, export_particles=False,
+                                     as_background_job=False)  # fmt: skip
+    if "FINISHED" not in done:
+        raise RuntimeError("Blender could not write Alembic")
+    return {"objects": len(scene.meshes()), "moves": moves}
 
 
 def blend(file: str, target: str, name: str, catalog: str, about: dict, tags: list[str], picture: str | None = None) -> dict:

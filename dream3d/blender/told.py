@@ -13,7 +13,7 @@ def lines(answer: dict[str, Any]) -> list[str]:
             f"from {low[2]:.3f} to {high[2]:.3f} m high"]  # fmt: skip
     said += [_object(thing) for thing in answer["objects"]]
     said += [_material(material) for material in answer["materials"]]
-    if answer["actions"]:
+    if answer["actions"] or answer["moved"] != 0:
         seconds, far = answer["moments"][-1]["seconds"], answer["moved"]
         said.append(f"moves for {seconds:.2f} s, at most {far:.3f} m" if far is not None else f"changes for {seconds:.2f} s")
     return said
