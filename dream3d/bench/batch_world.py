@@ -178,3 +178,13 @@ class World:
 
     def _free(self, job: int) -> None:
         self.again.append(job)
+
+
+def told(costs: Costs, layout: Layout, work: Work) -> dict[str, object]:
+    """A row of the bench: the disk's shares by what wants them, at how many workers they are all of it, and how the world went. A world
+    that the disk cannot bear is not played: its queue has no end."""
+    found = shares(costs, layout, work)
+    row = {"layout": layout.name, "seconds": work.seconds, **{name: round(share, 3) for name, share in found.items()},
+           "begins": begins(costs, layout, work), "ends": ends(costs, layout, work), "most": most(costs, layout, work)}  # fmt: skip
+    bearable = work.workers < row["most"]
+    return row | ({key: round(value, 4) for key, value in World(costs, layout, work).run().items()} if bearable else {"hours": None})

@@ -23,6 +23,7 @@ BENCHES = {
     "draw": ("dream3d.bench.draw", "speed and memory of drawing each representation, with its way back"),
     "export": ("dream3d.bench.export", "what the export of a run costs: seconds of every step, memory of the process"),
     "bake": ("dream3d.bench.bake", "exported meshes against the scenes of runs: PSNR, silhouettes, seconds and memory of baking"),
+    "batch": ("dream3d.bench.batch", "libraries: the layer's share of a job, workers, K jobs at once, Ray, a world of many workers"),
     "toybox": ("dream3d.toybox.bench", "images per second of the toybox renderer"),
 }  # fmt: skip
 

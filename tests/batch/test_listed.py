@@ -31,6 +31,8 @@ class Maker:
     def __init__(self, library, meanwhile=()):
         self.library, self.meanwhile, self.at, self.given = library, list(meanwhile), [], []
 
+    def prepare(self, jobs, stopping, tell): ...
+
     def free(self):
         return [] if self.at else [0]
 
