@@ -12,7 +12,7 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -213,8 +213,9 @@ def stopping(training: Training) -> Iterator[None]:
             signal.signal(number, usual)
 
 
-def main(words: list[str] | None = None) -> int:
-    """Train, or measure, or publish; `words` are the arguments (None: of this process)."""
+def main(words: list[str] | None = None, reached: Callable[[Training], object] = lambda training: None) -> int:
+    """Train, or measure, or publish; `words` are the arguments (None: of this process). `reached` is called with what was trained and
+    saved, before it is measured."""
     given = _parser().parse_args(words)
     if given.threads:
         torch.set_num_threads(given.threads)
@@ -232,6 +233,7 @@ def main(words: list[str] | None = None) -> int:
         if not measured:
             with stopping(training):
                 training.run(minutes=given.minutes)
+            reached(training)
             if training.step < training.steps:
                 print(f"stopped and saved at step {training.step} of {training.steps}; the same command goes on", flush=True)
                 return 0
