@@ -10,7 +10,7 @@ import torch
 
 from dream3d import __version__, files
 from dream3d.toybox.language import COLOURS, OBJECTS
-from dream3d.toybox.training import measure, store
+from dream3d.toybox.training import goals, measure, store
 from dream3d.toybox.training.data import CORE_COLOURS, CORE_OBJECTS, HELD_OUT
 from dream3d.toybox.training.network import publish
 
@@ -29,7 +29,7 @@ def finish(training, name: str, preset: str, out: Path | None, brief: bool = Fal
     if not core:
         metrics["two_objects"] = measure.evaluate_doubles(prior, **{"count": 4} if brief else {})
     files.write_json(training.out / "metrics.json", {"step": training.step, **metrics})
-    print(json.dumps(metrics, indent=2))
+    print(json.dumps(metrics, indent=2), goals.said(name, metrics), sep="\n")
     if out is not None:
         store.free(out)
         with store.anew(out) as part:
@@ -50,7 +50,7 @@ def card(training, name: str, preset: str, metrics: dict) -> dict:
         "pictures": training.step * training.place.batch, "steps": training.step, "of_steps": training.steps, "batch": training.place.batch,
         "seed": training.seed, "seconds": round(training.seconds), "hardware": f"{device}, torch {torch.__version__}",
         "parameters": sum(p.numel() for p in training.mean.parameters()) - sum(text), "text_parameters": sum(text),
-        "metrics": metrics, "licence": "Apache-2.0", "version": __version__,
+        "metrics": metrics, "goals": goals.goals(name, metrics), "licence": "Apache-2.0", "version": __version__,
         "command": f"python -m dream3d.toybox.train {name} --preset {preset} --seed {training.seed}{steps}{base}",
         **({"base": training.base} if training.base else {}),
     }  # fmt: skip

@@ -20,7 +20,7 @@ from dream3d.interfaces import Prior
 from dream3d.priors._views import VIEWS
 from dream3d.sampling import sample
 from dream3d.toybox.language import COLOURS, OBJECTS
-from dream3d.toybox.training import data, measure, store
+from dream3d.toybox.training import data, goals, measure, store
 from dream3d.toybox.training.card import BRIEF, card
 from dream3d.toybox.training.data import Feed, Rows
 from dream3d.toybox.training.network import Learner
@@ -136,7 +136,7 @@ def finish(training, name: str, preset: str, out: Path | None, brief: bool = Fal
     """Measure the moving average and write metrics.json; into `out` (None: nowhere) the folder with its card."""
     metrics = measured(training, 4 if brief else ROWS) | judged(training, *BRIEF if brief else (data.CORE_OBJECTS, data.CORE_COLOURS))
     files.write_json(training.out / "metrics.json", {"step": training.step, **metrics})
-    print(json.dumps(metrics, indent=2))
+    print(json.dumps(metrics, indent=2), goals.said(name, metrics), sep="\n")
     if out is not None:
         store.free(out)
         told = {"kind": training.mean.family, "pictures": training.step * training.place.batch * training.mean.group, "base": training.base}
