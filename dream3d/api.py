@@ -11,48 +11,49 @@ from dream3d.config import load as load_config
 from dream3d.errors import Mistake
 from dream3d.export.report import write_report
 from dream3d.folder import Folder, check_untouched, last_metrics, read_status
+from dream3d.host import Host, Lost
 from dream3d.needs import check_needs
 from dream3d.progress import Display
 from dream3d.run import Interrupted, Result, Run
 from dream3d.vocabulary import check_vocabulary
 
 
-def execute(folder: Folder, *, quiet: bool = False) -> Result:
+def execute(folder: Folder, *, quiet: bool = False, host: Host | None = None) -> Result:
     """Run a claimed folder to its end; status.json says how it ended, whatever happens. Of a run that the user's mistake stops
-    before its first step nothing is left."""
-    run = None
+    before its first step nothing is left. `host`: who makes many runs; once the folder is another's nothing is written any more, and
+    Lost is raised, or what came of writing where somebody else does."""
+    run, host = None, host or Host()
     try:
         with Display(quiet=quiet) as show:
-            run = Run(folder, show)
+            run = Run(folder, show, host)
             return run.go()
-    except Interrupted as stop:
-        folder.report("interrupted", run.step, f"{stop}: saved; the same command, or resume, continues")
-        _tell(folder)
-        raise
+    except Exception as error:
+        if isinstance(error, Lost) or host.lost():
+            raise
+        if (told := _stopped(folder, run, error)) is error:
+            raise
+        raise told from error
     except KeyboardInterrupt:
         folder.report("interrupted", run.step, "stopped at once; the last checkpoint continues")
         raise
-    except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
-        full = ("out of memory", "allocate memory", "not enough memory")  # torch has no class for it on the CPU
-        if isinstance(error, RuntimeError) and not any(words in str(error) for words in full):
-            _fail(folder, error)
-            raise
-        problem = Mistake(
-            f"out of memory: {(str(error) or 'MemoryError').splitlines()[0]}", fix="lower cameras.batch", code=4
-        )
-        _fail(folder, problem)
-        raise problem from error
-    except Mistake as error:
-        if error.code in (2, 3) and folder.fresh and (run is None or run.step == 0):
-            folder.discard()
-        else:
-            _fail(folder, error)
-        raise
-    except Exception as error:
-        _fail(folder, error)
-        raise
     finally:
         folder.close()
+
+
+def _stopped(folder: Folder, run: Run | None, error: Exception) -> Exception:
+    """Write down how a run ended; the error to raise."""
+    if isinstance(error, Interrupted):
+        folder.report("interrupted", run.step, f"{error}: saved; the same command, or resume, continues")
+        _tell(folder)
+        return error
+    full = ("out of memory", "allocate memory", "not enough memory")  # torch has no class for it on the CPU
+    if isinstance(error, torch.OutOfMemoryError | MemoryError) or isinstance(error, RuntimeError) and any(w in str(error) for w in full):
+        error = Mistake(f"out of memory: {(str(error) or 'MemoryError').splitlines()[0]}", fix="lower cameras.batch", code=4)
+    if isinstance(error, Mistake) and error.code in (2, 3) and folder.fresh and (run is None or run.step == 0):
+        folder.discard()
+    else:
+        _fail(folder, error)
+    return error
 
 
 def _fail(folder: Folder, error: Exception) -> None:

@@ -6,21 +6,17 @@ import torch
 
 from dream3d import build, claims, needs, options, parts, schedule
 from dream3d.errors import Mistake
+from dream3d.host import Loaded
 from dream3d.penalties import Penalties
-from dream3d.prompt import Prompt
+from dream3d.prompt import Prompt, strings
 from dream3d.term import Term
 from dream3d.typed import typed
 from dream3d.types import Step
 
 
-def stage(settings: dict, seed: int, device: str, number: int, attempt: int, priors: dict):
-    """The System of one stage from its complete settings. `priors` keeps a loaded prior while settings and prompts stay: what a
-    prior answers may depend on all it was asked for, and a resumed run asks only for its own stage."""
-    key = repr([settings[k] for k in ("prior", "prompt", "negative", "guidance")])
-    if key not in priors:
-        priors.clear()
-        priors[key] = build.make("priors", settings["prior"]).to(device)
-    prior = priors[key]
+def stage(settings: dict, seed: int, device: str, number: int, attempt: int, loaded: Loaded | None = None):
+    """The System of one stage from its complete settings. `loaded` has the prior where an earlier stage, or another run, asked for it."""
+    prior = (loaded or Loaded()).get(settings, device)
     with _forked(seed):
         terms = _terms(settings, prior)
         scene = _scene(settings, seed, number).to(device)
@@ -95,16 +91,30 @@ def describe(settings: dict, system, device: str) -> str:
 
 
 def _terms(settings: dict, prior) -> list:
-    words, terms = options.Words(**settings["text"]), []
-    for entry in settings["guidance"] if isinstance(settings["guidance"], list) else [settings["guidance"]]:
+    terms = []
+    for entry in _entries(settings):
         _check_needs(entry["type"], build.load(build.signature("guidance", entry["type"])), prior, settings)
         guidance = build.make("guidance", entry, prior)
-        prompts = entry.get("prompt") or settings["prompt"]
-        prompts, regions = prompts if isinstance(prompts, list) else [prompts], parts.regions(entry, settings["renderer"])
-        text = Prompt(prior, prompts, settings["negative"], words, regions, entry.get("source"))
+        text = Prompt(prior, *_asked(entry, settings))
         known = {k: v for k, v in build.term_parameters().items() if k not in options.TEXTS}
         terms.append(Term(guidance, text, **{k: typed(entry[k], kind, k) for k, (kind, _) in known.items()}))
     return terms
+
+
+def _entries(settings: dict) -> list[dict]:
+    return settings["guidance"] if isinstance(settings["guidance"], list) else [settings["guidance"]]
+
+
+def _asked(entry: dict, settings: dict) -> tuple:
+    """What a term says to its prior: prompts, negative, words, regions and source."""
+    prompts = entry.get("prompt") or settings["prompt"]
+    words, regions = options.Words(**settings["text"]), parts.regions(entry, settings["renderer"])
+    return prompts if isinstance(prompts, list) else [prompts], settings["negative"], words, regions, entry.get("source")
+
+
+def told(settings: dict) -> list[str]:
+    """All texts that a stage's terms say to its prior, once each."""
+    return list(dict.fromkeys(text for entry in _entries(settings) for text in strings(*_asked(entry, settings))))
 
 
 def _check_needs(name: str, guidance: type, prior, settings: dict) -> None:

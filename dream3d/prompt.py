@@ -22,12 +22,9 @@ class Prompt:
 
     def __init__(self, prior: Prior, prompts: list[str], negative: str, words: Words, regions: list[str] | None = None,
                  source: str | None = None):  # fmt: skip
-        regions = regions or []
         self.prior, self.words, self.prompts = prior, words, len(prompts)
-        self.further = [*(f"region/{k}" for k in range(len(regions))), *(["source"] if source else [])]
-        told = [*prompts, *regions, *([source] if source else [])]
-        texts = [[p, *(f"{said}, {word} view" for word, said in debias.per_view(p, words).items())] for p in told]
-        self.strings = [*(t for row in texts for t in row), negative, ""]
+        self.further = [*(f"region/{k}" for k in range(len(regions or []))), *(["source"] if source else [])]
+        self.strings = strings(prompts, negative, words, regions, source)
         self.embedding = prior.text(self.strings)
         if self.embedding.image is not None:  # an image prompt is not for what a prompt is guided away from
             guided = torch.arange(len(self.strings), device=self.embedding.image.device) < len(self.strings) - 2
@@ -58,6 +55,13 @@ class Prompt:
 
     def _constant(self, n: int, row: int) -> Int[Tensor, " n"]:
         return torch.full((n,), len(self.strings) + row)
+
+
+def strings(prompts: list[str], negative: str, words: Words, regions: list[str] | None = None, source: str | None = None) -> list[str]:
+    """All that a prior is told: every prompt, region and source bare and with each view's words, the negative, nothing."""
+    told = [*prompts, *(regions or []), *([source] if source else [])]
+    texts = [[p, *(f"{said}, {word} view" for word, said in debias.per_view(p, words).items())] for p in told]
+    return [*(t for row in texts for t in row), negative, ""]
 
 
 def between(cameras: Cameras, overhead: float) -> tuple[Int[Tensor, " B"], Int[Tensor, " B"], Float[Tensor, " B"]]:

@@ -18,6 +18,7 @@ from dream3d import assemble, checkpoint, files
 from dream3d.errors import Interrupted, Mistake
 from dream3d.export.formats import named
 from dream3d.folder import Folder, last_metrics
+from dream3d.host import Host, Lost
 from dream3d.interfaces import Representation, System
 from dream3d.options import Export, Init, Keep
 from dream3d.preview import strip
@@ -42,17 +43,16 @@ class Result:
 
 
 class Run:
-    """One configuration in one folder, from wherever it stopped to its last file."""
+    """One configuration in one folder, from wherever it stopped to its last file. `host`: who makes many of them."""
 
-    def __init__(self, folder: Folder, show: Display):
-        self.folder, self.config, self.show = folder, folder.config, show
+    def __init__(self, folder: Folder, show: Display, host: Host | None = None):
+        self.folder, self.config, self.show, self.host = folder, folder.config, show, host or Host()
         self.stages, self.seed = self.config.stages, self.config.values["seed"]
         self.device = device_named(self.config.values["device"])
         self.keep = Keep(**self.config.values["keep"])
         self.checkpoints = folder.path / "checkpoints"
         self.offsets = [sum(s["steps"] for s in self.stages[:i]) for i in range(len(self.stages) + 1)]
         self.stage = self.attempt = self.index = 0
-        self.priors: dict[str, torch.nn.Module] = {}
         self.stop: int | None = None
         self.saved: dict | None = None  # what the last checkpoint of this process stands for
         self.control = Control(folder.path, self._tell)  # what somebody who watches asks
@@ -63,7 +63,7 @@ class Run:
         return self.offsets[self.stage] + self.index
 
     def go(self) -> Result:
-        """Run what is left. Raises Interrupted, or Mistake with exit code 5 where it diverged."""
+        """Run what is left. Raises Interrupted, Lost, or Mistake with exit code 5 where it diverged."""
         begun = self.folder.status().get("started", 0.0)
         with _signals(self), tracking(self.folder.path, self.config.values, begun, self._tell) as self.trackers:
             self._start()
@@ -77,6 +77,7 @@ class Run:
             exports = self._export(system.scene)
             if "mesh" in exports:
                 self.trackers.mesh(exports["mesh"])
+        self._heed()
         self.folder.report(
             "done", self.step, exports={k: str(v.relative_to(self.folder.path)) for k, v in exports.items()}
         )
@@ -86,12 +87,13 @@ class Run:
     # --- stages ---------------------------------------------------------------------------------------------------------------
 
     def _build(self) -> System:
-        return assemble.stage(self.stages[self.stage], self.seed, self.device, self.stage, self.attempt, self.priors)
+        return assemble.stage(self.stages[self.stage], self.seed, self.device, self.stage, self.attempt, self.host.loaded)
 
     def _enter(self, stage: int, handed) -> System:
         """Begin a stage from a file or what the one before handed over, and save at once: a kill from here on comes back here."""
         self.stage, self.index = stage, 0
         handed = self._given() or handed
+        self._heed()
         self.folder.rewind_metrics(self.step)
         system = self._build()
         system.begin(handed)
@@ -154,6 +156,7 @@ class Run:
             if self.keep.preview and self.index % self.keep.preview == 0:
                 self._preview(system)
             log = system.step(self.index)
+            self._heed()
             self.index += 1
             pending.append({"step": self.step - 1, "stage": self.stage, **log.scalars})
             seconds = {part: seconds.get(part, 0.0) + s for part, s in log.seconds.items()}
@@ -187,6 +190,7 @@ class Run:
         about = {"stage": self.stage, "index": self.index, "attempt": self.attempt}
         if about == self.saved:
             return
+        self._heed()
         self.saved = about
         checkpoint.save(self.checkpoints, self.step, system.state(), about, keep=self.keep.checkpoints)
         self.folder.report("running", self.step, total=self.offsets[-1])
@@ -198,7 +202,14 @@ class Run:
                 Image.fromarray(picture).save(path, format="PNG")
         self.trackers.image(self.step, "previews", self.folder.path / "previews" / f"step_{self.step:06d}.png")
 
+    def _heed(self) -> None:
+        """Take up a signal that the host has heard. Raises Lost where the folder is another's by now, before anything is written."""
+        if self.host.lost():
+            raise Lost
+        self.stop = self.stop or self.host.stop()
+
     def _check_stop(self) -> None:
+        self._heed()
         if self.stop:
             raise Interrupted(self.stop)
 

@@ -207,7 +207,7 @@ def test_a_student_learns_over_it(prior):
 
 def test_an_ordinary_recipe_runs_with_it(whole):
     told = ["prior=toybox", f"prior.model={whole.out / 'pipeline'}", "prompt=a red car", "steps=4", "renderer.count=20"]
-    system = assemble.stage(config.load("sds-gaussian", told).stages[0], 0, "cpu", 0, 0, {})
+    system = assemble.stage(config.load("sds-gaussian", told).stages[0], 0, "cpu", 0, 0)
     assert system.step(0).scalars["gradient/rgb"] > 0
     with pytest.raises(Mistake, match="'wolf'"):
         vocabulary.check_vocabulary(config.load("sds-gaussian", [*told, "prompt=a wolf"]))

@@ -4,6 +4,7 @@ has to be a disk that every machine sees under the same path."""
 import os
 import time
 import uuid
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -18,18 +19,25 @@ class Cluster:
 
     def __init__(
         self, library: Path, size: int, policy: Policy, patience: float, plugins: tuple[str, ...] = (), *, address: str | None = None,
-        gpus: float = 0.0, cpus: float = 1.0,
+        gpus: float = 0.0, cpus: float = 1.0, worker: type | None = None,
     ):  # fmt: skip
+        """`worker`: what an actor is, if no Worker (the bench has one whose jobs are waits)."""
         import ray
 
-        self.ray, self.name = ray, uuid.uuid4().hex
+        self.ray, self.name, self.together = ray, uuid.uuid4().hex, 1
         self.told = (str(library), policy, patience, self.name, plugins, max(1, int(cpus)))
-        own = {} if address else {"include_dashboard": False, "num_cpus": max(os.cpu_count() or 1, size), "_node_ip_address": "127.0.0.1"}
-        ray.init(address=address, log_to_driver=False, logging_level="ERROR", configure_logging=False, **own)
-        _check(ray.cluster_resources(), size, gpus, cpus)
-        self.made = ray.remote(num_gpus=gpus, num_cpus=cpus, max_restarts=0)(Worker)
+        _begin(ray, address, size)
+        try:
+            _check(ray.cluster_resources(), size, gpus, cpus)
+        except Mistake:
+            ray.shutdown()
+            raise
+        self.made = ray.remote(num_gpus=gpus, num_cpus=cpus, max_restarts=0)(worker or Worker)
         self.actors: list[Any] = [None] * size
         self.at: dict[Any, tuple[int, Job]] = {}  # what will be answered -> who answers, and about what
+
+    def prepare(self, jobs: list[Job], stopping: Callable[[], bool], tell: Callable[[str], None]) -> None:
+        """Nothing: each actor embeds the texts of its jobs, and finds those of others."""
 
     def free(self) -> list[int]:
         busy = {place for place, _ in self.at.values()}
@@ -82,16 +90,37 @@ class Worker:
 
         from dream3d.batch.lease import Watch
         from dream3d.batch.library import Library
+        from dream3d.batch.texts import texts
         from dream3d.commands.parser import plug
+        from dream3d.host import Host, Loaded
 
         torch.set_num_threads(threads)
         plug(list(plugins))
         self.library, self.watch, self.policy = Library(Path(library)), Watch(patience, launcher), policy
+        self.host = Host(Loaded(texts(Path(library))))
 
     def work(self, job: Job) -> dict[str, Any]:
         from dream3d.batch.work import work
 
-        return work(self.library, job, self.watch, self.policy)
+        return work(self.library, job, self.watch, self.policy, self.host)
+
+
+def _begin(ray, address: str | None, size: int) -> None:
+    """Join the cluster at `address`, or begin one here: without a dashboard, on loopback, with a token (of Ray 2.52 and newer)."""
+    own = {"include_dashboard": False, "num_cpus": max(os.cpu_count() or 1, size), "_node_ip_address": "127.0.0.1"}
+    if address is None:
+        os.environ.setdefault("RAY_AUTH_MODE", "token")
+    try:
+        ray.init(address=address, log_to_driver=False, logging_level="ERROR", configure_logging=False, **({} if address else own))
+    except (OSError, RuntimeError, ValueError, AssertionError, ray.exceptions.RayError) as error:  # which of them, depends on its version
+        said = " ".join(str(error).split())[:160]
+        if address is None:
+            raise Mistake(f"Ray cannot begin here: {said}", where="--executor ray",
+                          fix="--executor local, or a cluster: --address HOST:PORT") from None  # fmt: skip
+        fix = "ray start --head on its first machine, or no --address: then one is begun here"
+        if "uth" in said and "token" in said.lower():
+            fix = "RAY_AUTH_TOKEN, or the file it is in as RAY_AUTH_TOKEN_PATH"
+        raise Mistake(f"no Ray cluster can be joined: {said}", where=f"--address {address}", fix=fix) from None
 
 
 def _check(there: dict[str, float], size: int, gpus: float, cpus: float) -> None:

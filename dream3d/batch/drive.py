@@ -3,6 +3,7 @@
 Nothing that only this process knows matters: whoever runs the same command afterwards finds in the folder what is left to do.
 """
 
+import math
 import os
 import time
 from collections import Counter, deque
@@ -12,22 +13,26 @@ from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
 from dream3d import __version__
-from dream3d.batch import failures
+from dream3d.batch import disk, failures
 from dream3d.batch.library import Library
+from dream3d.batch.listed import Listed
 from dream3d.batch.plan import Job
 from dream3d.errors import Mistake
 
 WAIT, LOOK = 0.5, 5.0  # seconds: for news; between looks at who makes progress
+APART = 0.5  # seconds for every job that others are at, between two rounds of asking for them
 
 
 @runtime_checkable
 class Pool(Protocol):
-    """Workers, wherever they are; `name` is in their claims."""
+    """Workers, wherever they are; `name` is in their claims, and each makes up to `together` jobs at once."""
 
     name: str
+    together: int
 
+    def prepare(self, jobs: list[Job], stopping: Callable[[], bool], tell: Callable[[str], None]) -> None: ...
     def free(self) -> list[int]: ...
-    def give(self, place: int, job: Job) -> None: ...
+    def give(self, place: int, *jobs: Job) -> None: ...
     def heard(self, seconds: float) -> list[tuple[Job, dict[str, Any]]]: ...
     def kill(self, job: Job) -> None: ...
     def stop(self) -> None: ...
@@ -60,22 +65,30 @@ class Drive:
         self.seen: dict[str, tuple[Any, float]] = {}  # what was seen of a job's progress, and when
         self.hung: set[str] = set()
         self.early: Counter[str] = Counter()  # how often a job's worker ended before it had a claim
-        self.looked, self.full = 0.0, ""
+        self.met: Counter[str] = Counter()  # how often a job's worker found no disk
+        self.listed, self.wrong = Listed(library.path), set()
+        self.read = self.round = -math.inf  # when the catalogue was; when others' jobs are asked for again
+        self.looked, self.full = 0.0, ("", "")  # what is wrong with the disk, and what to do about it
 
-    def go(self, jobs: Iterable[Job]) -> Tally:
-        """Make what is missing; jobs of other launchers are waited for. Ends when all are done or failed, or it is stopped.
-        Raises Mistake where the disk is full."""
-        tally, todo, elsewhere = Tally(), deque(), {}
+    def go(self, jobs: Iterable[Job], others: Iterable[Job] = ()) -> Tally:
+        """Make what is missing; jobs of other launchers are waited for, and so are `others`, of which they may make most: what of these the
+        catalogue lists is not asked for. Ends when all are done or failed, or it is stopped.
+        Raises Mistake where the disk is full, or does not answer."""
+        tally, todo, elsewhere = Tally(), deque(), {job.id: job for job in others}
         for job in jobs:
             if self.library.done(job):
                 tally.before += 1
             else:
                 todo.append(job)
-        self.count = len(todo)
+        self.count = len(todo) + len(elsewhere)
+        self.wrong = self.listed.ids() & {job.id for job in todo}  # their records are not there
         try:
-            while (todo or self.at or elsewhere) and not self.stopping() and not self.full:
+            self.pool.prepare(list(todo), self.stopping, self.tell)
+            while (todo or self.at or elsewhere) and not self.stopping() and not self.full[0]:
+                self._pass_over(tally, todo, elsewhere)
                 self._hand_out(todo)
-                if not todo and not self.at:  # what is left is at work elsewhere: look again, and take over whoever is gone
+                if not todo and not self.at and time.monotonic() >= self.round:  # the rest is at work elsewhere, or left
+                    self.round = time.monotonic() + APART * len(elsewhere)
                     todo.extend(elsewhere.values())
                     elsewhere.clear()
                 for job, record in self.pool.heard(WAIT):
@@ -84,20 +97,50 @@ class Drive:
             tally.stopped = self.stopping()
         finally:
             self._end(tally, todo, elsewhere)
-        if self.full:
-            raise Mistake(self.full, where=str(self.library.path), fix="free some space and run the same command again")
+        if self.full[0]:
+            raise Mistake(self.full[0], where=str(self.library.path), fix=self.full[1])
         return tally
+
+    def _pass_over(self, tally: Tally, todo: deque, elsewhere: dict) -> None:
+        """Leave out what other launchers have made meanwhile."""
+        now = time.monotonic()
+        if now - self.read < LOOK:
+            return
+        self.read, made = now, self.listed.ids() - self.wrong
+        kept = [job for job in todo if job.id not in made]
+        for job_id in made & elsewhere.keys():
+            del elsewhere[job_id]
+            tally.before += 1
+        tally.before += len(todo) - len(kept)
+        todo.clear()
+        todo.extend(kept)
 
     def _hand_out(self, todo: deque) -> None:
         for place in self.pool.free():
             if todo:
-                job = todo.popleft()
-                self.at[job.id] = job
-                self.seen.pop(job.id, None)
-                self.pool.give(place, job)
+                jobs = self._next(todo)
+                for job in jobs:
+                    self.at[job.id] = job
+                    self.seen.pop(job.id, None)
+                self.pool.give(place, *jobs)
+
+    def _next(self, todo: deque) -> list[Job]:
+        """Jobs for one worker: alike in all but prompt and seed, and none that failed before, which might take the others with it."""
+        jobs = [todo.popleft()]
+        while self._joins(jobs, todo):
+            jobs.append(todo.popleft())
+        return jobs
+
+    def _joins(self, jobs: list[Job], todo: deque) -> bool:
+        if not todo or len(jobs) >= self.pool.together:
+            return False
+        one, other = jobs[0], todo[0]
+        return (one.recipe, one.image) == (other.recipe, other.image) and not any(map(self.library.tries, (one, other)))
 
     def _take(self, job: Job, record: dict, tally: Tally, todo: deque, elsewhere: dict) -> None:
         self.at.pop(job.id, None)
+        if record["state"] == "away":
+            record = self._away(job, record)
         if record["state"] == "lost":
             record = self._lost(job, record)
         match record["state"]:
@@ -112,9 +155,18 @@ class Drive:
                 todo.append(job)
             case "interrupted":
                 todo.appendleft(job)
-            case "full":
-                self.full = record["reason"]
+            case "away":
+                todo.append(job)
+            case "full" | "gone":
+                self.full = record["reason"], disk.FIXES[record["state"]]
         self._say(job, record, tally)
+
+    def _away(self, job: Job, record: dict) -> dict:
+        """A disk that does not answer is no try of the job it met, unless it is always that job: then a part of the disk is broken."""
+        if disk.state(self.library.path):
+            return {**record, "state": "gone"}
+        self.met[job.id] += 1
+        return record if self.met[job.id] <= self.policy.lost else {**record, "state": "lost"}
 
     def _lost(self, job: Job, record: dict) -> dict:
         """A worker's end is a try that failed, unless the job was made just before it."""

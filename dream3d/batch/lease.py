@@ -14,8 +14,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from dream3d import files
-
 BEAT, PATIENCE = 5.0, 60.0  # seconds: between two beats; without one until others take the job
 
 
@@ -35,7 +33,7 @@ class Lease:
         with self._one:
             if self.holds() and not self._ended.is_set():
                 self.beats += 1
-                files.write_json(self.folder / f"beat.{self.number}.json", {"beats": self.beats})
+                _put(self.folder / f"beat.{self.number}.json", {"beats": self.beats})
         return not self.lost.is_set()
 
     def holds(self) -> bool:
@@ -61,7 +59,7 @@ class Lease:
         self._ended.set()
         with self._one:
             if self.holds():
-                files.write_json(self.folder / f"beat.{self.number}.json", {"beats": self.beats, "released": True})
+                _put(self.folder / f"beat.{self.number}.json", {"beats": self.beats, "released": True})
 
 
 @dataclass
@@ -104,15 +102,19 @@ def launcher(folder: Path) -> str | None:
 
 
 def _newest(folder: Path) -> int:
-    """The number of the newest claim; 0 where there never was one."""
-    numbers = [path.name.split(".")[1] for path in folder.glob("lease.*.json")]
+    """The number of the newest claim; 0 where there never was one. Raises OSError where the disk does not answer: that tells nothing."""
+    try:
+        names = os.listdir(folder)
+    except FileNotFoundError:
+        return 0
+    numbers = [name.split(".")[1] for name in names if name.startswith("lease.") and name.endswith(".json") and name.count(".") == 2]
     return max((int(number) for number in numbers if number.isdigit()), default=0)
 
 
 def _made(folder: Path, number: int, launcher: str) -> bool:
     """Whether this process made the claim of that number. A link is made by one alone, on shared disks too."""
     own = folder / f".lease.{uuid.uuid4().hex}"
-    files.write_json(own, _me() | {"launcher": launcher})
+    own.write_bytes(json.dumps(_me() | {"launcher": launcher}).encode())
     try:
         os.link(own, folder / f"lease.{number}.json")
     except FileExistsError:
@@ -124,6 +126,16 @@ def _made(folder: Path, number: int, launcher: str) -> bool:
         for name in ("lease", "beat"):
             (folder / f"{name}.{old}.json").unlink(missing_ok=True)
     return True
+
+
+def _put(path: Path, value: dict[str, Any]) -> None:
+    """Whole or not at all, but not onto the disk at once: after a power cut its process is gone too, and hundreds beat every second."""
+    own = path.with_name(f".lease.{uuid.uuid4().hex}")
+    try:
+        own.write_bytes(json.dumps(value).encode())
+        os.replace(own, path)
+    finally:
+        own.unlink(missing_ok=True)
 
 
 def _same(own: Path, made: Path) -> bool:

@@ -48,8 +48,8 @@ class Job:
 
 @dataclass(frozen=True)
 class Plan:
-    """Jobs in the order of recipes, so that a worker seldom changes its model; recipes: name -> complete configuration as YAML;
-    images: name -> picture that jobs name; repeated: how many rows asked for what another had asked for."""
+    """Jobs in the order of priors and of recipes, so that a worker seldom changes its model; recipes: name -> complete configuration as
+    YAML; images: name -> picture that jobs name; repeated: how many rows asked for what another had asked for."""
 
     jobs: list[Job]
     recipes: dict[str, str]
@@ -116,7 +116,7 @@ def plan(rows: list[Row], asked: Asked, folder: Path) -> Plan:
                     jobs[job.id], repeated = replace(before, lines=(*before.lines, row.line)), repeated + 1
         except Mistake as mistake:
             wrong.append((row.line, mistake))
-    ordered = sorted(jobs.values(), key=lambda job: (recipes.order[job.recipe], job.lines, job.seed))
+    ordered = sorted(jobs.values(), key=lambda job: (*recipes.order[job.recipe], job.lines, job.seed))
     return Plan(ordered, {name: found.text() for name, found in recipes.found.items()}, recipes.found, recipes.images, repeated, wrong)
 
 
@@ -126,7 +126,8 @@ class Recipes:
     def __init__(self, asked: Asked, folder: Path):
         self.asked, self.folder = asked, folder
         self.found: dict[str, config.Config] = {}
-        self.order: dict[str, int] = {}
+        self.order: dict[str, tuple[int, int]] = {}  # of a recipe: its priors' number, its own
+        self._priors: dict[str, int] = {}
         self.images: dict[str, Path] = {}
         self._made: dict[Any, tuple[str, Callable[[str], None], list[str]]] = {}
         self._heard: dict[tuple[str, str], Mistake | None] = {}
@@ -158,7 +159,8 @@ class Recipes:
             own = _reads_prompts(found)
             text = hashlib.sha256(found.text().encode()).hexdigest()[:DIGITS]
             self.found.setdefault(text, found)
-            self.order.setdefault(text, len(self.order))
+            priors = self._priors.setdefault(repr([stage["prior"] for stage in found.stages]), len(self._priors))
+            self.order.setdefault(text, (priors, len(self.order)))
             key = (*shared, row.prompt) if own else shared
             self._made[key] = text, vocabulary.heard(found), [revision(m) for s in found.stages if (m := s["prior"].get("model"))]
         return self._made[key]

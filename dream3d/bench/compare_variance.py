@@ -37,7 +37,7 @@ def _learned(job) -> System:
         raise Mistake("this run has no checkpoint", where=str(job.run))
     about, state = found
     settings = job.config.stages[about["stage"]]
-    system = assemble.stage(settings, job.seed, device_named(job.config.values["device"]), about["stage"], 0, {})
+    system = assemble.stage(settings, job.seed, device_named(job.config.values["device"]), about["stage"], 0)
     for i, term in enumerate(system.terms):
         term.restore(state.get("terms", {}).get(str(i), {}))
     return system

@@ -68,7 +68,7 @@ def measure(recipe: str, steps: int, overrides: list[str]) -> dict[str, float]:
 
     found, rows, handed = config.load(recipe, overrides), [], None
     for number, stage in enumerate(found.stages):
-        system = assemble.stage(stage, 0, "cpu", number, 0, {})
+        system = assemble.stage(stage, 0, "cpu", number, 0)
         if handed is not None:
             system.scene.init_from(handed)
         middle = stage["steps"] // 2

@@ -17,7 +17,7 @@ NAMELESS = "emb_params"  # where a learnt word is called as its file
 def adapted(net: nn.Module, prefix: str, lora: str | None, scale: float) -> nn.Module:
     """A network with the part of a LoRA file that is meant for it merged into its weights. Raises Mistake for a file of another
     family: none of its layers, or none of their shapes, fit."""
-    if lora is None:
+    if lora is None or getattr(net, "adapted", None) == (lora, scale):  # of a component that is held
         return net
     from diffusers import StableDiffusionPipeline
 
@@ -33,6 +33,7 @@ def adapted(net: nn.Module, prefix: str, lora: str | None, scale: float) -> nn.M
             else:
                 StableDiffusionPipeline.load_lora_into_text_encoder(mine, text_encoder=net, prefix=prefix, **told)
             _merge(net, scale)
+        net.adapted = lora, scale
     except Exception as error:  # of diffusers, peft or torch
         first = " ".join(str(error).split())[:120]
         raise Mistake(f"this LoRA does not fit the model's {prefix}: {first}", where=str(path), fix="a LoRA of the same family",
@@ -77,6 +78,8 @@ def invert(encoder: nn.Module, tokenizer: Any, inversion: str | None) -> tuple[n
     """The encoder and tokenizer with a learnt word added, and how a prompt is written then: a word of several vectors is several tokens."""
     if inversion is None:
         return encoder, str
+    if (known := getattr(tokenizer, "learnt", None)) is not None:  # a component that is held
+        return encoder, known
     path = safetensors(inversion, "prior.inversion")
     (word, vectors), *more = weights(path).items()
     word = path.stem if word == NAMELESS else word
@@ -92,7 +95,8 @@ def invert(encoder: nn.Module, tokenizer: Any, inversion: str | None) -> tuple[n
     encoder.resize_token_embeddings(len(tokenizer))
     with torch.no_grad():
         encoder.get_input_embeddings().weight[-len(names) :] = vectors.to(table)
-    return encoder, lambda prompt: prompt.replace(word, " ".join(names))
+    tokenizer.learnt = lambda prompt: prompt.replace(word, " ".join(names))
+    return encoder, tokenizer.learnt
 
 
 def safetensors(name: str, where: str) -> Path:

@@ -34,6 +34,8 @@ class Diffusers(Prior):
     """`source`, `table`, `net` and, for latent models, `vae` are set by the family's constructor; `time` names the module of the network
     that a student's camera is added to."""
 
+    remembers, embeds = False, True
+    texts: _texts.Texts | None = None  # None: in the user's folder
     source: Source
     table: Table
     net: nn.Module
@@ -75,7 +77,8 @@ class Diffusers(Prior):
         readers = [path for path in self.source.files(*self.readers) if Path(path).exists()]
         readers += [path for name in self.learnt if name is not None and (path := models.local(name)) is not None]
         encoder = _texts.fingerprint(*readers, told=(type(self).__name__, str(self.source.dtype), self.adapters))
-        return _texts.embedded(prompts, encoder, self._embed).to(self.table.device)
+        texts = self.texts or _texts.Texts(_texts.folder())
+        return texts.embedded(prompts, encoder, self._embed, self.source.held()).to(self.table.device)
 
     def alpha_sigma(self, t: Float[Tensor, " B"]) -> tuple[Float[Tensor, " B"], Float[Tensor, " B"]]:
         return self.table.alpha_sigma(t)

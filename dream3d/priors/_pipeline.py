@@ -4,6 +4,8 @@ the model's own, nothing half-loaded. One message names the component and the fi
 import importlib
 import json
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -41,9 +43,26 @@ class Source:
             fix = "prior.config=FOLDER, a pipeline folder of the same architecture (its .json files are enough)"
             raise Mistake("one file of weights does not say how the model is built", where=str(path), fix=fix, code=3)
         self.pipeline, self.listed, self.options = index(path if path.is_dir() else config, classes)
+        self.kept: dict[str, Any] | None = None
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """What is read meanwhile stays in memory until the end."""
+        before, self.kept = self.kept, {} if self.kept is None else self.kept
+        try:
+            yield
+        finally:
+            self.kept = before
 
     def get(self, name: str) -> Any:
-        """One component, checked. Of a file nothing else is read, and nothing is kept."""
+        """One component, checked. Of a file nothing else is read; nothing is kept, unless it is held."""
+        if self.kept is None:
+            return self._get(name)
+        if name not in self.kept:
+            self.kept[name] = self._get(name)
+        return self.kept[name]
+
+    def _get(self, name: str) -> Any:
         if self.path.is_dir():
             return component(self.path, name, self.listed, self.dtype, self.own)
         cls = kind(self.config, name, self.listed)

@@ -1,12 +1,15 @@
-"""Texts to embeddings once and for all: kept on disk by the content of prompt and encoder, so that a second run never loads the encoder."""
+"""Texts to embeddings once and for all: kept on disk by the content of prompt and encoder, so that a second run never loads the encoder.
+
+Every text is embedded alone, so that its bits do not depend on what was asked for with it, or was there before.
+"""
 
 import hashlib
 import json
 import os
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
-import torch
 from safetensors.torch import load_file, save_file
 
 from dream3d import files
@@ -37,16 +40,35 @@ def fingerprint(*weights: Path, told: object = "") -> str:
     return digest.hexdigest()
 
 
+class Texts:
+    """Embeddings in a folder; what lies in one of `others` is read from there."""
+
+    def __init__(self, own: Path, *others: Path):
+        self.own, self.others = own, others
+
+    def embedded(
+        self, prompts: list[str], encoder: str, embed: Callable[[list[str]], Embedding], held: AbstractContextManager = nullcontext()
+    ) -> Embedding:
+        """One row per prompt. `encoder` is its fingerprint; `embed` is called, within `held`, with each that is nowhere."""
+        rows = {prompt: row for prompt in dict.fromkeys(prompts) if (row := self._find(prompt, encoder)) is not None}
+        if fresh := [prompt for prompt in dict.fromkeys(prompts) if prompt not in rows]:
+            with held:
+                for prompt in fresh:
+                    rows[prompt] = embed([prompt]).to("cpu")
+                    _save(self.own / _name(prompt, encoder), rows[prompt])
+        return Embedding.cat([rows[prompt] for prompt in prompts])
+
+    def _find(self, prompt: str, encoder: str) -> Embedding | None:
+        return next((row for place in (self.own, *self.others) if (row := _load(place / _name(prompt, encoder))) is not None), None)
+
+
 def embedded(prompts: list[str], encoder: str, embed: Callable[[list[str]], Embedding]) -> Embedding:
-    """One row per prompt, from disk where all are there; `encoder` is its fingerprint, `embed` is called with those that are not."""
-    paths = {p: folder() / f"{hashlib.sha256(json.dumps([encoder, p]).encode()).hexdigest()[:32]}.safetensors" for p in prompts}
-    rows = {prompt: row for prompt, path in paths.items() if (row := _load(path)) is not None}
-    if fresh := [prompt for prompt in paths if prompt not in rows]:
-        made = embed(fresh)
-        for i, prompt in enumerate(fresh):
-            rows[prompt] = made.at(torch.tensor([i], device=made.tokens.device)).to("cpu")
-            _save(paths[prompt], rows[prompt])
-    return Embedding.cat([rows[prompt] for prompt in prompts])
+    """One row per prompt, kept in the user's folder."""
+    return Texts(folder()).embedded(prompts, encoder, embed)
+
+
+def _name(prompt: str, encoder: str) -> str:
+    return hashlib.sha256(json.dumps([encoder, prompt, "alone"]).encode()).hexdigest()[:32] + ".safetensors"
 
 
 def _load(path: Path) -> Embedding | None:

@@ -24,6 +24,7 @@ class Toybox(Diffusers, Prior):
     vocabulary: ClassVar[str] = "dream3d.toybox.language"
     weights: ClassVar[str] = "toybox-32"
     offers: ClassVar[dict[str, str]] = {"student": "True"}
+    embeds = False
     time = "adaln_single.emb.timestep_embedder"
 
     def __init__(

@@ -20,7 +20,9 @@ class Script:
 
     def __init__(self, library, told, size=2):
         self.library, self.told, self.size, self.at, self.given, self.ended = library, told, size, {}, [], False
-        self.name = "script"
+        self.name, self.together = "script", 1
+
+    def prepare(self, jobs, stopping, tell): ...
 
     def free(self):
         return [i for i in range(self.size) if i not in self.at]
@@ -130,7 +132,8 @@ def test_the_next_try_has_what_the_last_one_lacked(library):
     assert [failures.marked(c) for c in ({}, low, {"seed": 5}, {**low, "seed": 5})] == ["run", "run-small", "run-seed5", "run-small-seed5"]
 
 
-def test_a_job_that_another_launcher_makes_is_waited_for(library):
+def test_a_job_that_another_launcher_makes_is_waited_for(library, monkeypatch):
+    monkeypatch.setattr(drive, "APART", 0.0)
     tally, pool = go(library, {"a cat": ["busy", "busy", "done"]})
     assert pool.given.count("a cat") == 3 and len(tally.done) == 5
 
@@ -182,13 +185,13 @@ def test_a_failure_is_of_the_kind_that_its_mistake_says(library, monkeypatch):
     for code, kind in ((2, "invalid"), (3, "invalid"), (4, "memory"), (5, "diverged"), (1, "error")):
         library.again(job)
 
-        def fails(run, config, code=code):
+        def fails(run, config, host, code=code):
             raise Mistake("so it is", code=code)
 
         monkeypatch.setattr(work, "_run", fails)
         record = work.work(library, job, Watch())
         assert record["failure"] == kind and record["reason"] == "so it is" and library.tries(job)[-1]["failure"] == kind
-    monkeypatch.setattr(work, "_run", lambda run, config: 1 / 0)
+    monkeypatch.setattr(work, "_run", lambda run, config, host: 1 / 0)
     library.again(job)
     assert work.work(library, job, Watch())["reason"].startswith("ZeroDivisionError")
 
@@ -196,7 +199,7 @@ def test_a_failure_is_of_the_kind_that_its_mistake_says(library, monkeypatch):
 def test_a_job_is_left_alone_while_another_process_has_it(library, monkeypatch):
     job = library.jobs()[0]
     held = Watch().take(library.open(job))
-    monkeypatch.setattr(work, "_run", lambda run, config: pytest.fail("it is not ours"))
+    monkeypatch.setattr(work, "_run", lambda run, config, host: pytest.fail("it is not ours"))
     assert work.work(library, job, Watch(1e9))["state"] == "busy"
     held.release()
     library.finish(job, {"id": job.id, "state": "done"})
@@ -206,7 +209,7 @@ def test_a_job_is_left_alone_while_another_process_has_it(library, monkeypatch):
 def test_who_has_lost_the_claim_makes_no_record(library, monkeypatch):
     job = library.jobs()[0]
 
-    def slow(run, config):
+    def slow(run, config, host):
         assert Watch(0.0).take(library.folder(job)).number == 2  # another has waited long enough
 
     monkeypatch.setattr(work, "_run", slow)

@@ -12,7 +12,6 @@ import threading
 import pytest
 from test_drive import Script
 
-from dream3d import files
 from dream3d.batch import best, drive, evaluate, failures, lease, local, page, plan, tables, work
 from dream3d.batch.lease import Watch
 from dream3d.batch.library import Library
@@ -46,13 +45,13 @@ def go(library, pool):
 
 @pytest.mark.parametrize("where", ["open", "take", "run", "finish", "tried"])
 def test_a_full_disk_is_no_try_and_nobody_waits_for_it(library, job, monkeypatch, where):
-    monkeypatch.setattr(work, "_run", full if where == "run" else lambda run, config: 1 / 0)
+    monkeypatch.setattr(work, "_run", full if where == "run" else lambda run, config, host: 1 / 0)
     if where == "open":
         monkeypatch.setattr(library, "open", full)
     elif where == "take":
-        monkeypatch.setattr(lease.files.Path, "write_bytes", full)
+        monkeypatch.setattr(lease.Path, "write_bytes", full)
     elif where == "finish":
-        monkeypatch.setattr(work, "_run", lambda run, config: None)
+        monkeypatch.setattr(work, "_run", lambda run, config, host: None)
         monkeypatch.setattr(work, "recorded", lambda *args: {"id": job.id, "state": "done"})
         monkeypatch.setattr(library, "finish", full)
     elif where == "tried":
@@ -74,7 +73,7 @@ def test_a_full_disk_ends_the_launcher_with_what_to_do(library, job):
 
 
 def test_a_record_whose_line_could_not_be_written_is_done_all_the_same(library, job, monkeypatch):
-    monkeypatch.setattr(work, "_run", lambda run, config: None)
+    monkeypatch.setattr(work, "_run", lambda run, config, host: None)
     monkeypatch.setattr(work, "recorded", lambda *args: {"id": job.id, "state": "done"})
     monkeypatch.setattr(library, "enlist", full)
     assert work.work(library, job, Watch())["state"] == "done" and library.tries(job) == []
@@ -82,7 +81,7 @@ def test_a_record_whose_line_could_not_be_written_is_done_all_the_same(library, 
 
 
 def test_a_claim_that_cannot_be_given_back_hides_nothing(library, job, monkeypatch):
-    monkeypatch.setattr(work, "_run", lambda run, config: 1 / 0)
+    monkeypatch.setattr(work, "_run", lambda run, config, host: 1 / 0)
     monkeypatch.setattr(lease.Lease, "release", full)
     assert work.work(library, job, Watch())["failure"] == "error" and len(library.tries(job)) == 1
 
@@ -111,7 +110,7 @@ def test_a_run_that_a_paused_process_still_has_is_left_to_it(library, job):
 
 
 def test_who_has_lost_the_claim_tells_of_no_failure(library, job, monkeypatch):
-    def fails(run, config):
+    def fails(run, config, host):
         assert Watch(0.0).take(library.folder(job)).number == 2
         raise Mistake("its files were swept away")
 
@@ -121,7 +120,7 @@ def test_who_has_lost_the_claim_tells_of_no_failure(library, job, monkeypatch):
 
 def test_a_beat_in_the_making_does_not_take_back_a_release(tmp_path, monkeypatch):
     held, slow, writes = Watch().take(tmp_path), threading.Event(), []
-    real = files.write_json
+    real = lease._put
 
     def write(path, value):
         if not writes:
@@ -129,7 +128,7 @@ def test_a_beat_in_the_making_does_not_take_back_a_release(tmp_path, monkeypatch
             slow.wait(0.5)
         real(path, value)
 
-    monkeypatch.setattr(lease.files, "write_json", write)
+    monkeypatch.setattr(lease, "_put", write)
     beating = threading.Thread(target=held.beat)
     beating.start()
     while not writes:
@@ -170,7 +169,7 @@ def test_a_worker_that_ends_as_it_is_given_a_job_is_heard_of(library, job):
     pool = local.Local(library.path, 1, failures.Policy(), 60.0)
     pool.workers[0] = local.Worker(type("Process", (), {"is_alive": lambda self: True})(), here, 0)
     pool.give(0, job)
-    assert pool.workers[0].job is job
+    assert pool.workers[0].jobs == {job.id: job}
 
 
 # --- records --------------------------------------------------------------------------------------------------------------------------
@@ -179,7 +178,7 @@ def test_a_worker_that_ends_as_it_is_given_a_job_is_heard_of(library, job):
 def test_a_damaged_record_is_made_again(library, job, monkeypatch):
     library.open(job)
     (library.folder(job) / "done.json").write_text("{")
-    monkeypatch.setattr(work, "_run", lambda run, config: None)
+    monkeypatch.setattr(work, "_run", lambda run, config, host: None)
     monkeypatch.setattr(work, "recorded", lambda *args: {"id": job.id, "state": "done"})
     assert work.work(library, job, Watch())["state"] == "done" and library.done(job)["id"] == job.id
     assert not library.finish(job, {"id": "other"}) and library.done(job)["id"] == job.id
@@ -199,7 +198,7 @@ def test_the_catalogue_is_of_the_last_run_even_where_its_line_is_not(library, jo
 def test_what_is_no_number_or_no_text_is_told_all_the_same(library, job, monkeypatch):
     assert work._finite({"loss": math.nan, "step": 3}) == {"loss": None, "step": 3} == evaluate._finite({"loss": math.inf, "step": 3})
 
-    def fails(run, config):
+    def fails(run, config, host):
         raise ValueError("no \udce9 here")
 
     monkeypatch.setattr(work, "_run", fails)

@@ -184,7 +184,7 @@ def test_the_salt_of_a_stage_and_a_retry_reaches_every_draw(toy_scene):
         return rig()(now)
 
     for number, attempt in ((0, 0), (1, 0), (0, 1), (1, 1)):
-        system = assemble.stage(found.stages[0], 0, "cpu", number, attempt, {})
+        system = assemble.stage(found.stages[0], 0, "cpu", number, attempt)
         TextTo3D(toy_scene(), [], sample, Solid(), Adam(), Penalties({}), None, 10, 0, system.salt).step(0)
     assert len(set(drawn)) == 4
 
@@ -211,7 +211,7 @@ def test_a_guidance_that_needs_more_than_its_prior_offers_is_refused(tmp_path, m
     build.add_plugin("wishful")
     found = config.load("sds-gaussian", ["prompt=0", "prior=mixture", "guidance=wishful"])
     with pytest.raises(Mistake, match="needs telepathy"):
-        assemble.stage(found.stages[0], 0, "cpu", 0, 0, {})
+        assemble.stage(found.stages[0], 0, "cpu", 0, 0)
 
 
 def test_clamp_limits_the_gradient_on_x(toy_scene, toy_prior, towards):

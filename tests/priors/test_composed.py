@@ -102,7 +102,7 @@ def test_it_serves_an_ordinary_recipe():
              {"type": "exact_joint", "size": 16, "instances": 2, "others": 2}]  # fmt: skip
     found = config.load("sds-gaussian", ["prompt=a red car", "steps=10", "renderer.count=20"],
                         settings={"prior": {"type": "composed", "priors": parts, "weights": [1.0, 0.5]}})  # fmt: skip
-    system = assemble.stage(found.stages[0], 0, "cpu", 0, 0, {})
+    system = assemble.stage(found.stages[0], 0, "cpu", 0, 0)
     assert system.step(0).scalars["gradient/rgb"] > 0
     z, text = torch.randn(2, 3, 16, 16), system.terms[0].guidance.prior.text(["a red car", "a red car"])
     assert system.terms[0].guidance.prior.student(rank=1).eps(z, torch.full((2,), 0.5), text, ring(2)).isfinite().all()

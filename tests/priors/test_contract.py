@@ -141,7 +141,7 @@ def test_steps_of_an_ordinary_recipe(family, formula):
     found = config.load("sds-gaussian", ["prompt=a car", "steps=10", "renderer.count=20", f"guidance={formula}", *family.overrides],
                         settings={"prior": prior})  # fmt: skip
     stage = found.stages[0]
-    system = assemble.stage(stage, 0, "cpu", 0, 0, {})
+    system = assemble.stage(stage, 0, "cpu", 0, 0)
     before = {k: v.clone() for k, v in system.scene.state_dict().items()}
     logs = [system.step(index) for index in (0, 1)]
     assert not any(log.skipped for log in logs) and logs[0].scalars["gradient/rgb"] > 0

@@ -107,7 +107,7 @@ def stage(model, *overrides, **prior):
     found = config.load("anpg-gaussian", ["prompt=a car", "negative=a bus", "steps=10", "renderer.count=20", *overrides],
                         settings={"prior": {"type": "joint_depth", "model": model, **prior}})  # fmt: skip
     needs.check_needs(found)
-    return assemble.stage(found.stages[0], 0, "cpu", 0, 0, {})
+    return assemble.stage(found.stages[0], 0, "cpu", 0, 0)
 
 
 @pytest.mark.parametrize("kind", ["halves", "whole"])

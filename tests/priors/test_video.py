@@ -272,7 +272,7 @@ def test_video_sds_moves_a_scene(made, cameras):
     scene = "renderer={type: dynamic_gaussians, count: 20}"
     overrides = ["prompt=a car driving", "steps=10", "guidance=video_sds", scene, f"cameras={cameras}"]
     stage = config.load("sds-gaussian", overrides, settings={"prior": dict(settings)}).stages[0]
-    system = assemble.stage(stage, 0, "cpu", 0, 0, {})
+    system = assemble.stage(stage, 0, "cpu", 0, 0)
     before = {k: v.clone() for k, v in system.scene.state_dict().items()}
     logs = [system.step(index) for index in (0, 1)]
     assert not any(log.skipped for log in logs) and logs[0].scalars["gradient/rgb"] > 0

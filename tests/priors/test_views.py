@@ -275,7 +275,7 @@ def test_options_change_speed_and_not_answers(made, kind):
 def test_a_step_of_the_multiview_recipe(folders, kind):
     found = config.load("mvsds-gaussian", ["prompt=a car", "steps=10", "renderer.count=20", "cameras.batch=8", "guidance.rescale=0.5"],
                         settings={"prior": dict(folders[kind].settings)})  # fmt: skip
-    system = assemble.stage(found.stages[0], 0, "cpu", 0, 0, {})
+    system = assemble.stage(found.stages[0], 0, "cpu", 0, 0)
     log = system.step(0)
     assert not log.skipped and log.scalars["gradient/rgb"] > 0
 

@@ -1,0 +1,261 @@
+"""Several jobs as one batch: each is what it is alone, to the last bits of a network's larger batch, and none harms the others."""
+
+import os
+import signal
+
+import pytest
+import torch
+from alike import last, made
+from dream3d.systems.text_to_3d import TextTo3D
+from safetensors.torch import load
+from test_drive import Script
+
+from dream3d.batch import drive, failures
+from dream3d.batch.lease import Watch
+from dream3d.batch.together import Call, Turns, joined, kind, together
+from dream3d.batch.work import work
+from dream3d.types import Cameras, Embedding, Render
+
+NAMES = ("a red car", "a blue duck", "a green bus")
+TOY = "prior={type: toybox}"
+CLOSE = 1e-4  # of parameters after few steps, where a batch of another size sums in another order
+
+
+def close(one, other):
+    """Whether two checkpoints hold the same numbers but for their last bits."""
+    a, b = load(one[1]), load(other[1])
+    assert a.keys() == b.keys() and one[0] == other[0]
+    return all(torch.allclose(a[key].double(), b[key].double(), rtol=0, atol=CLOSE) for key in a)
+
+
+@pytest.fixture(scope="module")
+def alone(tmp_path_factory):
+    """A library whose jobs were made one by one."""
+    library = made(tmp_path_factory.mktemp("alone") / "library", NAMES, TOY, "steps=4")
+    for job in library.jobs():
+        assert work(library, job, Watch())["state"] == "done"
+    return library
+
+
+def counted(monkeypatch):
+    """How many rows the network is asked for at a time."""
+    from dream3d.priors.toybox import Toybox
+
+    rows, real = [], Toybox.eps
+    monkeypatch.setattr(Toybox, "eps", lambda prior, x, *rest: rows.append(len(x)) or real(prior, x, *rest))
+    return rows
+
+
+def test_jobs_together_are_the_jobs_alone_in_a_third_of_the_calls(tmp_path, alone, monkeypatch):
+    library, told, rows = made(tmp_path / "library", NAMES, TOY, "steps=4"), [], counted(monkeypatch)
+    records = together(library, library.jobs(), Watch(), tell=told.append)
+    assert [record["state"] for record in records] == ["done"] * 3 and sorted(r["id"] for r in told) == sorted(r["id"] for r in records)
+    assert rows == [6] * 5 + [3]  # guided steps, and the preview's two calls, each for all of them
+    for job in library.jobs():
+        assert close(last(library, job), last(alone, job))
+        assert [row["evaluations"] for row in last(library, job)[2]] == [row["evaluations"] for row in last(alone, job)[2]]
+
+
+def test_the_same_list_together_is_the_same_bytes(tmp_path):
+    """With students that learn between the calls, each its own."""
+    vsd = "guidance={type: vsd, scale: 7.5, rank: 2, lr: 0.01}"
+    libraries = [made(tmp_path / name, NAMES[:2], TOY, vsd, "steps=3") for name in ("one", "two", "alone")]
+    for library in libraries[:2]:
+        together(library, library.jobs(), Watch())
+    work(libraries[2], libraries[2].jobs()[1], Watch())
+    for job in libraries[0].jobs():
+        assert last(libraries[0], job) == last(libraries[1], job)
+    job = libraries[0].jobs()[1]
+    assert close(last(libraries[0], job), last(libraries[2], job))
+
+
+def test_a_prior_that_remembers_stays_each_ones_own(tmp_path):
+    """Then nothing is shared, and jobs together are byte for byte jobs alone."""
+    exact = "prior={type: exact, size: 16, renders: 30, others: 40}"
+    libraries = [made(tmp_path / name, NAMES[:2], exact, "steps=3") for name in ("one", "alone")]
+    together(libraries[0], libraries[0].jobs(), Watch())
+    for job in libraries[1].jobs():
+        work(libraries[1], job, Watch())
+        assert last(libraries[0], job) == last(libraries[1], job)
+
+
+def at(monkeypatch, prompt, number, act):
+    """Call `act` when the run of a prompt is about to take a step."""
+    real = TextTo3D.step
+
+    def step(system, index):
+        if index == number and system.terms[0].text.strings[0] == prompt:
+            act()
+        return real(system, index)
+
+    monkeypatch.setattr(TextTo3D, "step", step)
+
+
+def test_one_that_fails_takes_nobody_with_it(tmp_path, alone, monkeypatch):
+    library = made(tmp_path / "library", NAMES, TOY, "steps=4")
+    at(monkeypatch, NAMES[1], 2, lambda: 1 / 0)
+    records = together(library, library.jobs(), Watch())
+    assert [record["state"] for record in records] == ["done", "failed", "done"] and "ZeroDivision" in records[1]["reason"]
+    for job in (library.jobs()[0], library.jobs()[2]):
+        assert close(last(library, job), last(alone, job))
+
+
+def test_one_that_lost_its_claim_leaves_alone(tmp_path, monkeypatch):
+    library = made(tmp_path / "library", NAMES[:2], TOY, "steps=4")
+    lost = []
+    monkeypatch.setattr("dream3d.batch.lease.Lease.keep", lambda lease: lost.append(lease.lost))
+    at(monkeypatch, NAMES[0], 1, lambda: lost[0].set())
+    assert [record["state"] for record in together(library, library.jobs(), Watch())] == ["busy", "done"]
+    assert library.done(library.jobs()[0]) is None
+
+
+def test_a_signal_stops_all_of_them_saved(tmp_path, alone, monkeypatch):
+    library = made(tmp_path / "library", NAMES, TOY, "steps=4")
+    before = signal.getsignal(signal.SIGTERM)
+    with monkeypatch.context() as patch:
+        at(patch, NAMES[0], 1, lambda: os.kill(os.getpid(), signal.SIGTERM))
+        assert [record["state"] for record in together(library, library.jobs(), Watch())] == ["interrupted"] * 3
+    assert signal.getsignal(signal.SIGTERM) is before
+    assert {last(library, job)[0] for job in library.jobs()} <= {"step_0000001", "step_0000002"}
+    assert [record["state"] for record in together(library, library.jobs(), Watch())] == ["done"] * 3
+    for job in library.jobs():
+        assert close(last(library, job), last(alone, job))
+
+
+# --- turns ------------------------------------------------------------------------------------------------------------------------------
+
+
+def played(count, make):
+    turns = Turns(count)
+    turns.play(lambda seat: make(turns, seat))
+    return turns
+
+
+def test_whose_turn_it_is_follows_from_the_list_alone():
+    """Runs of other lengths, among them one that never asks."""
+    for _ in range(5):
+        order, rows = [], []
+
+        def network(x, rows=rows):
+            rows.append(x.tolist())
+            return 2 * x
+
+        def make(turns, seat, order=order, network=network):
+            for i in range((3, 0, 1, 2)[seat]):
+                order.append((seat, i))
+                assert turns.ask(seat, Call(network, (torch.tensor([10.0 * seat + i]),))).tolist() == [20.0 * seat + 2 * i]
+            order.append((seat, "end"))
+
+        played(4, make)
+        assert order == [(0, 0), (1, "end"), (2, 0), (3, 0), (0, 1), (2, "end"), (3, 1), (0, 2), (3, "end"), (0, "end")]
+        assert rows == [[0, 20, 30], [1, 31], [2]]
+
+
+def test_rows_of_other_kinds_go_alone():
+    rows = []
+
+    def network(x):
+        rows.append(tuple(x.shape))
+        return x
+
+    def make(turns, seat):
+        x = (torch.zeros(2, 3), torch.zeros(1, 4), torch.ones(1, 3), torch.zeros(1, 3, dtype=torch.float64))[seat]
+        assert torch.equal(turns.ask(seat, Call(network, (x,))), x)
+
+    played(4, make)
+    assert sorted(rows) == [(1, 3), (1, 4), (3, 3)]
+
+
+def test_what_is_too_much_at_once_is_asked_one_by_one_and_an_error_is_its_askers():
+    def network(x):
+        if len(x) > 1:
+            raise RuntimeError("out of memory")
+        if x[0] == 1:
+            raise ValueError("no such row")
+        return x
+
+    heard = []
+
+    def make(turns, seat):
+        try:
+            heard.append(turns.ask(seat, Call(network, (torch.tensor([float(seat)]),))).item())
+        except ValueError as error:
+            heard.append(str(error))
+
+    played(3, make)
+    assert heard == [0.0, "no such row", 2.0]
+
+
+def test_what_one_raises_is_raised_once_all_have_ended():
+    ended = []
+
+    def make(turns, seat):
+        turns.ask(seat, Call(lambda x: x, (torch.zeros(1),)))
+        if seat == 0:
+            raise KeyError("seat 0")
+        ended.append(seat)
+
+    with pytest.raises(KeyError):
+        played(3, make)
+    assert ended == [1, 2]
+
+
+def test_seconds_are_counted_once(monkeypatch):
+    """Each its own, and of a common call a share."""
+    now = [0.0]
+    monkeypatch.setattr("dream3d.batch.together.time.monotonic", lambda: now[0])
+
+    def network(x):
+        now[0] += 6
+        return x
+
+    def make(turns, seat):
+        now[0] += 1 + seat
+        turns.ask(seat, Call(network, (torch.zeros(1),)))
+        now[0] += 10
+
+    assert played(3, make).spent == [13, 14, 15]
+
+
+def asked(count, seed, **more):
+    make = torch.Generator().manual_seed(seed)
+    cameras = Cameras(torch.randn(count, 4, 4, generator=make), torch.ones(count, 3, 3), 8, 8, torch.randn(count, generator=make),
+                      torch.zeros(count), role=("near",) * count)  # fmt: skip
+    render = Render(torch.rand(count, 2, 2, 3, generator=make), torch.ones(count, 2, 2, 1), torch.ones(count, 2, 2, 1),
+                    extras={"background": torch.rand(count, 3, generator=make)})  # fmt: skip
+    text = Embedding(torch.randn(count, 2, 4, generator=make), torch.ones(count, 2, dtype=torch.bool))
+    return torch.randn(count, 3, 2, 2, generator=make), torch.rand(count, generator=make), text, cameras, more.get("render", render)
+
+
+def test_what_a_network_is_asked_is_joined_row_by_row():
+    one, other = asked(2, 0), asked(1, 1)
+    assert kind(one) == kind(other) != kind(asked(1, 1, render=None))
+    x, t, text, cameras, render = joined([one, other])
+    back = torch.tensor([2])
+    assert len(x) == len(t) == len(text) == len(cameras) == 3 and cameras.role == ("near",) * 3 and cameras.height == 8
+    assert torch.equal(x[2:], other[0]) and torch.equal(text.at(back).mask, other[2].mask)
+    assert torch.equal(cameras.at(back).to_world, other[3].to_world) and torch.equal(render.at(back).rgb, other[4].rgb)
+    assert torch.equal(render.extras["background"][2:], other[4].extras["background"])
+
+
+# --- who hands them out -------------------------------------------------------------------------------------------------------------------
+
+
+def test_jobs_that_differ_in_prompt_and_seed_alone_are_given_together(tmp_path):
+    library = made(tmp_path / "library", [*NAMES, "a cat", "a pink mug"], "prior.size=16")
+
+    class Pool(Script):
+        def __init__(self):
+            super().__init__(library, {}, 1)
+            self.together = 2
+
+        def give(self, place, *jobs):
+            self.given.append([job.prompt for job in jobs])
+
+    library.open(library.jobs()[2])
+    library.tried(library.jobs()[2], {"failure": "lost"})
+    pool, todo = Pool(), drive.deque(library.jobs())
+    made_by = drive.Drive(library, pool, failures.Policy())
+    while todo:
+        made_by._hand_out(todo)
+    assert pool.given == [["a red car", "a blue duck"], ["a green bus"], ["a cat", "a pink mug"]]  # what failed before goes alone
