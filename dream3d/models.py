@@ -12,6 +12,8 @@ from dream3d.errors import Mistake, choices
 
 NAMED = {"model": "", "config": "", "motion": "motion", "tiny": "autoencoder", "encoder": "adapter", "nets": "control"}  # setting -> family
 
+TRAINED = "python -m dream3d.toybox.train"  # what the README.md of every folder says that a training of our own wrote
+
 
 @dataclass(frozen=True)
 class Model:
@@ -70,6 +72,15 @@ def local(name: str) -> Path | None:
         return path if path.exists() else shipped if whole else None
     except (OSError, RuntimeError):  # too long, or in the home of nobody
         return None
+
+
+def words(folder: Path) -> str | None:
+    """The module that tells which words a model knows: one that our own training wrote, and that hears any; None for all others."""
+    try:
+        told = (folder / "README.md").read_text(encoding="utf-8") if (folder / "text_encoder").is_dir() else ""
+    except (OSError, ValueError):
+        return None
+    return "dream3d.toybox.language" if TRAINED in told else None
 
 
 def check(prior: dict[str, Any]) -> None:

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from types import ModuleType
 from typing import Any
 
-from dream3d import build, parts
+from dream3d import build, models, parts
 from dream3d.config import Config
 from dream3d.errors import Mistake, choices
 
@@ -14,7 +14,7 @@ def check_vocabulary(config: Config) -> None:
     """A prior with a limited vocabulary says, before any work, which words of the prompts it does not know."""
     several = len(config.values["stages"]) > 0
     for i, stage in enumerate(config.stages):
-        module = build.signature("priors", stage["prior"]["type"]).vocabulary
+        module = _language(stage["prior"])
         if module is not None:
             for path, prompt in _prompts(stage):
                 try:
@@ -27,7 +27,7 @@ def check_vocabulary(config: Config) -> None:
 
 def heard(config: Config) -> Callable[[str], None]:
     """A check of prompts that may stand in the place of this configuration's: raises Mistake for what a prior does not know."""
-    named = [(stage, build.signature("priors", stage["prior"]["type"]).vocabulary) for stage in config.stages]
+    named = [(stage, _language(stage["prior"])) for stage in config.stages]
     known = [(stage, importlib.import_module(module)) for stage, module in named if module is not None]
 
     def check(prompt: str) -> None:
@@ -37,9 +37,23 @@ def heard(config: Config) -> Callable[[str], None]:
     return check
 
 
+def _language(prior: dict[str, Any]) -> str | None:
+    """The module of the words that a prior knows, by its kind or by what its model was trained on; None: there is no telling."""
+    own, model = build.signature("priors", prior["type"]).vocabulary, prior.get("model")
+    if own or not isinstance(model, str) or prior.get("lora") or prior.get("inversion"):  # these teach words
+        return own
+    path = models.local(model)
+    return path and models.words(path)
+
+
 def _check(stage: dict[str, Any], path: str, prompt: str, language: ModuleType) -> None:
     unknown = stage["prior"].get("unknown", "stop")
-    wish = language.parse(prompt, unknown=unknown)
+    try:
+        wish = language.parse(prompt, unknown=unknown)
+    except Mistake as mistake:
+        if "unknown" in build.signature("priors", stage["prior"]["type"]).parameters:
+            raise
+        raise Mistake(mistake.problem, near=mistake.near, fix="say it with these words, or choose another prior.model") from None
     if not wish.things and path != "negative" and unknown == "stop":
         raise Mistake(f"the prompt names no object: {prompt[:60]!r}", near=choices("", language.OBJECTS),
                       fix='say what to make, for example prompt="a red car"')  # fmt: skip

@@ -19,8 +19,13 @@ def prior():
 
 def test_it_is_the_default_of_its_kind_and_small(prior):
     assert catalogue.weights("toybox") == "toybox-32" and prior.spec.size == 32 and prior.spec.space == "pixel"
-    sizes = [path.stat().st_size for path in FOLDER.rglob("*") if path.is_file()]
-    assert max(sizes) <= 16 << 20 and sum(sizes) <= 24 << 20
+    sizes = [path.stat().st_size for folder in FOLDER.parent.glob("toybox*") for path in folder.rglob("*.safetensors")]
+    assert len(sizes) >= 2 and max(sizes) <= 16e6 and sum(sizes) <= 24e6  # of all trained priors that ship
+
+
+def test_it_hears_no_motion_of_which_it_was_told_nothing(prior):
+    one, other = prior.text(["a red car driving, side view"]), prior.text(["a red car, side view"])
+    assert torch.equal(one.tokens, other.tokens) and torch.equal(one.mask, other.mask)
 
 
 def test_its_card_says_how_it_was_made_and_what_it_reaches():

@@ -11,7 +11,7 @@ import pytest
 import torch
 from dream3d.guidance.vsd import VSD
 
-from dream3d import build, models
+from dream3d import build, config, models, vocabulary
 from dream3d.cameras import clips, ring
 from dream3d.errors import Mistake
 from dream3d.learner import noisy
@@ -28,8 +28,8 @@ SMALLER = {"size": 16, "width": 32, "levels": (32,), "coder": (8, 8)}
 HERE = Place(steps=4, batch=4, views=2, chunk=2, rate=5e-3, keep=0.8)
 QUICK = ("toybox-latent",)  # of trainings that are stopped: the one of two phases
 OVER = {name: dataclasses.replace(tier, **SMALLER) for name, tier in TIERS.items() if tier.base}
-BUDGET = {"toybox-latent": 2.75, "toybox-mv": 3.15, "toybox-depth": 1.75, "toybox-view": 2.75, "toybox-inpaint": 2.75,
-          "toybox-rgbd": 2.75, "toybox-video": 0.75}  # MiB of what is published; fmt: skip
+BUDGET = {"toybox-latent": 2.70, "toybox-mv": 3.12, "toybox-depth": 1.81, "toybox-view": 2.71, "toybox-inpaint": 2.70,
+          "toybox-rgbd": 2.70, "toybox-video": 0.74}  # million bytes of what is published; fmt: skip
 SETTINGS = {
     "toybox-latent": lambda folder, base: {"type": "stable_diffusion", "model": folder},
     "toybox-mv": lambda folder, base: {"type": "mvdream", "model": folder},
@@ -210,17 +210,17 @@ def denoised(vsd, view):
 
 
 def test_files_are_small_enough_and_so_is_the_box():
-    """fp16 files of 16 MB at most; the priors over latents with toybox-32 in 24 MB, and the first four with toybox."""
+    """fp16 files of 16 MB at most; the priors over latents with toybox-32 in 24 MB, and the first four and motion with toybox."""
     sizes = {}
     for name, tier in TIERS.items():
         if tier.kind == "pixels":
             with torch.device("meta"):
                 model = network.Pixels(tier)
             assert all(2 * sum(p.numel() for p in part.parameters()) < network.LARGEST for part in (model.net, model.reader))
-            sizes[name] = 2 * sum(p.numel() for p in model.parameters()) / 2**20
+            sizes[name] = 2 * sum(p.numel() for p in model.parameters()) / 1e6 + 0.03  # and the headers of the files
     assert set(PLACES) == {(tier, preset) for tier in TIERS for preset in ("cpu", "gpu")}
     assert all(where.early % where.chunk == 0 for where in PLACES.values())
-    assert sizes["toybox-32"] + sum(BUDGET.values()) < 24 and sizes["toybox"] + sum(list(BUDGET.values())[:4]) < 24
+    assert sizes["toybox-32"] + sum(BUDGET.values()) < 24 and sizes["toybox"] + sum(list(BUDGET.values())[:4]) + BUDGET["toybox-video"] < 24
 
 
 @pytest.mark.slow
@@ -232,8 +232,8 @@ def test_full_sizes_are_those_of_the_budget(tmp_path):
         folder = tmp_path / name
         if name != "toybox-latent":
             kinds.made(TIERS[name], PLACES[name, "cpu"], tmp_path / "toybox-latent", "cpu")[0].publish(folder)
-        told = sum(path.stat().st_size for path in folder.rglob("*.safetensors")) / 2**20
-        assert BUDGET[name] - 0.1 < told < BUDGET[name], name
+        told = sum(path.stat().st_size for path in folder.rglob("*.safetensors")) / 1e6
+        assert BUDGET[name] - 0.03 < told < BUDGET[name], name
 
 
 def test_another_base_is_refused(base, tmp_path):
@@ -270,6 +270,28 @@ def test_the_card_tells_of_what_it_was_told(whole, tmp_path, capsys, monkeypatch
     assert {"seen", "held_out"} <= set(told) and ("agree" in told["seen"]) == (name == "toybox-mv")
     assert made.mean.family in (tmp_path / name / "README.md").read_text() or name == "toybox-latent"
     assert "v_error" in capsys.readouterr().out
+
+
+def test_words_that_the_world_does_not_know_are_reported_before_any_work(base, tmp_path):
+    """By the folder, not by its family, as embedded priors do; what is known is heard in the plainest words for the same."""
+    folder = base.out / "pipeline"
+    told = {"type": "stable_diffusion", "model": str(folder)}
+    with pytest.raises(Mistake, match="does not know 'wolf'") as found:
+        vocabulary.check_vocabulary(config.load("sds-gaussian", ["prompt=a wolf", f"prior={json.dumps(told)}"]))
+    assert "prior.unknown" not in str(found.value)
+    vocabulary.check_vocabulary(config.load("sds-gaussian", ["prompt=a kitten", f"prior={json.dumps(told)}"]))
+    prior = build.make("priors", told)
+    one, other = (prior.text([said]) for said in ("a photo of a blue, stripy kitten seen from behind", "a striped blue cat, back view"))
+    assert torch.equal(one.tokens, other.tokens) and not torch.equal(one.tokens, prior.text(["a blue cat, back view"]).tokens)
+    with pytest.raises(Mistake, match="does not know 'wolf'"):
+        prior.text(["a wolf"])
+    shutil.copytree(folder, tmp_path / "mine")
+    (tmp_path / "mine" / "README.md").write_text("A model of wolves.")
+    assert models.words(folder) and models.words(tmp_path / "mine") is None
+    shutil.rmtree(shutil.copytree(folder, tmp_path / "deaf") / "text_encoder")
+    assert models.words(tmp_path / "deaf") is None
+    taught = config.load("sds-gaussian", ["prompt=a wolf", f"prior={json.dumps(told | {'inversion': 'wolf.safetensors'})}"])
+    vocabulary.check_vocabulary(taught)
 
 
 def test_networks_that_ship_are_found_by_name(base, tmp_path, monkeypatch):

@@ -16,6 +16,7 @@ from dream3d.priors._latent import Autoencoder
 from dream3d.priors._lora import Student
 from dream3d.priors._network import Table
 from dream3d.priors._pipeline import Source, dtype
+from dream3d.toybox.language import plainly
 from dream3d.types import Cameras, Embedding, Render
 
 MOST = 1 << 16  # tokens of a text
@@ -73,7 +74,10 @@ class Diffusers(Prior):
         return self.table.to_eps(out[:, : x.shape[1]].float(), x.float(), t)
 
     def text(self, prompts: list[str]) -> Embedding:
-        """One row per prompt, from disk where it was embedded before. Longer prompts than the encoder reads are cut by its tokenizer."""
+        """One row per prompt, from disk where it was embedded before. Longer prompts than the encoder reads are cut by its tokenizer. What
+        was trained on the toybox hears the world's plainest words for the same wish; raises Mistake for what the world does not know."""
+        if models.words(self.source.path) and not any(self.learnt):
+            prompts = [plainly(prompt) for prompt in prompts]
         readers = [path for path in self.source.files(*self.readers) if Path(path).exists()]
         readers += [path for name in self.learnt if name is not None and (path := models.local(name)) is not None]
         encoder = _texts.fingerprint(*readers, told=(type(self).__name__, str(self.source.dtype), self.adapters))

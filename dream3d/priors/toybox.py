@@ -2,6 +2,7 @@
 arXiv:2310.00426), read from pipeline folders of diffusers. `python -m dream3d.toybox.train` makes them; docs/trained-priors.md has their
 numbers."""
 
+from dataclasses import replace
 from typing import ClassVar, Literal
 
 import torch
@@ -39,7 +40,7 @@ class Toybox(Diffusers, Prior):
 
     def text(self, prompts: list[str]) -> Embedding:
         """The encoder is small: nothing is kept on disk. Raises Mistake for words the toybox does not know."""
-        wishes = [parse(prompt, unknown=self.unknown) for prompt in prompts]
+        wishes = [replace(parse(prompt, unknown=self.unknown), motion=None) for prompt in prompts]  # of motions it was told nothing
         return self._embed([captions(wish, wish.view)[0] for wish in wishes])
 
     def _embed(self, prompts: list[str]) -> Embedding:

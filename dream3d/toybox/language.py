@@ -130,6 +130,12 @@ def parse(prompt: str, *, unknown: Literal["stop", "ignore"] = "stop") -> Wish:
     return Wish(things, joint and _RELATION_NAMES.get(joint, "next to"), _view(text), motion if things else None)
 
 
+def plainly(prompt: str) -> str:
+    """The plainest words for what a prompt means. Raises Mistake as parse does."""
+    wish = parse(prompt)
+    return captions(wish, wish.view)[0]
+
+
 def _motion(words: list[str], strict: bool) -> str | None:
     said = list(dict.fromkeys(word for word in words if word in MOTIONS))
     if strict and len(said) > 1:

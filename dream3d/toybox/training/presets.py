@@ -49,7 +49,7 @@ TIERS = {
                    mix=Mix(core=0.0, pairs=0.25, patterned=0.3),
                    shown=("a red car", "a striped blue cat", "a red ball on a blue cube", "a green plane")),
     "toybox-latent": Tier("toybox pictures of 128 pixels from text, in latents of 16 by 16", 128, width=64,
-                          mix=Mix(moving=0.1), kind="latent", coder=(16, 24, 32, 40), levels=(32, 56)),
+                          mix=Mix(moving=0.1), kind="latent", coder=(16, 24, 32, 32), levels=(32, 56)),
     "toybox-mv": Tier("four views of a toybox thing from text and cameras, 128 pixels each", 128, width=64,
                       mix=Mix(viewless=0.6), kind="views", levels=(32, 64), base="toybox-latent"),
     "toybox-depth": Tier("ControlNets of depth and of normals over toybox-latent", 128, width=64,

@@ -14,12 +14,12 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor
 
-from dream3d import files
+from dream3d import files, models
 from dream3d.errors import Mistake
 
-LARGEST = 15 << 20  # bytes of a checkpoint's file: below 16 MB by any reading
+LARGEST = 15 << 20  # bytes of a checkpoint's file, with its header: below 16 MB by any reading
+HEADER = 128  # bytes of a tensor's line in it, beside its name
 KEEP = 2  # checkpoints
-COMMAND = "python -m dream3d.toybox.train"
 
 
 @contextmanager
@@ -54,7 +54,7 @@ def write(work: Path, step: int, tensors: dict[str, Tensor], about: dict) -> Non
     part = folder.with_suffix(".part")
     shutil.rmtree(part, ignore_errors=True)
     digests = {}
-    for i, group in enumerate(shards(tensors)):
+    for i, group in enumerate(shards(tensors, LARGEST)):
         data = save(group)
         files.write_bytes(part / f"{i:02d}.safetensors", data)
         digests[f"{i:02d}.safetensors"] = hashlib.sha256(data).hexdigest()
@@ -83,15 +83,16 @@ def newest(work: Path) -> tuple[Path, dict, dict[str, Tensor]] | None:
     return None
 
 
-def shards(tensors: dict[str, Tensor], most: int = LARGEST) -> list[dict[str, Tensor]]:
-    """The same tensors, in their order, in groups of at most `most` bytes."""
+def shards(tensors: dict[str, Tensor], most: int) -> list[dict[str, Tensor]]:
+    """The same tensors, in their order, in groups whose files have at most `most` bytes."""
     out: list[dict[str, Tensor]] = [{}]
     size = 0
     for name, value in tensors.items():
-        size += value.nbytes
+        own = value.nbytes + len(name) + HEADER
+        size += own
         if size > most and out[-1]:
             out.append({})
-            size = value.nbytes
+            size = own
         out[-1][name] = value
     return out
 
@@ -125,7 +126,7 @@ def free(folder: Path) -> None:
 
 def _ours(folder: Path) -> bool:
     try:
-        return COMMAND in (folder / "README.md").read_text(encoding="utf-8")
+        return models.TRAINED in (folder / "README.md").read_text(encoding="utf-8")
     except (OSError, ValueError):
         return False
 
