@@ -60,7 +60,7 @@ WRONG = {
     "describe": "name", "describe sdss": "sds", "describe guidance/sdss": "sds",
     "describe guidance": "list guidance", "describe optimizer": "list optim", "config shw": "show", "config diff a": "B",
     "config show nope": "there is no configuration", "completion bsh": "bash", "bench mainjob": "main-job",
-    "bench main-job --rns 3": "--runs", "bench main-job --runs x": "invalid int value", "help lst": "list", "cite nope": "list",
+    "bench main-job --rns 3": "--runs", "bench main-job --runs x": "expected a whole number", "help lst": "list", "cite nope": "list",
     "--config sds-gaussian list": "the command 'list' comes first", "--config sds-gaussian steps": "'steps' has no value",
     "--config sds-gaussian --dry-run guidance.scael=3": "scale", "prompt=x": "--config", "doctor --jsn": "--json", "list -j": "--json",
     "config show": "missing: name\n", "--config sds-gaussian --dry": "--dry-run",

@@ -56,6 +56,8 @@ def export(run, tmp_path, capsys):
         ("--lods 3 --print-size-mm 80 --web", ["lods=3", "millimetres=80", "web=true"]),
         ("--format GLB,stl --format 3mf,glb", ["formats=['glb', 'stl', '3mf', 'glb']"]),
         ("texture=64 rebake=never", ["texture=64", "rebake=never"]),
+        ("--rebake", ["rebake=always"]),
+        ("export.texture=64 --faces 5k faces=5000", ["texture=64", "faces=5000", "rebake=always"]),
         ("", []),
     ],
 )
@@ -77,7 +79,13 @@ MISTAKES = {
     "--size 1e9": ("expected a number", ""), "--size 9999999999": ("--size 1e+10: files hold", "--size 1"),
     "--size 0.0000001": ("--size 1e-07: files hold", "--size 1"), "--print-size-mm 9999999999": ("files hold 1e-06 to 1e+09", ""),
     "--source-up y": ("--source-up is of files", "--up y"),
-    "--formt glb": ("nothing is known about --formt", "--format"),
+    "--formt glb": ("nothing is known about --formt", "--format"), "--format gltf": ("no format 'gltf'", "--format glb"),
+    "--faces 5k faces=1000": ("faces is said twice: --faces 5000, and faces=1000", "one of them"),
+    "--rebake rebake=never": ("rebake is said twice: --rebake, and rebake=never", "one of them"),
+    "--print-size-mm 80 millimetres=9": ("millimetres is said twice: --print-size-mm 80", ""),
+    "prompt=x": ("prompt is of the run", ""), "export.facs=3": ("no setting 'facs'", "faces"), "glb": ("'glb' is no setting", "glb=VALUE"),
+    "--faces 2": ("--faces: expected at least 4", "--faces 10000"), "--size 0": ("--size: expected a number above 0", "--size 0"),
+    "resolution=2": ("resolution: expected at least 8", "resolution=128"),
 }  # fmt: skip
 
 
@@ -86,6 +94,7 @@ def test_mistakes_teach_and_write_nothing(words, run, tmp_path, capsys):
     code, told, said = call(["export", run, "--out", tmp_path / "out", *words.split()], capsys)
     problem, near = MISTAKES[words]
     assert code == 2 and not told and problem in said and near in said and len(said.splitlines()) <= 5, said
+    assert "export." not in said or words == "formats=[]"
     assert not list(tmp_path.iterdir())
 
 
@@ -167,6 +176,19 @@ def test_levels_have_a_quarter_of_the_faces_and_half_the_texture(export):
         assert mesh.is_watertight
         colour = np.asarray(mesh.visual.material.baseColorTexture.convert("RGB")) / 255
         assert colour.std(axis=(0, 1)).min() > 0.02, "each with a bake of its own"
+
+
+def test_a_flag_that_no_format_heeds_is_told(export):
+    code, files, said = export("--format", "ply", "--print-size-mm", "80", "--web")
+    assert code == 0 and [*files] == ["splats.ply"] and "note: --print-size-mm is for stl and 3mf" in said and "note: --web is for glb" in said
+    code, files, said = export("--format", "stl,glb", "--print-size-mm", "80", "--web", "--lods", "1")
+    assert code == 0 and "note: --" not in said and files["mesh_LOD0.glb"].read_bytes() == files["mesh.glb"].read_bytes()
+
+
+def test_an_export_is_a_folder(export, tmp_path):
+    (tmp_path / "taken").write_text("mine")
+    code, _, said = export(out=tmp_path / "taken")
+    assert code == 2 and "is a file, and an export is a folder" in said and (tmp_path / "taken").read_text() == "mine"
 
 
 def test_prints_are_in_millimetres(export):

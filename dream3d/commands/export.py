@@ -8,9 +8,11 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
+from dream3d.check import DEFAULTS
 from dream3d.commands.parser import Parser, common, one_of, plug, some, stored
-from dream3d.errors import Mistake
+from dream3d.errors import Mistake, choices
 from dream3d.export.formats import formats, named
+from dream3d.options import Export
 
 EXAMPLES = ["export duck", "export duck --format glb,usdz --faces 20k --texture 2k --size 1 --origin base",
             "export duck/checkpoints/step_0000200 --format stl --print-size-mm 80", "export chair.obj --faces 5k --lods 3",
@@ -32,8 +34,10 @@ def main(words: list[str]) -> int:
     run, folder, file = place(options.what)
     if run is not None and options.source_up is not None:
         raise Mistake("--source-up is of files; a run knows its axes", where="--source-up", near=f"--up {options.source_up}")
-    given = [f"export.{key}={value}" for key, value in flags(options).items()] + [f"export.{text}" for text in options.overrides]
-    given += _again(given, options.rebake)
+    if options.out is not None and options.out.exists() and not options.out.is_dir():
+        raise Mistake(f"{options.out.name} is a file, and an export is a folder", where="--out", near="--out ANOTHER")
+    given = settled(flags(options) | ({"rebake": "always"} if options.rebake else {}), options.overrides)
+    given += _again(given)
     return _run(options, run, folder, given) if run is not None else _file(options, file, given)
 
 
@@ -91,6 +95,44 @@ def flags(options) -> dict[str, str]:
     return {key: "true" if value is True else str(value) for key, value in said.items() if value is not None}
 
 
+def settled(said: dict[str, str], overrides: list[str]) -> list[str]:
+    """Flags, as settings of the export section, and key=value words (`export.` before them may be there) as overrides. Raises Mistake
+    for a word that is no setting of the section, and where a flag and a word say different things."""
+    words = {}
+    for text in overrides:
+        key, equals, value = text.removeprefix("export.").partition("=")
+        if not equals:
+            raise Mistake(f"{text!r} is no setting: one run or file at a time, then key=value", where="command line", near=f"{key}=VALUE")
+        if key not in Export.__dataclass_fields__:
+            of_run = key.split(".")[0] in DEFAULTS
+            problem = f"{key} is of the run, which an export does not change" if of_run else f"an export has no setting {key!r}"
+            near = choices(key, Export.__dataclass_fields__)
+            raise Mistake(problem, where="command line", near=near, fix="python launch.py describe export")
+        if key in said and said[key] != value:
+            flag = "--rebake" if key == "rebake" else f"{_flag(key)} {said[key]}"
+            raise Mistake(f"{key} is said twice: {flag}, and {text}", where="command line", fix="say one of them")
+        words[key] = value
+    return [f"export.{key}={value}" for key, value in (said | words).items()]
+
+
+def _flag(key: str) -> str:
+    """What a setting of the section is called as a flag."""
+    return f"--{SHORT[key].replace('_', '-')}"
+
+
+def _spoken(mistake: Mistake) -> Mistake:
+    """As whoever writes a command line says it: flags, and settings without `export.`."""
+
+    def spoken(text: str) -> str:
+        for key in SHORT if text else ():
+            text = re.sub(rf"\bexport\.{key}=(?=\S)", f"{_flag(key)} ", text)
+            text = re.sub(rf"\bexport\.{key}\b", _flag(key), text)
+        return text.replace("export.", "")
+
+    near = "" if mistake.near.endswith("=null") else mistake.near
+    return Mistake(spoken(mistake.problem), where=spoken(mistake.where), near=spoken(near), fix=spoken(mistake.fix), code=mistake.code)
+
+
 def _names(given: list[str]) -> str | None:
     """Formats as YAML: quoted, since 3mf is no number but 3e4 would be one."""
     names = [name.strip().lower() for text in given for name in text.split(",") if name.strip()]
@@ -114,12 +156,12 @@ def _number(flag: str, text: str | None) -> str | None:
     return None if text is None else text.strip()
 
 
-def _again(given: list[str], rebake: bool) -> list[str]:
+def _again(given: list[str]) -> list[str]:
     """Whoever asks for other triangles or texels than a mesh has, asks for new uvs too."""
     keys = [text.partition("=")[0] for text in given]
     if "export.rebake" in keys:
         return []
-    return ["export.rebake=always"] if rebake or "export.texture" in keys else ["export.rebake=larger"] * ("export.faces" in keys)
+    return ["export.rebake=always"] if "export.texture" in keys else ["export.rebake=larger"] * ("export.faces" in keys)
 
 
 def _run(options, run: Path, folder: Path | None, given: list[str]) -> int:
@@ -157,11 +199,20 @@ def _file(options, file: Path, given: list[str]) -> int:
 def settings(recipe: str | None, given: list[str]):
     """The export section of a recipe (None: the defaults) with what was given, checked."""
     from dream3d import config
-    from dream3d.options import Export
 
     if recipe is None:  # any recipe will do, without what it says of exports
         recipe, given = "sds-gaussian", ["export={}", *given]
-    return Export(**config.load(recipe, given).values["export"])
+    try:
+        return Export(**config.load(recipe, given).values["export"])
+    except Mistake as mistake:
+        raise (_spoken(mistake) if "export." in mistake.problem else mistake) from None
+
+
+def idle(chosen: Export) -> list[str]:
+    """What is asked for that none of the formats heeds."""
+    names = {"glb", "ply"} if chosen.formats is None else set(chosen.formats)
+    found = ["--print-size-mm is for stl and 3mf, which are not asked for"] if chosen.millimetres and not names & {"stl", "3mf"} else []
+    return found + (["--web is for glb, which is not asked for"] if chosen.web and "glb" not in names else [])
 
 
 def write(found, folder: Path, settings, *, pictures: bool = True, quiet: bool = True) -> dict[str, Path]:
@@ -175,6 +226,8 @@ def write(found, folder: Path, settings, *, pictures: bool = True, quiet: bool =
     check_room(settings)
     with Display(quiet=quiet) as show, torch.no_grad():
         show.begin("export", 100)
+        for text in idle(settings):
+            show.line(f"note: {text}")
 
         def progress(what: str, share: float) -> None:
             show.step(round(100 * share), what)

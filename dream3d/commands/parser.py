@@ -30,6 +30,8 @@ class Parser(argparse.ArgumentParser):
             return f"nothing is known about {found[1]}"
         if found := re.match(r"argument ([^:]+): expected one argument", message):
             return f"{found[1]} needs a value"
+        if found := re.match(r"argument ([^:]+): invalid (int|float) value: (.*)", message, re.DOTALL):
+            return f"{found[1]}: expected a {'whole ' if found[2] == 'int' else ''}number, but it is {found[3]}"
         if found := re.match(r"the following arguments are required: (.*)", message):
             return f"what is missing: {found[1].removesuffix(', key=value')}"
         return message

@@ -8,6 +8,7 @@ from dream3d.commands.parser import Parser, plug, plugin, some, stored
 from dream3d.errors import Mistake
 
 EXAMPLES = ["view duck", "view duck/export/mesh.glb", "view duck --no-open", "view duck --live", "view duck --live --port 8090"]
+PORT, HOST = 8080, "127.0.0.1"  # of --live
 FIX = "a run's folder, or a GLB, glTF, OBJ or PLY file"
 
 
@@ -17,15 +18,32 @@ def main(words: list[str]) -> int:
     parser.add_argument("what", nargs="?", metavar="RUN_OR_FILE", help=FIX)
     parser.add_argument("--no-open", action="store_true", help="print where the page is, open nothing")
     parser.add_argument("--live", action="store_true", help="serve a page of a run: orbit, time, pause, guidance.scale, camera paths")
-    parser.add_argument("--port", type=int, default=8080, metavar="N", help="of --live (8080, or the next that is free)")
-    parser.add_argument("--listen", default="127.0.0.1", metavar="HOST", help="of --live: who reaches it may change the run")
+    parser.add_argument("--port", type=int, metavar="N", help="of --live (8080, or the next that is free)")
+    parser.add_argument("--listen", metavar="HOST", help="of --live: who reaches it may change the run")
     parser.add_argument("--out", type=some, metavar="FILE", help="the page of a file; otherwise NAME-viewer.html here")
     plugin(parser)
     options = parser.parse_args(words)
     if options.what is None:
         raise Mistake("what is missing: RUN_OR_FILE", where="command line", fix=FIX)
+    _fits(options)
     plug(options.plugin)
     return _live(options) if options.live else _still(options)
+
+
+def _fits(options) -> None:
+    """Raises Mistake for flags of the other way to look, and for a page that could not be one."""
+    for flag, value in (("--port", options.port), ("--listen", options.listen)):
+        if value is not None and not options.live:
+            raise Mistake(f"{flag} is of --live; a page is a file, which nobody serves", where=flag, near=f"--live {flag} {value}")
+    if options.live and options.out is not None:
+        raise Mistake("--out is of a page that is written, and --live writes none", where="--out", fix="--live, or --out")
+    if options.live and Path(options.what).is_file():
+        fix = f"python launch.py view {options.what}"
+        raise Mistake(f"--live watches a run while it works; {Path(options.what).name} is a file", where="--live", fix=fix)
+    if options.out is not None and (options.out.is_dir() or options.out.suffix.lower() not in (".html", ".htm")):
+        page = f"{Path(options.what).stem}-viewer.html"
+        problem = "is a folder" if options.out.is_dir() else "does not end in .html, so that no browser would show it"
+        raise Mistake(f"{options.out.name} {problem}", where="--out", near=f"--out {options.out / page if options.out.is_dir() else page}")
 
 
 def _still(options) -> int:
@@ -69,20 +87,20 @@ def _reachable(host: str) -> None:
 
 def _live(options) -> int:
     run = Path(options.what)
-    config = stored(run)
-    if not 0 < options.port < 65536:
-        raise Mistake(f"{options.port} is no port", where="--port", near="--port 8080")
+    config, port, host = stored(run), PORT if options.port is None else options.port, HOST if options.listen is None else options.listen
+    if not 0 < port < 65536:
+        raise Mistake(f"{port} is no port", where="--port", near=f"--port {PORT}")
     try:
         import viser  # noqa: F401 - only whether it is there
     except ModuleNotFoundError as error:
         raise Mistake(f"--live needs {error.name}", where="--live", near="python launch.py view RUN shows what is exported",
                       fix='pip install "dream3d[view]"') from None  # fmt: skip
-    _reachable(options.listen)
+    _reachable(host)
     from dream3d.view.live import HERE, Live
 
-    if options.listen not in HERE:
-        print(f"warning: whoever reaches {options.listen} can look at this run, pause and change it: there is no password", file=sys.stderr)
-    with Live(run, config, options.listen, options.port) as live:
+    if host not in HERE:
+        print(f"warning: whoever reaches {host} can look at this run, pause and change it: there is no password", file=sys.stderr)
+    with Live(run, config, host, port) as live:
         print(live.address, flush=True)
         print(f"Ctrl-C ends it, not the run; from another machine: ssh -L {live.port}:127.0.0.1:{live.port} THIS_ONE", file=sys.stderr)
         if not options.no_open:

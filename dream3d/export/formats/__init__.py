@@ -19,6 +19,9 @@ from typing import Any, Literal
 from dream3d.errors import Mistake, choices
 
 KINDS = ("mesh", "splats", "mesh-clip", "splat-clip", "skin")  # Mesh, Points with scales, and what dream3d.clips has
+# What else formats are called
+MEANT = {"gltf": "glb", "alembic": "abc", "blender": "blend", "usda": "usd", "usdc": "usd", "splats": "ply", "gaussians": "ply",
+         "3dgs": "ply", "gsplat": "ply", "frames": "sequence", "mtl": "obj", "mesh": "glb"}  # fmt: skip
 SAID = ("FILES", "UP", "EXTRA", "NEEDS", "NAME")
 
 
@@ -77,7 +80,8 @@ def formats() -> dict[str, Format]:
 def named(name: str) -> Format:
     """Raises Mistake where there is none of that name."""
     if name not in formats():
-        raise Mistake(f"there is no format {name!r}", where="--format", near=choices(name, formats()), fix="--format glb")
+        near = MEANT.get(name) or choices(name, formats())
+        raise Mistake(f"there is no format {name!r}", where="--format", near=near, fix=f"--format {MEANT.get(name, 'glb')}")
     return formats()[name]
 
 
