@@ -2,6 +2,7 @@
 """Runs inside Blender: installs the extension from its .zip, uses all it has, and writes what came of it. ZIP RUNS LIBRARY ANSWER"""
 
 import json
+import os
 import sys
 
 import bpy
@@ -14,6 +15,8 @@ settings = bpy.context.preferences.addons[name].preferences
 settings.runs = runs
 told["latest"] = list(bpy.ops.dream3d.import_latest())
 told["objects"] = [thing.name for thing in bpy.data.objects]
+told["one"] = list(bpy.ops.dream3d.import_run(run=os.path.join(runs, "sds", "older")))
+told["then"] = [thing.name for thing in bpy.data.objects]
 told["added"] = [list(bpy.ops.dream3d.add_library(directory=library)) for _ in range(2)]
 told["libraries"] = [one.path for one in bpy.context.preferences.filepaths.asset_libraries if one.path.rstrip("/") == library.rstrip("/")]
 settings.runs = library

@@ -115,6 +115,7 @@ def test_blender_says_where_a_rotation_is_left_to_apply(imported, name):
 def test_an_asset_says_what_it_is(imported):
     (asset,) = [thing["asset"] for thing in imported["blend"]["objects"]]
     assert asset["catalog"] == assets.catalogue("Generated") and asset["license"] == "m: MIT"
+    assert asset["preview"] == [256, 256], "drawn, since no picture lay beside it"
     assert "red" in asset["tags"] and asset["author"].startswith("dream3d ") and "\n" not in asset["description"]
 
 
@@ -142,6 +143,7 @@ def test_a_library_is_made_once(real, tmp_path):
     path = write("glb", tmp_path)
     ((made, fresh),) = library.collect(tmp_path / "assets", [path])
     stamp = made.stat().st_mtime_ns
+    assert {file.name for file in made.parent.iterdir()} == {made.name, assets.CATALOGUES}, "and nothing else"
     assert fresh and re.fullmatch(r"a-red-box-b_s3_[0-9a-f]{8}\.blend", made.name)
     assert list(library.collect(tmp_path / "assets", [path])) == [(made, False)] and made.stat().st_mtime_ns == stamp
     text = (tmp_path / "assets" / assets.CATALOGUES).read_text()
@@ -163,6 +165,7 @@ def test_the_extension_installs_and_does_what_it_says(real, tmp_path, monkeypatc
     assert (tmp_path / "answer.json").is_file(), done.stdout + done.stderr
     told = json.loads((tmp_path / "answer.json").read_text())
     assert told["installed"] == told["latest"] == ["FINISHED"] and told["objects"] == ["newest"]
+    assert told["one"] == ["FINISHED"] and "older" in told["then"]
     assert told["added"] == [["FINISHED"]] * 2 and len(told["libraries"]) == 1
     assert "There is no finished run" in told["none"]
 

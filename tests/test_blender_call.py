@@ -210,6 +210,7 @@ def test_so_are_materials_of_an_obj(tmp_path, monkeypatch, line):
 
 
 LINES = {"blender quads a.glb": "what is missing: --faces", "blender library a": "what is missing: RUN", "blender chek a": "check",
+         "blender check": "what is missing: FILE\n", "blender library": "what is missing: FILE\n",
          "blender check a.glb --faces 3": "check does not take --faces", "blender quads a.glb --faces 3": "quads are 8 to 1,000,000",
          "blender quads a.glb --faces 30 --out a.stl": "quads are written as .obj",
          "blender check a.glb --thumbnail a.jpg": "a thumbnail is a .png", "blender extension a.rar": "an extension is a .zip"}  # fmt: skip

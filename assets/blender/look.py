@@ -44,7 +44,8 @@ def _object(thing) -> dict:
     if thing.asset_data is not None:
         data = thing.asset_data
         told["asset"] = {"catalog": data.catalog_id, "author": data.author, "license": data.license, "description": data.description,
-                         "tags": [tag.name for tag in data.tags]}  # fmt: skip
+                         "tags": [tag.name for tag in data.tags],
+                         "preview": list(thing.preview.image_size) if thing.preview else None}  # fmt: skip
     if thing.type == "MESH":
         keys = thing.data.shape_keys
         told |= {"vertices": len(thing.data.vertices), "faces": len(thing.data.polygons), "uvs": [uv.name for uv in thing.data.uv_layers],

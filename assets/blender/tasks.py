@@ -2,6 +2,7 @@
 """What the worker can do: every function takes JSON values and answers JSON values. Paths are absolute."""
 
 import os
+import tempfile
 from pathlib import Path
 
 import bpy
@@ -74,16 +75,18 @@ def blend(file: str, target: str, name: str, catalog: str, about: dict, tags: li
         setattr(data, key, text)
     for tag in tags:
         data.tags.new(tag, skip_if_exists=True)
-    if picture is None:
-        picture = f"{target}.png"
-        look.draw(picture, 256, 8, 30.0, 20.0)
-    with bpy.context.temp_override(id=asset):
-        bpy.ops.ed.lib_id_load_custom_preview(filepath=picture)
+    with tempfile.TemporaryDirectory() as folder:
+        if picture is None:
+            picture = str(Path(folder) / "preview.png")
+            look.draw(picture, 256, 8, 30.0, 20.0)
+        with bpy.context.temp_override(id=asset):
+            bpy.ops.ed.lib_id_load_custom_preview(filepath=picture)
+        size = list(asset.preview.image_size)  # which reads it
     bpy.ops.file.pack_all()
     scene.nowhere()
     bpy.context.preferences.filepaths.save_version = 0  # no .blend1
     bpy.ops.wm.save_as_mainfile(filepath=target, compress=True, check_existing=False)
-    return {"asset": asset.name, "kind": asset.id_type, "preview": list(asset.preview.image_size)}
+    return {"asset": asset.name, "kind": asset.id_type, "preview": size}
 
 
 def quads(file: str, target: str, faces: int, up: str = "y") -> dict:

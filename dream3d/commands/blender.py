@@ -19,8 +19,8 @@ def main(words: list[str]) -> int:
                     "library: FOLDER, then runs and .glb files: a library for the asset browser, one .blend each.\n"
                     "extension: a .zip that Blender installs (Preferences, Get Extensions, Install from Disk).", EXAMPLES)  # fmt: skip
     parser.add_argument("what", type=one_of(WHAT, "question to Blender"), metavar="|".join(WHAT))
-    parser.add_argument("file", type=Path, metavar="FILE", help="glb, gltf, fbx, abc, obj, ply, stl, usdz, blend; a library's folder; a .zip")
-    parser.add_argument("sources", nargs="*", type=Path, metavar="RUN", help="of library: runs, and .glb files")
+    parser.add_argument("file", type=Path, metavar="FILE", help="glb, gltf, fbx, abc, obj, ply, stl, usdz, blend; a library's folder; .zip")
+    parser.add_argument("sources", nargs="*", type=Path, default=[], metavar="RUN", help="of library: runs, and .glb files")
     parser.add_argument("--thumbnail", type=Path, metavar="PNG", help="of check: draw it too, by Cycles")
     parser.add_argument("--faces", type=int, metavar="N", help="of quads: about so many")
     parser.add_argument("--out", type=Path, metavar="OBJ", help="of quads: otherwise NAME_quads.obj beside the file")
