@@ -47,16 +47,17 @@ def children(process):
     return found
 
 
-def test_nothing_is_lost_and_nothing_made_twice(tmp_path):
+@pytest.mark.parametrize("together", ["1", "3"])  # whose prior remembers, and is each job's own: the same bytes
+def test_nothing_is_lost_and_nothing_made_twice(tmp_path, together):
     manifest(tmp_path)
-    dice, launchers, process = random.Random(0), 0, launch(tmp_path, "hurt")
+    dice, launchers, process = random.Random(0), 0, launch(tmp_path, "hurt", "--together", together)
     until = time.monotonic() + 1500
     while process.poll() is None and time.monotonic() < until:
         time.sleep(dice.uniform(6, 12))
         if launchers < 2 and dice.random() < 0.25 and process.poll() is None:
             process.kill()
             process.wait()
-            launchers, process = launchers + 1, launch(tmp_path, "hurt")
+            launchers, process = launchers + 1, launch(tmp_path, "hurt", "--together", together)
         elif workers := children(process):
             os.kill(dice.choice(workers), signal.SIGKILL)
     assert process.wait(60) == 6, (tmp_path / "hurt.txt").read_text()[-2000:]

@@ -10,7 +10,7 @@ from dream3d.systems.text_to_3d import TextTo3D
 from safetensors.torch import load
 from test_drive import Script
 
-from dream3d.batch import drive, failures
+from dream3d.batch import drive, failures, local
 from dream3d.batch.lease import Watch
 from dream3d.batch.together import Call, Turns, joined, kind, together
 from dream3d.batch.work import work
@@ -239,6 +239,15 @@ def test_what_a_network_is_asked_is_joined_row_by_row():
 
 
 # --- who hands them out -------------------------------------------------------------------------------------------------------------------
+
+
+def test_a_worker_process_makes_them_and_tells_of_each(tmp_path):
+    library = made(tmp_path / "library", ["0", "1", "0 and 1"], "prior={type: mixture, size: 16}", "steps=2")
+    pool, heard = local.Local(library.path, 1, failures.Policy(), 60.0, threads=1, together=2), []
+    tally = drive.Drive(library, pool, failures.Policy(), tell=heard.append).go(library.jobs())
+    assert len(tally.done) == 3 == len(heard) and tally.code == 0 and pool.workers == [None]
+    assert sorted(record["id"] for record in library.catalogue()) == sorted(job.id for job in library.jobs())
+    assert {record["tries"] for record in tally.done.values()} == {1}
 
 
 def test_jobs_that_differ_in_prompt_and_seed_alone_are_given_together(tmp_path):
