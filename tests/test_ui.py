@@ -215,16 +215,15 @@ def test_only_pictures_are_shown_as_pictures(tmp_path, data, kind):
 # --- who may ask --------------------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("method, headers, allowed", [
-    ("GET", {"host": "127.0.0.1:7860"}, True), ("GET", {"host": "localhost:7860"}, True), ("GET", {"host": "[::1]:7860"}, True),
-    ("GET", {"host": "evil.example:7860"}, False), ("GET", {}, False), ("GET", {"host": "127.0.0.1.evil.example"}, False),
-    ("POST", {"host": "127.0.0.1:7860", "origin": "http://127.0.0.1:7860"}, True), ("POST", {"host": "127.0.0.1:7860"}, True),
-    ("POST", {"host": "127.0.0.1:7860", "origin": "http://evil.example"}, False),
-    ("POST", {"host": "127.0.0.1:7860", "origin": "null"}, False),
-    ("POST", {"host": "127.0.0.1:7860", "origin": "http://127.0.0.1:80"}, False),
-    ("DELETE", {"host": "localhost", "origin": "http://localhost.evil"}, False)])  # fmt: skip
-def test_the_guard(method, headers, allowed):
-    assert (guard.refused(method, headers, guard.LOCAL) == "") is allowed
+@pytest.mark.parametrize("headers, allowed", [
+    ({"host": "127.0.0.1:7860"}, True), ({"host": "localhost:7860"}, True), ({"host": "[::1]:7860"}, True),
+    ({"host": "evil.example:7860"}, False), ({}, False), ({"host": "127.0.0.1.evil.example"}, False),
+    ({"host": "127.0.0.1:7860", "origin": "http://127.0.0.1:7860"}, True), ({"host": "127.0.0.1:7860", "origin": ""}, False),
+    ({"host": "127.0.0.1:7860", "origin": "http://evil.example"}, False), ({"host": "127.0.0.1:7860", "origin": "null"}, False),
+    ({"host": "127.0.0.1:7860", "origin": "http://127.0.0.1:80"}, False),
+    ({"host": "localhost", "origin": "http://localhost.evil"}, False)])  # fmt: skip
+def test_the_guard(headers, allowed):
+    assert (guard.refused(headers, guard.LOCAL) == "") is allowed
 
 
 @pytest.mark.parametrize("path, allowed", [

@@ -72,7 +72,10 @@ def test_no_file_is_served_that_the_page_has_not_shown(address):
 
 def test_other_names_and_other_pages_are_refused(address):
     assert fetch(f"{address}/", Host="evil.example")[0] == 403
-    assert fetch(f"{address}/gradio_api/queue/join", data=b"{}", Origin="http://evil.example")[0] == 403
+    for origin in ("http://evil.example", "null", "http://127.0.0.1:1"):
+        assert fetch(f"{address}/gradio_api/queue/join", data=b"{}", Origin=origin)[0] == 403, origin
+        assert fetch(f"{address}/config", Origin=origin)[0] == 403, "nor may they read"
+    assert fetch(f"{address}/config", Origin=address)[0] == 200
 
 
 def test_behind_a_password_nothing_is_answered_without_it(tmp_path, monkeypatch):

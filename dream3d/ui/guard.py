@@ -1,4 +1,4 @@
-"""What stands before the page's server: only its own addresses, only its own pages may ask it to do something, nothing is loaded from
+"""What stands before the page's server: only its own addresses, only its own pages may ask it for something, nothing is loaded from
 elsewhere, nothing is uploaded. Plain ASGI, whatever the server."""
 
 import re
@@ -29,8 +29,7 @@ class Guard:
         if scope["type"] not in ("http", "websocket"):
             return await self.app(scope, receive, send)
         headers = {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in scope["headers"]}
-        upgraded = scope["type"] == "websocket"
-        if problem := closed(scope.get("path", "")) or refused(scope.get("method", "GET"), headers, self.hosts, upgraded=upgraded):
+        if problem := closed(scope.get("path", "")) or refused(headers, self.hosts):
             return await _refuse(scope["type"], send, problem)
 
         async def guarded(message):
@@ -43,15 +42,16 @@ class Guard:
         await self.app(scope, receive, guarded)
 
 
-def refused(method: str, headers: dict[str, str], hosts: tuple[str, ...] | None, *, upgraded: bool = False) -> str:
-    """Why a request is not answered; "" where it is."""
+def refused(headers: dict[str, str], hosts: tuple[str, ...] | None) -> str:
+    """Why a request, or the opening of a websocket, is not answered; "" where it is. Browsers say from which page it comes (`origin`) where
+    it could change something, and where the page wants to read the answer; not where somebody goes to an address."""
     host = headers.get("host", "")
     name = urlsplit(f"//{host}").hostname or ""
     name = f"[{name}]" if ":" in name else name
     if hosts is not None and name not in hosts:
         return "this server has another name"
     origin = headers.get("origin")
-    if (upgraded or method not in ("GET", "HEAD")) and origin is not None and urlsplit(origin).netloc.lower() != host.lower():
+    if origin is not None and urlsplit(origin).netloc.lower() != host.lower():
         return "another page asks for this"
     return ""
 

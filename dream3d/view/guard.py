@@ -21,7 +21,7 @@ def guarded(hosts: tuple[str, ...] | None) -> Iterator[list[bool]]:
     def serve(handler, *places, process_request=None, **settings):
         def asked(connection, request):
             headers = {name.lower(): value for name, value in request.headers.raw_items()}
-            if problem := refused("GET", headers, hosts, upgraded="upgrade" in headers):
+            if problem := refused(headers, hosts):
                 return connection.respond(403, f"{problem}\n")
             answer = None if process_request is None else process_request(connection, request)
             if hasattr(answer, "headers"):
