@@ -242,8 +242,8 @@ CASES = {
     "changed run": (["resume", "d"], {"d/config.yaml": STORED, "d/status.json": json.dumps({"config": "0"})},
                     ["config.yaml is not the one this run began with", "fix: put it back"]),
     "torn run": line(["export", "d"], "not YAML", "at: d/config.yaml:", d__config="prompt: [a"),
-    "export's setting": line(["export", "d", "fcaes=3"], "'export.fcaes'", "try: faces", d__config=STORED),
-    "export's value": line(["export", "d", "faces=x"], "export.faces: expected a whole number", d__config=STORED),
+    "export's setting": line(["export", "d", "fcaes=3"], "'fcaes'", "try: faces", d__config=STORED),
+    "export's value": line(["export", "d", "faces=x"], "error: faces: expected a whole number", d__config=STORED),
     # --- plug-ins
     "no plug-in": (["--plugin", "mien", *RECIPE], {"mine.py": "x = 1"}, ["no module 'mien'", "at: --plugin", "try: mine"]),
     "plug-in by path": line(["--plugin", "guidance/mine.py", *RECIPE], "is a path", "try: --plugin guidance.mine"),

@@ -9,11 +9,15 @@ import pytest
 import torch
 from dream3d.renderers._light import Sky, environment, to_display, to_linear
 from dream3d.renderers.gaussians import Gaussians
+from export_runs import discs, run_of
 from pages import check
 from test_pages_in_a_browser import READY, SIZE, STILL, block, gaussians, off, press
 
+from dream3d import assemble, checkpoint
 from dream3d.cameras import look_at
+from dream3d.cli import main
 from dream3d.clips import MeshClip, Skin
+from dream3d.commands.parser import stored
 from dream3d.export.glb import write_glb
 from dream3d.export.gltf_moving import write_morph, write_skin
 from dream3d.export.splat import write_ply
@@ -64,6 +68,19 @@ def test_splats_play_and_stop_where_asked(chromium, tmp_path):
         true = frames(at(min(time, 1)), FRONT)[0].astype(float)
         assert off(shows(chromium, page, time=time), true) < 0.25, time
     assert off(true, frames(at(0), FRONT)[0].astype(float)) > 5, "it has moved"
+
+
+def test_a_run_of_gaussians_that_move_plays_without_being_asked_to(chromium, tmp_path):
+    run = run_of(tmp_path / "run", {"type": "dynamic_gaussians", "count": 200}, handed=discs(), stirred="field")
+    assert main(["export", str(run), "--quiet"]) == 0
+    config = stored(run)
+    scene = assemble.saved(config, *checkpoint.newest(run / "checkpoints", print), run)
+    seen = {time: shows(chromium, run / "export" / "viewer.html", time=time) for time in (0, 1)}
+    for time, picture in seen.items():
+        with torch.no_grad():
+            true = frames(scene, dataclasses.replace(FRONT, time=torch.tensor([float(time)])))[0].astype(float)
+        assert off(picture, true) < 0.5, time
+    assert off(seen[0], seen[1]) > 2, "it has moved"
 
 
 def test_the_bar_plays_scrubs_and_pauses(chromium, tmp_path):

@@ -4,6 +4,7 @@ import json
 import re
 import sys
 import warnings
+from collections.abc import Iterable
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
@@ -36,7 +37,8 @@ def main(words: list[str]) -> int:
         raise Mistake("--source-up is of files; a run knows its axes", where="--source-up", near=f"--up {options.source_up}")
     if options.out is not None and options.out.exists() and not options.out.is_dir():
         raise Mistake(f"{options.out.name} is a file, and an export is a folder", where="--out", near="--out ANOTHER")
-    given = settled(flags(options) | ({"rebake": "always"} if options.rebake else {}), options.overrides)
+    options.said = flags(options) | ({"rebake": "always"} if options.rebake else {})
+    given = settled(options.said, options.overrides)
     given += _again(given)
     return _run(options, run, folder, given) if run is not None else _file(options, file, given)
 
@@ -120,11 +122,11 @@ def _flag(key: str) -> str:
     return f"--{SHORT[key].replace('_', '-')}"
 
 
-def _spoken(mistake: Mistake) -> Mistake:
-    """As whoever writes a command line says it: flags, and settings without `export.`."""
+def _spoken(mistake: Mistake, said: set[str]) -> Mistake:
+    """As whoever wrote the command line said it: these as flags, other settings without `export.`."""
 
     def spoken(text: str) -> str:
-        for key in SHORT if text else ():
+        for key in said:
             text = re.sub(rf"\bexport\.{key}=(?=\S)", f"{_flag(key)} ", text)
             text = re.sub(rf"\bexport\.{key}\b", _flag(key), text)
         return text.replace("export.", "")
@@ -166,7 +168,7 @@ def _again(given: list[str]) -> list[str]:
 
 def _run(options, run: Path, folder: Path | None, given: list[str]) -> int:
     config = stored(run)
-    chosen = settings(str(run / "config.yaml"), given)
+    chosen = settings(str(run / "config.yaml"), given, options.said)
     target = options.out or (run / "export" if folder is None else run / "export" / folder.name)
 
     from dream3d.export import opened
@@ -182,7 +184,7 @@ def _run(options, run: Path, folder: Path | None, given: list[str]) -> int:
 
 
 def _file(options, file: Path, given: list[str]) -> int:
-    chosen = settings(None, given)
+    chosen = settings(None, given, options.said)
     target = options.out or Path(f"{file.stem}-export")
     from dream3d.export import opened
 
@@ -196,8 +198,8 @@ def _file(options, file: Path, given: list[str]) -> int:
     return _told(write(found, target, chosen, pictures=not options.format, quiet=options.quiet), options.quiet)
 
 
-def settings(recipe: str | None, given: list[str]):
-    """The export section of a recipe (None: the defaults) with what was given, checked."""
+def settings(recipe: str | None, given: list[str], said: Iterable[str] = ()) -> Export:
+    """The export section of a recipe (None: the defaults) with what was given, checked; `said`: what of it was said as flags."""
     from dream3d import config
 
     if recipe is None:  # any recipe will do, without what it says of exports
@@ -205,7 +207,7 @@ def settings(recipe: str | None, given: list[str]):
     try:
         return Export(**config.load(recipe, given).values["export"])
     except Mistake as mistake:
-        raise (_spoken(mistake) if "export." in mistake.problem else mistake) from None
+        raise (_spoken(mistake, {*said} & {*SHORT}) if "export." in mistake.problem else mistake) from None
 
 
 def idle(chosen: Export) -> list[str]:
