@@ -131,7 +131,7 @@ class Folder:
         shutil.rmtree(self.path / "checkpoints", ignore_errors=True)  # at step 0 there is nothing to lose
         files.write_text(stored, self.config.text())
         files.write_text(self.path / "command.txt", shlex.join(sys.argv) + "\n")
-        self.report("running", 0, "preparing", file=_digest(stored))
+        self.report("running", 0, "preparing", file=digest(stored))
 
     def status(self) -> dict:
         """What status.json says; empty where there is none."""
@@ -203,10 +203,11 @@ def check_untouched(path: Path, config: Config) -> None:
 
 def untouched(path: Path) -> bool:
     """Whether config.yaml is, byte for byte, what the run began with."""
-    return read_status(path).get("file") == _digest(path / "config.yaml")
+    return read_status(path).get("file") == digest(path / "config.yaml")
 
 
-def _digest(path: Path) -> str:
+def digest(path: Path) -> str:
+    """Of a file, as status.json keeps that of config.yaml."""
     return hashlib.sha256(path.read_bytes()).hexdigest()[:16]
 
 

@@ -24,6 +24,19 @@ def marked(records: list[dict[str, Any]], count: int, by: str) -> list[dict[str,
     return [{**record, "best": id(record) in best} for record in records]
 
 
+def methods(records: list[dict[str, Any]], layout: str, method: str) -> list[str]:
+    """Under which method's name another benchmark is shown each record. T3Bench has one asset of a method and a prompt: of several seeds,
+    each is a method of its own (sds-s3). Raises Mistake where two would lie in one place, or take each other's name."""
+    seen: dict[Any, dict[str, Any]] = {}
+    for record in records:
+        other = seen.setdefault((record.get("prompt"), record.get("seed")), record)
+        if other is not record:
+            raise Mistake(f"two assets of {str(record.get('prompt'))[:60]!r} have seed {record.get('seed')}, and would take one place",
+                          where="--layout", near="--keep-best 1", fix="a library for each configuration")  # fmt: skip
+    apart = layout == "t3bench" and len({record.get("prompt") for record in records}) < len(records)
+    return [f"{method}-s{record.get('seed')}" if apart else method for record in records]
+
+
 def _rank(record: dict[str, Any], by: str) -> tuple[float, int]:
     value = _numbers(record).get(by)
     sign = 1 if by in LESS else -1

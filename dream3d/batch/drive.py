@@ -20,7 +20,7 @@ from dream3d.batch.plan import Job
 from dream3d.errors import Mistake
 
 WAIT, LOOK = 0.5, 5.0  # seconds: for news; between looks at who makes progress
-APART = 0.5  # seconds for every job that others are at, between two rounds of asking for them
+ROUND, APART = 20, 1.0  # how many of the jobs that others are at are asked for; seconds for each, until the next round
 
 
 @runtime_checkable
@@ -88,9 +88,8 @@ class Drive:
                 self._pass_over(tally, todo, elsewhere)
                 self._hand_out(todo)
                 if not todo and not self.at and time.monotonic() >= self.round:  # the rest is at work elsewhere, or left
-                    self.round = time.monotonic() + APART * len(elsewhere)
-                    todo.extend(elsewhere.values())
-                    elsewhere.clear()
+                    todo.extend(elsewhere.pop(job_id) for job_id in list(elsewhere)[:ROUND])
+                    self.round = time.monotonic() + APART * len(todo)
                 for job, record in self.pool.heard(WAIT):
                     self._take(job, record, tally, todo, elsewhere)
                 self._look()

@@ -22,7 +22,7 @@ from typing import Any
 from filelock import FileLock
 
 from dream3d import config, files
-from dream3d.batch import lease
+from dream3d.batch import lease, moved
 from dream3d.batch.plan import Job, Plan
 from dream3d.errors import Mistake
 
@@ -93,7 +93,10 @@ class Library:
         """Of the job's run: its recipe, what is its own, and `changes` (path -> value) that another try needs."""
         own = {"prompt": job.prompt, "negative": job.negative, "seed": job.seed, "out": str(self.run(job))}
         own |= {"prior.image": str(self.path / "images" / job.image)} if job.image else {}
-        return config.load(str(self.path / "recipes" / f"{job.recipe}.yaml"), settings=own | (changes or {}))
+        found = config.load(str(self.path / "recipes" / f"{job.recipe}.yaml"), settings=own | (changes or {}))
+        if job.image:
+            moved.arrived(Path(found.values["out"]), found)
+        return found
 
     # --- what came of a job -----------------------------------------------------------------------------------------------
 

@@ -34,7 +34,7 @@ def _row(record: dict[str, Any]) -> dict[str, Any]:
     metrics = {name: value for name, value in numbers.items() if _number(value)}
     seed, tags = record.get("seed"), record.get("tags")
     words = {name: str(record.get(name) or "")[:SHOWN] for name in ("name", "prompt", "state", "category", "reason")}
-    links = {name: path for name in ("thumbnail", "viewer") if (path := _beside(made.get(name)))}
+    links = {name: quote(path) for name in ("thumbnail", "viewer") if (path := inside(made.get(name)))}
     tags = [str(tag)[:80] for tag in tags] if isinstance(tags, list) else []
     return {**words, **links, "seed": seed if _number(seed) else 0, "tags": tags, "metrics": metrics}
 
@@ -44,8 +44,8 @@ def _number(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < 1e300
 
 
-def _beside(path: Any) -> str | None:
-    """A path of the catalogue as a link; None for what would lead out of the library, or is no path."""
+def inside(path: Any) -> str | None:
+    """A path of the catalogue; None for what would lead out of the library, or is no path."""
     if not isinstance(path, str) or path.startswith(("/", "\\")) or ":" in path or ".." in path.replace("\\", "/").split("/"):
         return None
-    return quote(path)
+    return path

@@ -31,7 +31,7 @@ def submit(words: list[str], library: Path, size: int, options: list[str]) -> st
     try:
         asked = subprocess.run(["sbatch", str(path)], **told)
     except subprocess.TimeoutExpired:
-        raise Mistake(f"sbatch said nothing for {PATIENCE} s", where="--executor slurm", near="squeue --me: whether it took it all the same",
+        raise Mistake(f"sbatch said nothing for {PATIENCE} s", where="--executor slurm", near="squeue --me shows whether it took it",
                       fix="run the same command again when the cluster answers") from None  # fmt: skip
     except OSError as error:
         raise Mistake(f"sbatch cannot be run: {error.strerror or error}", where="--executor slurm") from None
@@ -43,7 +43,7 @@ def submit(words: list[str], library: Path, size: int, options: list[str]) -> st
 
 def _fix(said: str) -> str:
     """By what it complains of."""
-    known = {"partition": "sinfo lists partitions: --sbatch=--partition=NAME", "account": "--sbatch=--account=NAME",
+    known = {"account": "--sbatch=--account=NAME", "partition": "sinfo lists partitions: --sbatch=--partition=NAME",
              "time limit": "--sbatch=--time=HOURS:00:00", "array": "fewer --workers", "gres": "--sbatch=--gres=gpu:1, as sinfo -o %G lists",
              "generic resource": "--sbatch=--gres=gpu:1, as sinfo -o %G lists"}  # fmt: skip
     return next((fix for word, fix in known.items() if word in said.lower()), "what the cluster wants as --sbatch=--OPTION=VALUE")

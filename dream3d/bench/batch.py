@@ -63,9 +63,10 @@ def _workers(options, folder: Path) -> dict[str, Any]:
 
 
 def _together(options, folder: Path) -> dict[str, Any]:
-    from dream3d.bench.batch_jobs import Jobs, together
+    from dream3d.bench.batch_jobs import NETWORK, Jobs, together
 
-    return together(Jobs(folder, options.config, sum(options.set, [])), options.rounds, [k for k in (1, 2, 4, 8) if k <= options.most])
+    jobs = Jobs(folder, options.config, sum(options.set, []), NETWORK)
+    return together(jobs, options.rounds, [k for k in (1, 2, 4, 8) if k <= options.most])
 
 
 def _ray(options, folder: Path) -> dict[str, Any]:

@@ -1,5 +1,6 @@
 """Real jobs: by the batch layer against the same runs called directly, by one worker against two, K in one process against K of them."""
 
+import os
 import statistics
 import time
 from collections.abc import Callable
@@ -16,6 +17,7 @@ from dream3d.bench.batch_pool import Held
 from dream3d.errors import Mistake
 
 SHORT = ("steps=4", "export.mesh=false", "export.frames=2", "keep.preview=0", "prior.renders=60", "prior.size=16")  # the shortest
+NETWORK = ("prior={type: toybox}", "steps=40", "cameras.batch=4", "export.mesh=false", "export.frames=2", "keep.preview=0")  # one to share
 PROMPTS = ("a red car", "a blue duck", "a green bus", "a cat")
 WORKERS_JOBS = 4  # of each worker, of a round
 
@@ -23,8 +25,8 @@ WORKERS_JOBS = 4  # of each worker, of a round
 class Jobs:
     """Libraries of short jobs, as many as are asked for."""
 
-    def __init__(self, folder: Path, recipe: str, overrides: list[str]):
-        self.folder, self.recipe, self.overrides, self.count = folder, recipe, (*SHORT, *overrides), 0
+    def __init__(self, folder: Path, recipe: str, overrides: list[str], short: tuple[str, ...] = SHORT):
+        self.folder, self.recipe, self.overrides, self.count = folder, recipe, (*short, *overrides), 0
 
     def library(self, count: int) -> tuple[Library, list[Job]]:
         self.count += 1
@@ -104,9 +106,7 @@ def workers(jobs: Jobs, rounds: int) -> dict[str, Any]:
 
 
 def together(jobs: Jobs, rounds: int, counts: list[int]) -> dict[str, Any]:
-    """By K: assets an hour and bytes of memory at most, of K jobs at once in one process, and of K processes; each has all cores."""
-    import os
-
+    """By K: assets an hour and GB of memory at most, of K jobs at once in one process, and of K processes that share the cores."""
     cores, rows = os.cpu_count() or 1, []
     for count in counts:
         pools = {"one process": lambda library, count=count: _pool(library, 1, cores, count),

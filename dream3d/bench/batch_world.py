@@ -8,7 +8,7 @@ import random
 from collections import deque
 from dataclasses import dataclass
 
-from dream3d.batch.drive import APART, LOOK
+from dream3d.batch.drive import APART, LOOK, ROUND
 from dream3d.batch.lease import BEAT, PATIENCE
 from dream3d.bench.batch_disk import Costs
 
@@ -19,7 +19,7 @@ RESTART = 20.0  # seconds until a lost worker is replaced
 class Layout:
     """How a library is worked on. many: a launcher for each worker (SLURM), else one for all (local, Ray). Of many, `own`: whether each
     begins with its part of the list, and passes over what the catalogue has; pause: seconds, for each job that others are at, between two
-    rounds of asking for them; closing: how many write failures.csv, the table and the page at the end."""
+    rounds of asking for some of them; closing: how many write failures.csv, the table and the page at the end."""
 
     name: str
     many: bool
@@ -88,14 +88,16 @@ class World:
         self.disk = self.lock = self.busy = self.now = 0.0
         self.late = self.waited = 0.0  # the longest that a beat, and a line of the catalogue, had to wait
         self.events: list[tuple[float, int, str, int]] = []
-        self.count = self.made = self.tries = 0
+        self.count = self.made = self.tries = self.begun = self.working = 0
         self.again: deque[int] = deque()  # jobs whose worker is gone
         self.left = [1.0] * work.jobs  # the part of each that is to be made
         self.at = [-1] * work.workers  # whose job
         self.ends = [math.inf] * work.workers
+        self._walks = layout.many and not layout.own
         size = -(-work.jobs // work.workers) if layout.many and layout.own else work.jobs
         self.parts = [[low, min(low + size, work.jobs)] for low in range(0, work.jobs, size)]
         self.walked = [0] * work.workers  # by launchers that begin at the beginning
+        self.passed = [0] * work.workers  # parts, by the others
 
     def run(self) -> dict[str, float]:
         """hours, efficiency (seconds of jobs over those of workers), disk (its busy share), late and waited (seconds), tries."""
@@ -124,9 +126,10 @@ class World:
         job, visits = self._next(worker)
         ready = self.disk_time(visits * self.costs.visit + (job >= 0) * (self.costs.claim + self.costs.beat))
         if job < 0:
+            self.walked[worker] = self.work.jobs
             self._at(ready + max(self.layout.pause * visits, 0.01), "take", worker)
             return
-        self.at[worker], self.tries = job, self.tries + 1
+        self.at[worker], self.tries, self.working = job, self.tries + 1, self.working + 1
         long = self.work.seconds * self.dice.uniform(0.5, 1.5) * self.left[job]
         gone = self.dice.random() < self.work.lost
         self.ends[worker] = ready + long * (self.dice.random() if gone else 1.0)
@@ -138,22 +141,24 @@ class World:
 
     def _next(self, worker: int) -> tuple[int, int]:
         """A job that is free, or -1, and how many others were visited on the way."""
-        if self.again and (job := self.again.popleft()) >= 0:
-            return job, 0
-        at = sum(job >= 0 for job in self.at) if not any(low < high for low, high in self.parts) else 0
-        if self.layout.many and not self.layout.own:
-            low = self.parts[0][0]
-            visits = low - self.walked[worker]
-            if low == self.work.jobs:
-                return -1, max(visits, at)
-            self.parts[0][0], self.walked[worker] = low + 1, low + 1
-            return low, visits
-        for step in range(len(self.parts)):
-            part = self.parts[(worker + step) % len(self.parts)]
+        if self.again:
+            return self.again.popleft(), 0
+        if self.begun == self.work.jobs and not self._walks:
+            return -1, min(self.working, ROUND) if self.layout.many else 0
+        if self._walks:
+            if self.begun == self.work.jobs:
+                return -1, max(self.working, self.work.jobs - self.walked[worker])
+            visits, self.walked[worker] = self.begun - self.walked[worker], self.begun + 1
+            self.begun += 1
+            return self.begun - 1, visits
+        for step in range(ROUND):
+            part = self.parts[(worker + self.passed[worker] + step) % len(self.parts)]
             if part[0] < part[1]:
                 part[0] += 1
+                self.begun += 1
                 return part[0] - 1, step  # of every part that was passed its worker's job
-        return -1, at if self.layout.many else 0
+        self.passed[worker] += ROUND
+        return -1, ROUND
 
     def _beat(self, worker: int) -> None:
         if self.at[worker] < 0 or self.now >= self.ends[worker]:
@@ -167,13 +172,13 @@ class World:
         recorded = self.disk_time(self.costs.beat + self.costs.record + self.costs.release)
         self.lock = max(self.lock, recorded) + self.costs.append
         self.waited = max(self.waited, self.lock - recorded)
-        self.at[worker], self.made = -1, self.made + 1
+        self.at[worker], self.made, self.working = -1, self.made + 1, self.working - 1
         self._at(self.lock, "take", worker)
 
     def _lose(self, worker: int) -> None:
         """Others wait for their patience until they take its job over; another worker comes meanwhile."""
         self._at(self.now + self.layout.patience, "free", self.at[worker])
-        self.at[worker] = -1
+        self.at[worker], self.working = -1, self.working - 1
         self._at(self.now + RESTART, "take", worker)
 
     def _free(self, job: int) -> None:

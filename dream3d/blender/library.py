@@ -22,12 +22,12 @@ def collect(folder: Path, sources: list[Path]) -> Iterator[tuple[Path, bool]]:
     found = [_glb(Path(source)) for source in sources]
     for path in found:
         data = whole(path, LARGEST)
-        facts = _facts(data, path)
-        target = Path(folder) / f"{assets.name(facts, data)}.blend"
+        told = facts(data, path)
+        target = Path(folder) / f"{assets.name(told, data)}.blend"
         fresh = not target.is_file()
         if fresh:
-            home = _home(facts)
-            _make(path, target, facts, home)
+            home = _home(told)
+            _make(path, target, told, home)
             assets.enter(folder, [home])
         yield target, fresh
 
@@ -61,7 +61,7 @@ def _glb(source: Path) -> Path:
     return path
 
 
-def _facts(data: bytes, path: Path) -> dict[str, Any]:
+def facts(data: bytes, path: Path) -> dict[str, Any]:
     """What a GLB of ours says of itself; of another's only its name. Nothing in it is trusted."""
     asset = said(data, path).get("asset")
     told = asset.get("extras") if isinstance(asset, dict) else None

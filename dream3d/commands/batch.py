@@ -8,6 +8,7 @@ from pathlib import Path
 from dream3d.commands.parser import Parser, one_of, plug, plugin
 from dream3d.errors import Mistake, one_line
 
+MORE = ("status", "sheets", "blender", "push", "pull")  # each with its own --help
 EXECUTORS = ("local", "ray", "slurm")
 SHOWN = 20  # rows that cannot be made, listed
 EXAMPLES = [
@@ -15,14 +16,14 @@ EXAMPLES = [
     "batch prompts.txt --seeds 0-3 --grid guidance.scale=7.5,20 --workers 2 --out library",
     "batch prompts.csv --out library --dry-run",
     "batch status library",
+    "batch sheets library",
 ]
 
 
 def parser() -> Parser:
     made = Parser("batch", "A list of prompts (CSV, TSV, JSON lines, Parquet, or one a line) to a library of assets. The same command "
                   "makes what is missing; several on one folder share the work.", EXAMPLES)  # fmt: skip
-    made.add_argument("manifest", type=Path, help="the list; or the word status, with a library after it")
-    made.add_argument("library", nargs="?", type=Path, help=argparse.SUPPRESS)
+    made.add_argument("manifest", type=Path, help=f"the list; or a word, with a library after it: {', '.join(MORE)}")
     made.add_argument("--config", default="sds-gaussian", metavar="NAME", help="the recipe of rows that name none (sds-gaussian)")
     made.add_argument("--seeds", default="0", metavar="0-3", help="of rows that name none (0)")
     made.add_argument("--grid", action="append", default=[], nargs="+", metavar="key=a,b", help="every row with each of these values")
@@ -48,11 +49,11 @@ def parser() -> Parser:
 
 def main(words: list[str]) -> int:
     """Plan, then make what is missing. Exit code 6 where some jobs failed."""
+    if words and words[0] in MORE:
+        from dream3d.batch.words import WORDS
+
+        return WORDS[words[0]](words[1:])
     given = parser().parse_args(words)
-    if str(given.manifest) == "status":
-        return status(given.library or given.out)
-    if given.library is not None:
-        raise Mistake(f"what is {str(given.library)!r}?", where="command line", fix=f"--out {given.library}")
     if given.workers < 1:
         raise Mistake("no workers make nothing", where="--workers", fix="--workers 1")
     if given.together < 1 or given.together > 1 and given.executor == "ray":
@@ -66,18 +67,6 @@ def main(words: list[str]) -> int:
         raise Mistake("every run stands still for so long", where="--hang", fix="--hang 600")
     plug(given.plugin)
     return _go(given, words)
-
-
-def status(path: Path) -> int:
-    """What a library's jobs are at."""
-    from dream3d.batch.library import Library
-    from dream3d.batch.tables import told
-
-    if not (path / "jobs.jsonl").is_file():
-        raise Mistake("this is no library: it has no jobs.jsonl", where=str(path), fix="batch LIST --out FOLDER makes one")
-    library = Library(path)
-    print(*told(library, library.jobs()), sep="\n")
-    return 0
 
 
 def _go(given: argparse.Namespace, words: list[str]) -> int:

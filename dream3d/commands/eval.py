@@ -44,7 +44,10 @@ def main(words: list[str]) -> int:
     if (given.path / "jobs.jsonl").is_file():
         return _library(given)
     prompt = stored(given.path).values["prompt"]
-    found = _scores(given, [(given.path, prompt if isinstance(prompt, str) else prompt[0])])
+    prompt = prompt if isinstance(prompt, str) else prompt[0]
+    found = _scores(given, [(given.path, prompt)])
+    if given.layout:
+        _lay_out(given, given.path, prompt, [prompt], given.method)
     print(json.dumps(found[0], indent=2))
     return 6 if found[0].get("rejected") else 0
 
@@ -66,6 +69,11 @@ def _library(given: argparse.Namespace) -> int:
         chosen = [record for record in records if record["best"]]
         files.write_text(given.path / "best.csv", tables.table(chosen, ("id", "name", "prompt", "seed", "run")))
         print(f"{len(chosen)} of {len(records)} are the best by {given.by}: {given.path / 'best.csv'}")
+    if given.layout:
+        shown = chosen if given.keep_best is not None else [record for record in records if record["name"] not in rejected]
+        prompts = [record["prompt"] for record in records]
+        for record, method in zip(shown, best.methods(shown, given.layout, given.method), strict=True):
+            _lay_out(given, given.path / record["run"], record["prompt"], prompts, method)
     print(tables.listed(library))
     print(*(f"rejected: {name}" for name in rejected), sep="\n", end="\n" if rejected else "")
     return 6 if rejected else 0
@@ -87,21 +95,18 @@ def _scores(given: argparse.Namespace, runs: list[tuple[Path, str]], *, library:
             print(f"{run}: {mistake.lines[0]}", file=sys.stderr)
             found.append({"rejected": mistake.lines[0]})
             continue
-        _lay_out(given, run, prompt, [text for _, text in runs])
         if len(runs) > 1:
             print(f"[{number}/{len(runs)}] {run.parent.name if run.name.startswith('run') else run.name}", flush=True)
     return found
 
 
-def _lay_out(given: argparse.Namespace, run: Path, prompt: str, prompts: list[str]) -> None:
-    if given.layout is None:
-        return
+def _lay_out(given: argparse.Namespace, run: Path, prompt: str, prompts: list[str], method: str) -> None:
     from dream3d.api import load
     from dream3d.batch import layouts
     from dream3d.options import Export
 
     values, scene = stored(run).values, load(run).scene
     if given.layout == "t3bench":
-        print(layouts.t3bench(given.to, given.method, given.group, prompt, scene, Export(**values["export"])))
+        print(layouts.t3bench(given.to, method, given.group, prompt, scene, Export(**values["export"])))
     else:
-        print(layouts.gpteval3d(given.to, given.method, list(dict.fromkeys(prompts)), prompt, values["seed"], scene))
+        print(layouts.gpteval3d(given.to, method, list(dict.fromkeys(prompts)), prompt, values["seed"], scene))

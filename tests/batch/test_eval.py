@@ -190,3 +190,36 @@ def test_the_command_wants_a_place_and_a_run(tmp_path):
     with pytest.raises(Mistake, match="are none"):
         command.main([str(tmp_path), "--keep-best", "0"])
     assert evaluate.EMPTY < evaluate.FULL
+
+
+def test_of_several_seeds_each_is_a_method_of_its_own_for_t3bench():
+    rows = [{"prompt": "a", "seed": 0}, {"prompt": "a", "seed": 1}, {"prompt": "b", "seed": 0}]
+    assert best.methods(rows, "t3bench", "sds") == ["sds-s0", "sds-s1", "sds-s0"]
+    assert best.methods(rows, "gpteval3d", "sds") == ["sds"] * 3 and best.methods(rows[1:], "t3bench", "sds") == ["sds"] * 2
+    for layout in ("t3bench", "gpteval3d"):
+        with pytest.raises(Mistake, match="have seed 1") as told:
+            best.methods([*rows, {"prompt": "a", "seed": 1, "recipe": "other"}], layout, "sds")
+        assert "--keep-best" in told.value.near
+
+
+@pytest.mark.parametrize("more", [[], ["--keep-best", "1", "--by", "recognition"]])
+def test_what_is_laid_out_of_a_library(tmp_path, monkeypatch, more):
+    """Every asset that was not rejected, or the best of each prompt; nothing takes another's place."""
+    from dream3d import files
+    from dream3d.batch.library import Library
+    from dream3d.batch.manifest import Row
+    from dream3d.batch.plan import Asked, plan
+
+    library, laid = Library(tmp_path / "lib"), []
+    library.begin(plan([Row(2, "a red car", seed=0), Row(3, "a red car", seed=1), Row(4, "a cat", seed=0)], Asked(), tmp_path))
+    for job in library.jobs():
+        library.open(job)
+        record = {"id": job.id, "name": job.name, "state": "done", "prompt": job.prompt, "seed": job.seed, "run": f"runs/{job.id}"}
+        library.finish(job, record)
+        files.write_json(library.path / record["run"] / "eval.json", {"scores": {"recognition": job.seed / 2}})
+    monkeypatch.setattr(Evaluation, "of", lambda self, run, prompt: {"rejected": "empty" if prompt == "a cat" else None})
+    monkeypatch.setattr(command, "_lay_out", lambda given, run, prompt, prompts, method: laid.append((run.name, method, len(prompts))))
+    command.main([str(library.path), "--layout", "t3bench", "--to", str(tmp_path), "--method", "m", *more])
+    ids = [job.id for job in library.jobs()]
+    best_ones = [(ids[1], "m", 3), (ids[2], "m", 3)]
+    assert sorted(laid) == sorted(best_ones if more else [(ids[0], "m-s0", 3), (ids[1], "m-s1", 3)])

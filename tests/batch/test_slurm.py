@@ -59,9 +59,9 @@ def test_what_sbatch_says_is_told(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize(
     ("said", "problem", "fix"),
-    [("sbatch: error: no partition x\nsbatch: error: Batch job submission failed: Invalid partition name",
+    [("sbatch: error: no partition x\nsbatch: error: Invalid partition name",
       "Invalid partition", "sinfo lists partitions"),
-     ("sbatch: error: Batch job submission failed: Invalid account or account/partition combination specified", "Invalid account", "--sbatch"),
+     ("sbatch: error: Invalid account or account/partition combination", "Invalid account", "--sbatch=--account"),
      ("sbatch: error: Batch job submission failed: Invalid job array specification", "array", "fewer --workers"),
      ("", "exit code 1", "what the cluster wants")],
 )  # fmt: skip

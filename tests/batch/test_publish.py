@@ -1,0 +1,133 @@
+"""A library at another address: what arrives is what was there, the catalogue last; only what changed is copied."""
+
+import json
+
+import pytest
+
+from dream3d import files
+from dream3d.batch import publish
+from dream3d.batch.library import Library
+from dream3d.batch.manifest import Row
+from dream3d.batch.plan import Asked, plan
+from dream3d.batch.publish import pull, push
+from dream3d.commands import batch
+from dream3d.errors import Mistake
+
+fsspec = pytest.importorskip("fsspec", reason="fsspec is not installed")
+
+
+@pytest.fixture
+def library(tmp_path):
+    made = Library(tmp_path / "library")
+    made.begin(plan([Row(i + 2, "a red car", seed=i) for i in range(3)], Asked(), tmp_path))
+    for job in made.jobs()[:2]:
+        finish(made, job)
+    files.write_text(made.path / "gallery.html", "<html>")
+    return made
+
+
+def finish(library, job):
+    run = library.folder(job) / "run"
+    library.open(job)
+    for name in ("export/thumbnail.png", "export/mesh.glb", "checkpoints/step_1/x.safetensors", "config.yaml"):
+        files.write_text(run / name, f"{name} of {job.seed}")
+    files.write_text(library.folder(job) / "lease.1.json", "{}")
+    at = run.relative_to(library.path).as_posix()
+    made = {"thumbnail": f"{at}/export/thumbnail.png", "x": "../../etc/passwd"}
+    told = {"id": job.id, "name": job.name, "state": "done", "prompt": job.prompt, "seed": job.seed}
+    library.finish(job, told | {"run": at, "files": made})
+
+
+@pytest.fixture(params=["memory", "folder"])
+def address(request, tmp_path):
+    if request.param == "folder":
+        return str(tmp_path / "there")
+    fsspec.filesystem("memory").store.clear()
+    return "memory://cars/one"
+
+
+def test_what_arrives_is_what_was_there(library, address, tmp_path):
+    put = list(push(library, address))
+    assert all(fresh for _, fresh in put) and [name for name, _ in put][-3:] == ["jobs.jsonl", "gallery.html", "catalog.jsonl"]
+    assert not any("checkpoints" in name or "lease" in name or ".." in name for name, _ in put)
+    got = list(pull(address, tmp_path / "back"))
+    assert sorted(name for name, _ in got) == sorted(name for name, _ in put) and got[-1][0] == "catalog.jsonl"
+    for name, _ in put:
+        assert (tmp_path / "back" / name).read_bytes() == (library.path / name).read_bytes()
+    assert not any(fresh for _, fresh in pull(address, tmp_path / "back")) and not any(fresh for _, fresh in push(library, address))
+
+
+def test_only_what_is_new_is_copied_and_a_damaged_copy_is_fetched_again(library, address, tmp_path):
+    list(push(library, address))
+    finish(library, library.jobs()[2])
+    fresh = {name for name, fresh in push(library, address) if fresh}
+    assert len(fresh) == 3 and "catalog.jsonl" in fresh and sum(library.jobs()[2].id in name for name in fresh) == 2
+    list(pull(address, tmp_path / "back"))
+    some = next((tmp_path / "back").rglob("mesh.glb"))
+    some.write_text("torn")
+    assert [name for name, fresh in pull(address, tmp_path / "back") if fresh] == [some.relative_to(tmp_path / "back").as_posix()]
+
+
+def test_the_catalogue_never_names_what_is_not_there(library, address, monkeypatch):
+    """However a push ends, and the next one goes on from there."""
+    list(push(library, address))
+    finish(library, library.jobs()[2])
+    real, names = publish._Place.put, [name for name, _ in push(library, "memory://count")]
+    for stop in range(len(names) + 1):
+        count = [0]
+
+        def put(self, name, what, count=count, stop=stop):
+            count[0] += 1
+            if count[0] > stop:
+                raise OSError("the connection is gone")
+            real(self, name, what)
+
+        monkeypatch.setattr(publish._Place, "put", put)
+        try:
+            list(push(library, address))
+        except OSError:
+            pass
+        place = publish._Place(address)
+        for line in place.system.cat_file(place._path("catalog.jsonl")).splitlines():
+            assert place.system.exists(place._path(json.loads(line)["files"]["thumbnail"]))
+    assert len(place.system.cat_file(place._path("catalog.jsonl")).splitlines()) == 3
+
+
+def test_with_its_runs_a_library_goes_on_elsewhere(library, address, tmp_path):
+    list(push(library, address, runs=True))
+    list(pull(address, tmp_path / "back"))
+    there = Library(tmp_path / "back")
+    assert [there.done(job) is not None for job in there.jobs()] == [True, True, False] and there.catalogue() == library.catalogue()
+    assert there.config(there.jobs()[2]).values["seed"] == 2 and list((tmp_path / "back").rglob("*.safetensors"))
+
+
+def test_what_was_published_is_checked(library, address, tmp_path):
+    with pytest.raises(Mistake, match="nothing was published"):
+        list(pull(address, tmp_path / "back"))
+    list(push(library, address))
+    place = publish._Place(address)
+    known = place.listed()
+    for bad in (b"{", b"[1]", b'{"../x": [1, "y"]}', b'{"/etc/x": [1, "y"]}', b'{"a": 3}', b"\xff"):
+        place.put("published.json", bad)
+        with pytest.raises(Mistake, match="no list of a library"):
+            list(pull(address, tmp_path / "back"))
+    name = next(name for name in known if name.endswith("mesh.glb"))
+    place.put("published.json", publish._text(known))
+    place.put(name, b"another")
+    with pytest.raises(Mistake, match="is not what was published"):
+        list(pull(address, tmp_path / "back"))
+    assert not (tmp_path / "back" / name).exists() and not (tmp_path / "back" / "catalog.jsonl").exists()
+
+
+@pytest.mark.parametrize("bad", ["nosuch://x/y", "s3://bucket/x"])
+def test_addresses_that_nothing_is_installed_for(library, bad):
+    if bad.startswith("s3") and __import__("importlib.util").util.find_spec("s3fs"):
+        pytest.skip("s3fs is installed")
+    with pytest.raises(Mistake, match="does not do") as told:
+        list(push(library, bad))
+    assert "pip install" in told.value.fix
+
+
+def test_the_command_copies_and_counts(library, address, tmp_path, capsys):
+    assert batch.main(["push", str(library.path), address]) == 0 and batch.main(["pull", str(tmp_path / "back"), address]) == 0
+    assert capsys.readouterr().out.count("7 files copied, 0 were there") == 2
