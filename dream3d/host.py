@@ -61,9 +61,11 @@ def kind(prior: dict) -> type:
 @dataclass(frozen=True)
 class Host:
     """lost: whether the run's folder has become another process's, which then is left as it is; stop: the signal at which the run shall
-    save and end, where its own process does not hear of it; clock: seconds that count as the run's."""
+    save and end, where its own process does not hear of it; clock: seconds that count as the run's; together: of how many
+    runs the calls of the network are one."""
 
     loaded: Loaded = field(default_factory=Loaded)
     lost: Callable[[], bool] = lambda: False
     stop: Callable[[], int | None] = lambda: None
     clock: Callable[[], float] = time.monotonic
+    together: Callable[[], int] = lambda: 1

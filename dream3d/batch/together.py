@@ -36,7 +36,9 @@ def together(
     turns, records = Turns(len(jobs)), {}
 
     def make(seat: int) -> None:
-        own = Host(Seat(host.loaded, turns, seat), stop=lambda: heard[0] if heard else None, clock=lambda: turns.clock(seat))
+        loaded = Seat(host.loaded, turns, seat)
+        own = Host(loaded, stop=lambda: heard[0] if heard else None, clock=lambda: turns.clock(seat),
+                   together=lambda: turns.most if loaded.shares else 1)  # fmt: skip
         records[seat] = work(library, jobs[seat], watch, policy, own)
         tell(records[seat])
 
@@ -66,12 +68,12 @@ class Seat(Loaded):
 
     def __init__(self, shared: Loaded, turns: "Turns", seat: int):
         super().__init__()
-        self.shared, self.turns, self.seat = shared, turns, seat
+        self.shared, self.turns, self.seat, self.shares = shared, turns, seat, False
 
     def get(self, settings: dict, device: str):
         if remembers(settings["prior"]):
             return super().get(settings, device)
-        shared = self.shared.get(settings, device)
+        shared, self.shares = self.shared.get(settings, device), True
         own = copy.copy(shared)  # with a count of evaluations of its own; the tensors are the same
 
         def eps(x, t, text, cameras=None, render=None):
@@ -107,6 +109,7 @@ class Turns:
         self.over = [False] * count
         self.spent, self.since = [0.0] * count, 0.0  # seconds that each computed; since when whose turn it is does
         self.turn, self.changed = 0, threading.Condition()
+        self.most = count  # calls that are made one: fewer once that was too much for the memory
 
     def play(self, make: Callable[[int], None]) -> None:
         """make(seat) for every seat, in threads. Raises what one of them raised, once all have ended."""
@@ -176,22 +179,26 @@ class Turns:
         for _, call in asked:
             groups.setdefault((call.network, kind(call.asked)), []).append(call)
         for calls in groups.values():
-            _answered(calls)
+            for start in range(0, len(calls), self.most):
+                self._at_once(calls[start : start + self.most])
         for seat, _ in asked:
             self.spent[seat] += (time.monotonic() - self.since) / len(asked)
 
 
-def _answered(calls: list[Call]) -> None:
-    if len(calls) > 1:
+    def _at_once(self, calls: list[Call]) -> None:
+        """Halves, now and later, where that is too much; each alone where one of them is at fault."""
+        if len(calls) == 1:
+            return calls[0].alone()
         try:
             whole = calls[0].network(*joined([call.asked for call in calls]))
             for call, rows in zip(calls, whole.split([len(call.asked[0]) for call in calls]), strict=True):
                 call.answer = rows
-            return
-        except Exception:  # too much at once, or the fault of one of them: who is to blame shows alone
-            pass
-    for call in calls:
-        call.alone()
+        except Exception as error:
+            too_much = isinstance(error, torch.OutOfMemoryError | MemoryError)
+            self.most = len(calls) // 2 if too_much else self.most
+            size = self.most if too_much else 1
+            for start in range(0, len(calls), size):
+                self._at_once(calls[start : start + size])
 
 
 def kind(value: Any) -> Hashable:

@@ -95,7 +95,8 @@ def _made(library: Library, job: Job, lease: Lease, changed: dict[str, Any], num
         return {"id": job.id, "state": "busy"}
     if not lease.beat():
         return {"id": job.id, "state": "busy"}
-    record = recorded(library, job, run, result, host.clock() - began) | {"tries": number, "changed": changed}
+    record = recorded(library, job, run, result, host.clock() - began)
+    record |= {"tries": number, "changed": changed, "together": host.together()}
     return record if library.finish(job, record) else library.done(job)
 
 

@@ -49,7 +49,8 @@ def counted(monkeypatch):
 def test_jobs_together_are_the_jobs_alone_in_a_third_of_the_calls(tmp_path, alone, monkeypatch):
     library, told, rows = made(tmp_path / "library", NAMES, TOY, "steps=4"), [], counted(monkeypatch)
     records = together(library, library.jobs(), Watch(), tell=told.append)
-    assert [record["state"] for record in records] == ["done"] * 3 and sorted(r["id"] for r in told) == sorted(r["id"] for r in records)
+    assert [(record["state"], record["together"]) for record in records] == [("done", 3)] * 3
+    assert sorted(r["id"] for r in told) == sorted(r["id"] for r in records)
     assert rows == [6] * 5 + [3]  # guided steps, and the preview's two calls, each for all of them
     for job in library.jobs():
         assert close(last(library, job), last(alone, job))
@@ -73,7 +74,7 @@ def test_a_prior_that_remembers_stays_each_ones_own(tmp_path):
     """Then nothing is shared, and jobs together are byte for byte jobs alone."""
     exact = "prior={type: exact, size: 16, renders: 30, others: 40}"
     libraries = [made(tmp_path / name, NAMES[:2], exact, "steps=3") for name in ("one", "alone")]
-    together(libraries[0], libraries[0].jobs(), Watch())
+    assert [record["together"] for record in together(libraries[0], libraries[0].jobs(), Watch())] == [1, 1]
     for job in libraries[1].jobs():
         work(libraries[1], job, Watch())
         assert last(libraries[0], job) == last(libraries[1], job)
@@ -166,11 +167,25 @@ def test_rows_of_other_kinds_go_alone():
     assert sorted(rows) == [(1, 3), (1, 4), (3, 3)]
 
 
-def test_what_is_too_much_at_once_is_asked_one_by_one_and_an_error_is_its_askers():
+def test_what_is_too_much_at_once_is_asked_by_halves_from_then_on():
+    sizes = []
+
     def network(x):
-        if len(x) > 1:
-            raise RuntimeError("out of memory")
-        if x[0] == 1:
+        sizes.append(len(x))
+        if len(x) > 2:
+            raise torch.OutOfMemoryError("out of memory")
+        return 2 * x
+
+    def make(turns, seat):
+        for i in range(2):
+            assert turns.ask(seat, Call(network, (torch.tensor([float(seat + i)]),))).item() == 2 * (seat + i)
+
+    assert played(5, make).most == 2 and sizes == [5, 2, 2, 1, 2, 2, 1]
+
+
+def test_an_error_is_its_askers():
+    def network(x):
+        if 1 in x:
             raise ValueError("no such row")
         return x
 
