@@ -2,6 +2,7 @@
 has to be a disk that every machine sees under the same path."""
 
 import os
+import sys
 import time
 import uuid
 from collections.abc import Callable
@@ -22,6 +23,8 @@ class Cluster:
         gpus: float = 0.0, cpus: float = 1.0, worker: type | None = None,
     ):  # fmt: skip
         """`worker`: what an actor is, if no Worker (the bench has one whose jobs are waits)."""
+        if address is None and "ray" not in sys.modules:  # which reads it once, when it is imported
+            os.environ.setdefault("RAY_AUTH_MODE", "token")
         import ray
 
         self.ray, self.name, self.together = ray, uuid.uuid4().hex, 1
@@ -108,8 +111,6 @@ class Worker:
 def _begin(ray, address: str | None, size: int) -> None:
     """Join the cluster at `address`, or begin one here: without a dashboard, on loopback, with a token (of Ray 2.52 and newer)."""
     own = {"include_dashboard": False, "num_cpus": max(os.cpu_count() or 1, size), "_node_ip_address": "127.0.0.1"}
-    if address is None:
-        os.environ.setdefault("RAY_AUTH_MODE", "token")
     try:
         ray.init(address=address, log_to_driver=False, logging_level="ERROR", configure_logging=False, **({} if address else own))
     except (OSError, RuntimeError, ValueError, AssertionError, ray.exceptions.RayError) as error:  # which of them, depends on its version

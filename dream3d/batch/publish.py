@@ -8,6 +8,7 @@ whole or not at all; in a folder it is renamed into place. Files are told apart 
 import hashlib
 import json
 import posixpath
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -25,8 +26,8 @@ ERRORS = (OSError, ValueError, RuntimeError, ImportError)  # of fsspec's file sy
 
 
 def push(library: Library, address: str, *, runs: bool = False) -> Iterator[tuple[str, bool]]:
-    """Put what the catalogue names (with `runs`, whole run folders, with what tells a job's state) at an address. Yields every file and
-    whether it was put now. Raises Mistake where it cannot be written, or is another library's."""
+    """Put what the catalogue names, and what tells of jobs (with `runs`, whole run folders), at an address. Yields every file and whether
+    it was put now. Raises Mistake where it cannot be written."""
     library.mend()
     names = [*_named(library, runs), *(name for name in LAST if (library.path / name).is_file())]
     if not names:
@@ -56,7 +57,7 @@ def pull(address: str, folder: Path) -> Iterator[tuple[str, bool]]:
     if not known:
         raise Mistake("nothing was published here", where=address, fix="batch push LIBRARY URL")
     library._refuse_foreign()
-    for name in sorted(known, key=lambda name: (LAST.index(name) if name in LAST else -1, name)):
+    for name in sorted(known, key=lambda name: (LAST.index(name) if name in LAST[1:] else -1, name != LAST[0], name)):
         path, key = folder / name, known[name]
         fresh = not path.is_file() or [path.stat().st_size, _digest(path)] != key
         if fresh:
@@ -68,17 +69,15 @@ def pull(address: str, folder: Path) -> Iterator[tuple[str, bool]]:
 
 
 def _named(library: Library, runs: bool) -> Iterator[str]:
-    """The files that records name, each once."""
+    """Files of finished jobs, then of what they were made by."""
     for record in library.catalogue():
         made = record.get("files") if isinstance(record.get("files"), dict) else {}
         found = {path for path in made.values() if inside(path) and (library.path / path).is_file()}
         if inside(run := record.get("run")):
-            export = library.path / run / "export"
-            found |= _below(library.path, library.path / run if runs else export)
-            found |= _below(library.path, (library.path / run).parent, deep=False) if runs else set()
+            found |= _below(library.path, library.path / run / ("" if runs else "export"))
+            found |= _below(library.path, (library.path / run).parent, deep=False)
         yield from sorted(found)
-    if runs:
-        yield from sorted(_below(library.path, library.path / "recipes") | _below(library.path, library.path / "images"))
+    yield from sorted(_below(library.path, library.path / "recipes") | _below(library.path, library.path / "images"))
 
 
 def _below(root: Path, folder: Path, *, deep: bool = True) -> set[str]:
@@ -118,8 +117,8 @@ class _Place:
     def put(self, name: str, what: Path | bytes) -> None:
         """Whole or not at all."""
         if self.local:
-            data = what if isinstance(what, bytes) else what.read_bytes()
-            files.write_bytes(Path(self._path(name)), data)
+            with files.replacing(Path(self._path(name))) as temporary:
+                temporary.write_bytes(what) if isinstance(what, bytes) else shutil.copyfile(what, temporary)
         elif isinstance(what, bytes):
             self._try(lambda: self.system.pipe_file(self._path(name), what))
         else:

@@ -68,7 +68,7 @@ def push(words: list[str]) -> int:
 
 def pull(words: list[str]) -> int:
     """A published library to a folder."""
-    made = _parser("pull", "Fetch a library that was pushed: to look at, to evaluate; with its runs, to go on with.",
+    made = _parser("pull", "Fetch a library that was pushed: to look at, or to go on with.",
                   ["batch pull library s3://bucket/cars"])  # fmt: skip
     made.add_argument("address", metavar="URL", help="where it was pushed to")
     options = made.parse_args(words)

@@ -1,5 +1,6 @@
 """How much of their time workers on Ray work: actors that claim, wait instead of a run, and make their record, as the real ones do."""
 
+import importlib.util
 import time
 from pathlib import Path
 from typing import Any
@@ -35,9 +36,7 @@ class Waiter:
 
 def efficiency(folder: Path) -> dict[str, Any]:
     """By number of workers: seconds of jobs over seconds of workers, and assets an hour; or what is not installed."""
-    try:
-        import ray  # noqa: F401
-    except ModuleNotFoundError:
+    if importlib.util.find_spec("ray") is None:
         return {"missing": 'Ray is not installed: pip install "dream3d[ray]"'}
     return {str(size): _efficiency(folder / str(size), size) for size in SIZES}
 

@@ -61,7 +61,7 @@ def test_only_what_is_new_is_copied_and_a_damaged_copy_is_fetched_again(library,
     list(push(library, address))
     finish(library, library.jobs()[2])
     fresh = {name for name, fresh in push(library, address) if fresh}
-    assert len(fresh) == 3 and "catalog.jsonl" in fresh and sum(library.jobs()[2].id in name for name in fresh) == 2
+    assert len(fresh) == 5 and "catalog.jsonl" in fresh and sum(library.jobs()[2].id in name for name in fresh) == 4
     list(pull(address, tmp_path / "back"))
     some = next((tmp_path / "back").rglob("mesh.glb"))
     some.write_text("torn")
@@ -93,12 +93,18 @@ def test_the_catalogue_never_names_what_is_not_there(library, address, monkeypat
     assert len(place.system.cat_file(place._path("catalog.jsonl")).splitlines()) == 3
 
 
-def test_with_its_runs_a_library_goes_on_elsewhere(library, address, tmp_path):
-    list(push(library, address, runs=True))
+@pytest.mark.parametrize("runs", [False, True])
+def test_a_library_goes_on_elsewhere(library, address, tmp_path, runs):
+    list(push(library, address, runs=runs))
+    steps = pull(address, tmp_path / "back")
+    assert next(steps)[0] == "jobs.jsonl"
+    for _ in range(4):
+        next(steps)
+    del steps  # interrupted
     list(pull(address, tmp_path / "back"))
     there = Library(tmp_path / "back")
     assert [there.done(job) is not None for job in there.jobs()] == [True, True, False] and there.catalogue() == library.catalogue()
-    assert there.config(there.jobs()[2]).values["seed"] == 2 and list((tmp_path / "back").rglob("*.safetensors"))
+    assert there.config(there.jobs()[2]).values["seed"] == 2 and runs == any((tmp_path / "back").rglob("*.safetensors"))
 
 
 def test_what_was_published_is_checked(library, address, tmp_path):
@@ -130,4 +136,4 @@ def test_addresses_that_nothing_is_installed_for(library, bad):
 
 def test_the_command_copies_and_counts(library, address, tmp_path, capsys):
     assert batch.main(["push", str(library.path), address]) == 0 and batch.main(["pull", str(tmp_path / "back"), address]) == 0
-    assert capsys.readouterr().out.count("7 files copied, 0 were there") == 2
+    assert capsys.readouterr().out.count("12 files copied, 0 were there") == 2

@@ -11,14 +11,14 @@ COSTS = Costs(claim=0.007, beat=0.0003, release=0.001, record=0.002, append=0.00
 
 @pytest.mark.parametrize("layout", [ONE, MANY, EACH], ids=lambda layout: layout.name)
 def test_events_and_formulae_agree_on_what_the_disk_bears(layout):
-    work = Work(jobs=3000, workers=30, seconds=30.0, lost=0.0)
+    work = Work(jobs=1200, workers=30, seconds=30.0, lost=0.0)
     went, wanted = World(COSTS, layout, work).run(), shares(COSTS, layout, work)
     hours = work.jobs * work.seconds / work.workers / 3600
     edges = (begins(COSTS, layout, work) + ends(COSTS, layout, work)) / (3600 * went["hours"])
     busy = (sum(wanted.values()) - wanted["catalogue"]) * hours / went["hours"] + edges
-    most_of_it = 1.5 if layout is EACH else 1.12  # these ask for the last jobs again and again, which no formula says
-    assert 0.88 * busy < went["disk"] < most_of_it * busy and went["tries"] == 3000
-    assert hours < went["hours"] < 1.4 * hours
+    most_of_it = 2.0 if layout is EACH else 1.12  # these ask for the last jobs again and again, which no formula says
+    assert 0.88 * busy < went["disk"] < most_of_it * busy and went["tries"] == 1200
+    assert hours < went["hours"] < 1.5 * hours
 
 
 @pytest.mark.parametrize("layout", [ONE, MANY], ids=lambda layout: layout.name)
@@ -38,9 +38,9 @@ def test_launchers_that_begin_at_the_beginning_are_too_many_long_before():
 
 def test_a_disk_that_is_full_of_work_slows_all_of_it():
     """Beyond the number of workers at which the formulae say it is full."""
-    work = Work(jobs=600, workers=60, seconds=10.0, lost=0.0)
+    work = Work(jobs=300, workers=60, seconds=10.0, lost=0.0)
     slow = Costs(**{name: 10 * value for name, value in vars(COSTS).items()})
-    crowd = Work(jobs=600, workers=150, seconds=6.0, lost=0.0)
+    crowd = Work(jobs=450, workers=150, seconds=6.0, lost=0.0)
     assert most(slow, ONE, crowd) < 150 < most(COSTS, ONE, crowd)
     well, badly = World(COSTS, ONE, crowd).run(), World(slow, ONE, crowd).run()
     assert badly["efficiency"] < 0.7 * well["efficiency"] and World(COSTS, MANY, work).run()["late"] < 1.0
