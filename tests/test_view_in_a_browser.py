@@ -88,3 +88,15 @@ def test_a_button_of_the_page_pauses_the_run(chromium, served):
     chromium.ask(pause.format("Pause") + ".click()")
     chromium.wait(f"{pause.format('Go on')} !== undefined", 60)
     assert control.read(live.run)["pause"]
+
+
+def test_pages_from_elsewhere_get_no_answer(chromium, served, tmp_path):
+    live, _ = served
+    talk = (f"new Promise((done) => {{const s = new WebSocket('ws://127.0.0.1:{live.port}'); s.onopen = () => done('open'); "
+            "s.onerror = () => done('refused')})")  # fmt: skip
+    visit(chromium, live.address)
+    assert chromium.ask(talk) == "open"
+    (tmp_path / "other.html").write_text("<title>other</title>")
+    chromium.call("Page.navigate", url=(tmp_path / "other.html").as_uri())
+    chromium.wait("document.title === 'other' && document.readyState === 'complete'")
+    assert chromium.ask(talk) == "refused"
