@@ -10,13 +10,14 @@ import textwrap
 import pytest
 import torch
 from dream3d.guidance.vsd import VSD
+from safetensors.torch import load_file
 
 from dream3d import build, config, models, vocabulary
 from dream3d.cameras import clips, ring
 from dream3d.errors import Mistake
 from dream3d.learner import noisy
 from dream3d.toybox import train
-from dream3d.toybox.training import check, data, kinds, latent, network
+from dream3d.toybox.training import check, data, kinds, latent, network, words
 from dream3d.toybox.training.latent import Base
 from dream3d.toybox.training.presets import PLACES, TIERS, Place
 from dream3d.types import Condition, Render, Step, View
@@ -167,6 +168,16 @@ def test_diffusers_own_pipeline_opens_the_latent_one(base):
     given = {"diffusers": diffusers, "torch": torch, "folder": base.out / "pipeline"}
     exec(textwrap.dedent(told.partition("\n\n")[2]), given)
     assert given["image"].size == (16, 16)
+
+
+def test_other_versions_of_the_libraries_read_the_folder_too(base):
+    """Files and names as hubs have them: transformers 4 knows no other, and takes weights of other names for none at all."""
+    folder = base.out / "pipeline"
+    assert all(name.startswith("text_model.") for name in load_file(folder / "text_encoder" / "model.safetensors"))
+    tokenizer, (numbers, rules) = words.tokenizer(), words.table()
+    assert tokenizer.get_vocab() == numbers == json.loads((folder / "tokenizer" / "vocab.json").read_text(encoding="utf-8"))
+    first, *told = (folder / "tokenizer" / "merges.txt").read_text(encoding="utf-8").splitlines()
+    assert first.startswith("#version") and [tuple(line.split(" ")) for line in told] == rules
 
 
 @some(("toybox-latent", "toybox-mv", "toybox-video"))

@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 from jaxtyping import Bool, Float, Int
+from safetensors.torch import load, save
 from torch import Tensor, nn
 
 from dream3d import files
@@ -19,6 +20,7 @@ from dream3d.toybox.training.presets import Tier
 
 LEAST, GAMMA = 0.25, 5.0  # of the SNR: min-SNR (Hang et al. 2023, arXiv:2303.09556), and not 0 where views are decided
 LARGEST = 16 << 20  # bytes of a file
+READER = "text_model."  # what the names of a CLIPTextModel's tensors begin with on hubs
 
 
 class Learner(nn.Module):
@@ -156,7 +158,12 @@ def half(net: nn.Module) -> nn.Module:
 
 
 def sealed(folder: Path, told: str) -> None:
-    """A folder that was written, with its README.md, once its files are small enough."""
+    """A folder that was written, as every version of the libraries reads it, with its README.md, once its files are small enough."""
+    if (folder / "tokenizer").is_dir():
+        words.spell(folder / "tokenizer")
+    if (path := folder / "text_encoder" / "model.safetensors").is_file():  # transformers 5 reads the names of 4 too, not the other way
+        named = {name if name.startswith(READER) else READER + name: value for name, value in load(path.read_bytes()).items()}
+        files.write_bytes(path, save(named, {"format": "pt"}))
     for path in folder.rglob("*.safetensors"):
         path.chmod(0o644)
         if path.stat().st_size > LARGEST:

@@ -1,8 +1,12 @@
 """A CLIP tokenizer that reads the words of the world whole, and the small text encoder behind it."""
 
+import inspect
+import tempfile
 from collections import Counter
 from functools import cache
+from pathlib import Path
 
+from dream3d import files
 from dream3d.toybox.language import _FILLERS, COLOURS, MOTIONS, OBJECTS, PATTERNS, VIEW_WORDS
 
 LENGTH = 24  # tokens: the longest caption with two objects and a view has 20
@@ -38,15 +42,32 @@ def _joined(parts: list[str], pair: tuple[str, str]) -> list[str]:
     return out
 
 
-def tokenizer():
-    """transformers' CLIPTokenizer: a letter, a byte or a word of the world is a token."""
+def table() -> tuple[dict[str, int], list[tuple[str, str]]]:
+    """Token -> number, and the merges: a letter, a byte or a word of the world is a token."""
     from tokenizers.pre_tokenizers import ByteLevel
-    from transformers import CLIPTokenizer
 
     letters, rules = sorted(ByteLevel.alphabet()), merges(tuple(vocabulary()))
     tokens = dict.fromkeys([*letters, *(letter + END for letter in letters), *("".join(rule) for rule in rules)])
-    table = {token: i for i, token in enumerate([*tokens, "<|startoftext|>", "<|endoftext|>"])}
-    return CLIPTokenizer(table, rules, model_max_length=LENGTH)
+    return {token: i for i, token in enumerate([*tokens, "<|startoftext|>", "<|endoftext|>"])}, rules
+
+
+def tokenizer():
+    """transformers' CLIPTokenizer of that table; before its version 5 it takes files."""
+    from transformers import CLIPTokenizer
+
+    numbers, rules = table()
+    if "vocab" in inspect.signature(CLIPTokenizer.__init__).parameters:
+        return CLIPTokenizer(numbers, rules, model_max_length=LENGTH)
+    with tempfile.TemporaryDirectory() as folder:
+        return CLIPTokenizer(*map(str, spell(Path(folder))), model_max_length=LENGTH)
+
+
+def spell(folder: Path) -> tuple[Path, Path]:
+    """The table as every version of transformers reads it, and as hubs have it: vocab.json and merges.txt."""
+    numbers, rules = table()
+    files.write_json(folder / "vocab.json", numbers)
+    files.write_text(folder / "merges.txt", "\n".join(["#version: 0.2", *map(" ".join, rules), ""]))
+    return folder / "vocab.json", folder / "merges.txt"
 
 
 def encoder(width: int, layers: int, vocabulary: int):
