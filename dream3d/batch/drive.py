@@ -178,7 +178,7 @@ class Drive:
         failure, reason = record["failure"], record["reason"]
         if job.id in self.hung:
             self.hung.discard(job.id)
-            failure, reason = "timeout", f"no step in {self.hang:.0f} s"
+            failure, reason = "timeout", f"no step in {self.hang * self.pool.together:.0f} s"
         self.library.open(job)
         self.library.tried(job, {"failure": failure, "reason": reason, "version": __version__})
         again = failures.again(self.library.tries(job), self.policy)
@@ -194,7 +194,7 @@ class Drive:
             seen = _progress(self.library.folder(job))
             before, since = self.seen.get(job.id, (None, now))
             self.seen[job.id] = (seen, since if before == seen else now)
-            if now - self.seen[job.id][1] > self.hang:
+            if now - self.seen[job.id][1] > self.hang * self.pool.together:  # of several one computes at a time
                 self.hung.add(job.id)
                 self.pool.kill(job)
 

@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from types import MethodType
 from typing import Any
 
 import torch
@@ -64,7 +65,8 @@ def _signals(heard: list[int]) -> Iterator[None]:
 
 
 class Seat(Loaded):
-    """The prior of one of several runs: the one they share, whose network is called together; or its own, where it remembers."""
+    """The prior of one of several runs: the one they share, whose network is called together; or its own, where it remembers, whose calls
+    hand the turn on all the same: nobody is to look as if it stood still."""
 
     def __init__(self, shared: Loaded, turns: "Turns", seat: int):
         super().__init__()
@@ -72,14 +74,16 @@ class Seat(Loaded):
 
     def get(self, settings: dict, device: str):
         if remembers(settings["prior"]):
-            return super().get(settings, device)
-        shared, self.shares = self.shared.get(settings, device), True
-        own = copy.copy(shared)  # with a count of evaluations of its own; the tensors are the same
+            own = super().get(settings, device)
+            network = MethodType(type(own).eps, own)
+        else:
+            shared, self.shares = self.shared.get(settings, device), True
+            own, network = copy.copy(shared), shared.eps  # with a count of evaluations of its own; the tensors are the same
 
         def eps(x, t, text, cameras=None, render=None):
             if torch.is_grad_enabled():
-                return shared.eps(x, t, text, cameras, render)
-            return self.turns.ask(self.seat, Call(shared.eps, (x, t, text, cameras, render)))
+                return network(x, t, text, cameras, render)
+            return self.turns.ask(self.seat, Call(network, (x, t, text, cameras, render)))
 
         own.eps = eps
         return own

@@ -70,11 +70,15 @@ def test_the_same_list_together_is_the_same_bytes(tmp_path):
     assert close(last(libraries[0], job), last(libraries[2], job))
 
 
-def test_a_prior_that_remembers_stays_each_ones_own(tmp_path):
-    """Then nothing is shared, and jobs together are byte for byte jobs alone."""
+def test_a_prior_that_remembers_stays_each_ones_own(tmp_path, monkeypatch):
+    """Then nothing is shared, and jobs together are byte for byte jobs alone; they take turns all the same, so that nobody stands still."""
     exact = "prior={type: exact, size: 16, renders: 30, others: 40}"
     libraries = [made(tmp_path / name, NAMES[:2], exact, "steps=3") for name in ("one", "alone")]
-    assert [record["together"] for record in together(libraries[0], libraries[0].jobs(), Watch())] == [1, 1]
+    steps, real = [], TextTo3D.step
+    with monkeypatch.context() as patch:
+        patch.setattr(TextTo3D, "step", lambda system, i: steps.append((system.terms[0].text.strings[0], i)) or real(system, i))
+        assert [record["together"] for record in together(libraries[0], libraries[0].jobs(), Watch())] == [1, 1]
+    assert steps == [(name, i) for i in range(3) for name in NAMES[:2]]
     for job in libraries[1].jobs():
         work(libraries[1], job, Watch())
         assert last(libraries[0], job) == last(libraries[1], job)
