@@ -49,7 +49,8 @@ def check_run(config) -> None:
             problem, near = (text.replace(f"{mistake.where} ", f"export.{key}=") for text in (problem, near))
         elif "this scene" in problem:
             problem = problem.replace("this scene", f"a scene of renderer {renderer['type']!r}")
-            fix = f"export.formats without {problem.split()[0]}{'' if 'splats' in kinds else ', or convert the run to Gaussians when it is done'}"
+            later = "" if "splats" in kinds else ", or convert the run to Gaussians when it is done"
+            fix = f"export.formats without {problem.split()[0]}{later}"
         fix = re.sub(r"--format (\S+)", r"export.formats=[\1]", fix)
         where = config.where(f"export.{key}") or f"export.{key}"
         raise Mistake(problem, where=where, near=near, fix=fix, code=mistake.code) from None
