@@ -37,6 +37,7 @@ class Diffusers(Prior):
 
     remembers, embeds = False, True
     texts: _texts.Texts | None = None  # None: in the user's folder
+    encoder: str = ""  # what its texts are embedded with, once it is known
     source: Source
     table: Table
     net: nn.Module
@@ -78,11 +79,15 @@ class Diffusers(Prior):
         was trained on the toybox hears the world's plainest words for the same wish; raises Mistake for what the world does not know."""
         if models.words(self.source.path) and not any(self.learnt):
             prompts = [plainly(prompt) for prompt in prompts]
+        self.encoder = self.encoder or self._fingerprint()
+        texts = self.texts or _texts.Texts(_texts.folder())
+        return texts.embedded(prompts, self.encoder, self._embed, self.source.held()).to(self.table.device)
+
+    def _fingerprint(self) -> str:
+        """Of all that reads texts."""
         readers = [path for path in self.source.files(*self.readers) if Path(path).exists()]
         readers += [path for name in self.learnt if name is not None and (path := models.local(name)) is not None]
-        encoder = _texts.fingerprint(*readers, told=(type(self).__name__, str(self.source.dtype), self.adapters))
-        texts = self.texts or _texts.Texts(_texts.folder())
-        return texts.embedded(prompts, encoder, self._embed, self.source.held()).to(self.table.device)
+        return _texts.fingerprint(*readers, told=(type(self).__name__, str(self.source.dtype), self.adapters))
 
     def alpha_sigma(self, t: Float[Tensor, " B"]) -> tuple[Float[Tensor, " B"], Float[Tensor, " B"]]:
         return self.table.alpha_sigma(t)
