@@ -37,9 +37,9 @@ class Costs:
 
 def measured(folder: Path, count: int = 100, at_once: int = 8) -> tuple[Costs, Costs]:
     """What each takes alone (the median), and what it takes of the disk where `at_once` threads do it, on jobs of their own: the time of
-    all divided by their number."""
-    alone = _measured(Library(folder / "alone"), count, 1)
-    return alone, _measured(Library(folder / "crowd"), count, at_once)
+    all divided by their number, which is less where a disk does several at once, and at most what one takes alone."""
+    alone, crowd = _measured(Library(folder / "alone"), count, 1), _measured(Library(folder / "crowd"), count, at_once)
+    return alone, Costs(**{name: min(value, getattr(crowd, name)) for name, value in vars(alone).items()})
 
 
 def _measured(library: Library, count: int, at_once: int) -> Costs:

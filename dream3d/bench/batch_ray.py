@@ -13,7 +13,7 @@ from dream3d.batch.manifest import Row
 from dream3d.batch.plan import Asked, Job, plan
 from dream3d.bench.batch_pool import Held
 
-SECONDS, EACH = 1.0, 20  # of a job; jobs of a worker
+SECONDS, EACH = 3.0, 10  # of a job; jobs of a worker
 SIZES = (1, 2, 4)
 
 

@@ -127,7 +127,7 @@ class World:
         ready = self.disk_time(visits * self.costs.visit + (job >= 0) * (self.costs.claim + self.costs.beat))
         if job < 0:
             self.walked[worker] = self.work.jobs
-            self._at(ready + max(self.layout.pause * visits, 0.01), "take", worker)
+            self._at(ready + max(self.layout.pause * visits, 0.01 if self._walks else 1.0), "take", worker)
             return
         self.at[worker], self.tries, self.working = job, self.tries + 1, self.working + 1
         long = self.work.seconds * self.dice.uniform(0.5, 1.5) * self.left[job]
