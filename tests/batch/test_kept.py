@@ -4,6 +4,7 @@ import multiprocessing
 import threading
 
 import pytest
+import torch
 from alike import last, made
 
 from dream3d import build, host, interfaces
@@ -17,7 +18,8 @@ from dream3d.host import Host, Loaded
 VSD = "guidance={type: vsd, scale: 7.5, rank: 2, lr: 0.01}"
 
 
-def _alone(path, place):
+def _alone(path, place, threads):
+    torch.set_num_threads(threads)
     library = Library(path)
     assert work(library, library.jobs()[place], Watch())["state"] == "done"
 
@@ -44,7 +46,7 @@ def test_jobs_after_each_other_are_those_of_fresh_processes(tmp_path, monkeypatc
     for job in libraries[0].jobs():
         assert work(libraries[0], job, Watch(), host=own)["state"] == "done"
     assert len(priors) == 1
-    process = multiprocessing.get_context("spawn").Process(target=_alone, args=(tmp_path / "fresh", 1))
+    process = multiprocessing.get_context("spawn").Process(target=_alone, args=(tmp_path / "fresh", 1, torch.get_num_threads()))
     process.start()
     process.join()
     first, second = libraries[0].jobs()
