@@ -31,6 +31,7 @@ from dream3d.types import Condition
 
 SCALE, STEPS, TOGETHER = 4.0, 25, 64  # of guidance; of sampling; pictures at once
 DOUBLES = 192  # prompts of two objects
+OFTEN = 12  # instances of each held-out pair and side: they are few, and of 3 each views are known to give or take 11 points
 Case = tuple[str, str, str]  # object, colour, view
 
 
@@ -144,7 +145,7 @@ def kid(one: Float[Tensor, "N D"], other: Float[Tensor, "N D"], like: Float[Tens
 def evaluate(prior: Prior, names: Sequence[str], colours: Sequence[str], *, repeat: int = 1, scale: float = SCALE) -> dict:
     """The judge's percentages for samples and for true renders, held-out pairs apart from the others; KID, and what it is between two
     sets of true renders."""
-    extra = [c for c in cases(names, colours, 3 * repeat) if c[:2] in HELD_OUT]  # they are few
+    extra = [c for c in cases(names, colours, OFTEN * repeat) if c[:2] in HELD_OUT]
     asked = [*(c for c in cases(names, colours, repeat) if c[:2] not in HELD_OUT), *extra]
     held = torch.tensor([c[:2] in HELD_OUT for c in asked])
     by, size = judge.load(), prior.spec.pixels
