@@ -22,11 +22,12 @@ from dream3d.export.views import renders
 from dream3d.files import write_json
 from dream3d.interfaces import Representation
 from dream3d.options import Export
-from dream3d.types import Mesh
+from dream3d.types import Cameras, Mesh
 
 PSNR, SOLID, SPLATS = 27.0, 0.97, 0.93  # decibels; the silhouettes' IoU, of surfaces and of Gaussians
 EDGE = 3  # pixels
 RINGS = ((4, 0.0, 20.0), (4, 35.0, 65.0), (4, -30.0, 5.0))  # views, elevation, first azimuth
+Seen = tuple[Tensor, Tensor]  # premultiplied colours (B H W 3), alphas (B H W 1)
 
 
 def drawn(mesh: Mesh, like: Representation | None = None) -> Representation:
@@ -40,26 +41,34 @@ def drawn(mesh: Mesh, like: Representation | None = None) -> Representation:
     return scene
 
 
-@torch.no_grad()
-def seen(scene: Representation, size: int) -> tuple[Tensor, Tensor]:
-    """Premultiplied colours and alphas of the 12 views."""
-    views = [ring(count, elevation=up, start=first, size=size) for count, up, first in RINGS]
-    found = [(render.rgb, render.alpha) for view in views for _, render in renders(scene, view)]
-    return torch.cat([rgb for rgb, _ in found]), torch.cat([alpha for _, alpha in found])
+def cameras(size: int) -> list[Cameras]:
+    """The 12 views, ring by ring."""
+    return [ring(count, elevation=up, start=first, size=size) for count, up, first in RINGS]
 
+
+@torch.no_grad()
+def seen(scene: Representation, size: int) -> Seen:
+    """What the 12 views show."""
+    found = [(render.rgb, render.alpha) for view in cameras(size) for _, render in renders(scene, view)]
+    return torch.cat([rgb for rgb, _ in found]).detach(), torch.cat([alpha for _, alpha in found]).detach()
 
 
 def compared(source: Representation, mesh: Mesh, size: int = 256) -> dict[str, float]:
     """PSNR inside both silhouettes and their IoU, over all views; and the worst view's."""
-    (rgb, alpha), (other, beta) = ((v.detach() for v in seen(scene, size)) for scene in (source, drawn(mesh, source)))
-    one, two = alpha[..., 0] > 0.5, beta[..., 0] > 0.5
-    both = one & two
+    return alike(seen(source, size), seen(drawn(mesh, source), size))
+
+
+def alike(one: Seen, other: Seen) -> dict[str, float]:
+    """The same of pictures."""
+    (rgb, alpha), (painted, beta) = one, other
+    first, second = alpha[..., 0] > 0.5, beta[..., 0] > 0.5
+    both = first & second
     inner = -F.max_pool2d(-both[:, None].float(), 2 * EDGE + 1, 1, EDGE)[:, 0] > 0.5
-    off = ((rgb / alpha.clamp(min=1e-3)).clamp(0, 1) - (other / beta.clamp(min=1e-3)).clamp(0, 1)).square().mean(-1)
+    off = ((rgb / alpha.clamp(min=1e-3)).clamp(0, 1) - (painted / beta.clamp(min=1e-3)).clamp(0, 1)).square().mean(-1)
     each = [-10 * float(off[i][inner[i]].mean().clamp(min=1e-10).log10()) for i in range(len(off)) if bool(inner[i].any())]
-    overlap = (both.sum((1, 2)) / (one | two).sum((1, 2)).clamp(min=1)).tolist()
+    overlap = (both.sum((1, 2)) / (first | second).sum((1, 2)).clamp(min=1)).tolist()
     return {"psnr": -10 * float(off[inner].mean().clamp(min=1e-10).log10()), "worst_psnr": min(each),
-            "iou": float(both.sum() / (one | two).sum()), "worst_iou": min(overlap)}  # fmt: skip
+            "iou": float(both.sum() / (first | second).sum()), "worst_iou": min(overlap)}  # fmt: skip
 
 
 def measured(name: str, scene: Representation, settings: Export, *, size: int = 256) -> dict:

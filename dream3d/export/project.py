@@ -18,7 +18,6 @@ from dream3d.export.texels import threads
 from dream3d.export.views import renders, sphere
 from dream3d.interfaces import Representation
 
-SHARPNESS = 3  # power of the cosine: frontal views decide, the others keep what changes with the view from standing out
 COARSE = 2  # pixels of a render per pixel of the mesh's depth
 SHARE = 0.03  # of the mesh's radius: how far behind the nearest surface a texel may lie and still be seen
 
@@ -104,7 +103,7 @@ def _see(place, normal, centre, to_pixel, seen, least, greatest, tolerance, tota
             p, q, r, o = (1 - s) * (1 - t), s * (1 - t), (1 - s) * t, s * t
             image = seen[view]
             alpha = p * image[d, a, 3] + q * image[d, b, 3] + r * image[e, a, 3] + o * image[e, b, 3]
-            trust = math.exp(-(((near + far) / 2) ** 2)) * alpha * cosine**SHARPNESS
+            trust = math.exp(-(((near + far) / 2) ** 2)) * alpha * cosine
             for k in range(3):
                 value = p * image[d, a, k] + q * image[d, b, k] + r * image[e, a, k] + o * image[e, b, k]
                 total[i, k] += trust * min(max(value / max(alpha, 1e-3), 0.0), 1.0)

@@ -11,6 +11,7 @@ from dream3d.clips import MeshClip, Skin, SplatClip, lasting, onto, posed
 from dream3d.export.clean import clean
 from dream3d.export.decimate import closed
 from dream3d.export.density import surface_of
+from dream3d.export.fit import fitted
 from dream3d.export.formats import Format
 from dream3d.export.surface import surface
 from dream3d.export.texture import bake, hidden, lit
@@ -122,12 +123,15 @@ class Stock:
 
     @cached_property
     def fine(self) -> Mesh:
-        """The surface with all its triangles: the scene's own mesh where that is closed or moves, the surface of its Gaussians, or what
-        renders show; but for what moves without stray parts and holes."""
+        """The surface with all its triangles: the scene's own mesh where that is closed or moves, the surface of its Gaussians, fitted to
+        pictures, or what renders show; but for what moves without stray parts and holes."""
         if isinstance(self.clip, MeshClip | Skin):  # it goes with these vertices
             return self.handed
         mesh, did = clean(self._rough())
         self.said += did
+        if self.gaussian:  # what is soft; pictures would round the edges of what is not
+            self.tell("fit", 0.0)
+            mesh = fitted(mesh, self.scene)
         return mesh
 
     def _rough(self) -> Mesh:
