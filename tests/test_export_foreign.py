@@ -78,4 +78,8 @@ def test_what_is_read_is_not_written_over(tmp_path, capsys):
     assert call(["export", box, "--format", "obj", "--out", tmp_path], capsys)[0] == 2
     assert call(["blender", "quads", box, "--faces", "100", "--out", box], capsys)[0] == 2
     code, _, said = call(["view", box, "--no-open", "--out", box], capsys)
-    assert code == 2 and "take the place of mesh.obj" in said and box.read_bytes() == before
+    assert code == 2 and "does not end in .html" in said and box.read_bytes() == before
+    page = tmp_path / "page.html"
+    page.write_text("<html></html>")
+    code, _, said = call(["view", page, "--no-open", "--out", page], capsys)
+    assert code == 2 and "take the place of page.html" in said and page.read_text() == "<html></html>"

@@ -247,7 +247,7 @@ def test_the_card_tells_how(whole, tmp_path, capsys, monkeypatch):
     card.finish(whole, "tiny", "cpu", tmp_path / "tiny")
     told = json.loads((tmp_path / "tiny" / "card.json").read_text())
     assert told["pictures"] == 96 and told["licence"] == "Apache-2.0" and "purple car" in told["held_out"]
-    assert {"seen", "held_out", "true_renders", "kid_x1000"} <= set(told["metrics"]) and told["metrics"]["samples"] == 4 + 12
+    assert {"seen", "held_out", "true_renders", "kid_x1000"} <= set(told["metrics"]) and told["metrics"]["samples"] == 4 + 4 * measure.OFTEN
     assert build.make("priors", {"type": "toybox", "model": str(tmp_path / "tiny")}).spec.size == 16
     assert "kid" in capsys.readouterr().out
 

@@ -51,12 +51,12 @@ def _still(options) -> int:
     from dream3d.view import still
 
     path = Path(options.what)
+    if options.out is not None and options.out.resolve() == path.resolve():
+        raise Mistake(f"the page would take the place of {path.name}", where="--out", fix="--out ANOTHER.html")
     if path.suffix.lower() in (".html", ".htm", ".json") and path.is_file():
         page = still.of_file(path, options.out or Path(f"{path.stem}-viewer.html"))
     else:
         path = source.place(options.what)
-        if options.out is not None and options.out.resolve() == path.resolve():
-            raise Mistake(f"the page would take the place of {path.name}", where="--out", fix="--out ANOTHER.html")
         run = source.is_run(path)
         if run and options.out is not None:
             raise Mistake("--out is the page of a file; a run's lies in its export folder", where="--out", fix="copy it: it is one file")
