@@ -113,12 +113,14 @@ def main(words: list[str] | None = None) -> int:
     parser.add_argument("--faces", type=int, default=20000)
     parser.add_argument("--texture", type=int, default=2048)
     parser.add_argument("--rebake", action="store_true", help="also what has a texture already")
+    parser.add_argument("--plain", action="store_true", help="surfaces are not fitted to pictures")
     parser.add_argument("--out", type=Path, help="a .json file for the numbers")
     options = parser.parse_args(words)
 
     from dream3d.api import load
 
-    settings = Export(faces=options.faces, texture=options.texture, rebake="always" if options.rebake else "never")
+    settings = Export(faces=options.faces, texture=options.texture, rebake="always" if options.rebake else "never",
+                      fit=not options.plain)  # fmt: skip
     rows = [measured(run.name, load(run).scene, settings) for run in options.runs]
     print(report(rows))
     if options.out:

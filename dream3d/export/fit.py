@@ -3,7 +3,8 @@
 What is soft has its outlines further out than the depth at which its colours lie, so that on the surface of any level colours slide as the
 view turns. Pictures find the surface that is least wrong for both: errors of colours where scene and mesh are opaque, and of outlines, are
 lowered by the derivatives of our rasteriser, first on coarse pictures, then on finer ones. What is fitted is a cage of fewer triangles with
-a colour per vertex, in large steps (Nicolet et al., SIGGRAPH Asia 2021); the surface goes with it. The same scene gives the same surface.
+a colour per vertex, in large steps (Nicolet et al., SIGGRAPH Asia 2021); the surface goes with it. Large steps round what is sharp: where
+the cage as it was shows the scene as well, once its colours are fitted too, the surface stays. The same scene gives the same surface.
 """
 
 import dataclasses
@@ -12,6 +13,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
+import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor
 
@@ -24,15 +26,17 @@ from dream3d.interfaces import Group, Representation
 from dream3d.optim import Adam
 from dream3d.types import Cameras, Mesh
 
-CAGE = 5000  # triangles
+CAGE, PER_FACE = 5000, 4  # triangles at most; pixels of a picture for each
 STIFFNESS = 8.0  # of the cage, see renderers/_stiff.py
 VIEWS, BATCH = 48, 4
 FRAME = 1.05  # of the surface's radius
-STAGES = ((64, 30, 0.0, 0.1), (64, 200, 0.05, 0.02), (128, 150, 0.03, 0.02), (256, 60, 0.01, 0.02))
-# side of the pictures, steps, first rates: of vertices in radii, of colours
+STAGES = ((4, 30, 0.0, 0.1), (4, 200, 0.05, 0.02), (2, 150, 0.03, 0.02), (1, 60, 0.01, 0.02))
+# how many times coarser the pictures are, steps, first rates: of vertices in radii, of colours
+COARSEST = 4
 LAST = 0.1  # of the first rates
 OUTLINE = 0.06  # weight of the squared error of alpha beside that of colours
 OPAQUE = 0.5  # less alpha than this is air
+AGAIN, BETTER = (2, 60, 0.0, 0.02), 0.9  # the stage in which the cage as it was gets its colours; of its error what the fitted one may have
 
 
 @dataclass(frozen=True)
@@ -44,33 +48,47 @@ class Pictures:
     there: Float[Tensor, "B H W 1"]
 
 
-def fitted(mesh: Mesh, scene: Representation) -> Mesh:
-    """The mesh with its vertices where it looks most like the scene; faces stay."""
+def fitted(mesh: Mesh, scene: Representation, *, size: int = 256) -> Mesh:
+    """The mesh with its vertices where it looks most like the scene, in pictures of `size` pixels a side, or itself where that is here;
+    faces stay."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # a cage may have more faces
-        cage = decimate(mesh, CAGE)
-    radius = float(cage.vertices.norm(dim=-1).max())
+        cage = decimate(mesh, min(CAGE, size * size // PER_FACE))
+    radius, rng = float(cage.vertices.norm(dim=-1).max()), torch.Generator().manual_seed(0)
     doll = build.make("renderers", {"type": "mesh", "stiffness": STIFFNESS, "remesh_every": 0.0, "smooth": False}, torch.Generator())
     doll.init_from(Mesh(cage.vertices, cage.faces))
-    before, rng = doll.vertices().detach(), torch.Generator().manual_seed(0)
-    for side, steps, rate, paint in STAGES:
-        pictures, optimizer = _pictures(scene, sphere(VIEWS, radius=FRAME * radius, size=side)), Adam()
-        for index, views in enumerate(_turns(steps, rng)):
-            left = 1 - (1 - LAST) * index / steps
-            shape = [Group("vertices", doll.u, left * rate * radius)] if rate else []
-            with torch.enable_grad():
-                _error(doll, pictures, views).backward()
-            optimizer.step(shape + doll.look.groups(left * paint))
-            doll.zero_grad()
+    start, before = doll.u.detach().clone(), doll.vertices().detach()
+    cameras = sphere(VIEWS, radius=FRAME * radius, size=max(size // COARSEST, 1) * COARSEST)
+    seen = [torch.cat([render.rgb, render.alpha], -1) for _, render in renders(scene, cameras)]
+    shown = {coarser: _pictures(cameras, torch.cat(seen), coarser) for coarser, *_ in (*STAGES, AGAIN)}
+    for stage in STAGES:
+        _learn(doll, shown[stage[0]], stage, radius, rng)
+    moved, judges = doll.vertices().detach() - before, shown[AGAIN[0]]
+    error = _whole(doll, judges)
+    doll.u.data.copy_(start)
+    _learn(doll, judges, AGAIN, radius, rng)
+    if error > BETTER * _whole(doll, judges):
+        return mesh
     face, weights = Tree(cage).nearest(mesh.vertices)
-    moved = between(doll.vertices().detach() - before, cage.faces, face, weights)
-    return dataclasses.replace(mesh, vertices=mesh.vertices + moved)
+    return dataclasses.replace(mesh, vertices=mesh.vertices + between(moved, cage.faces, face, weights))
 
 
-def _pictures(scene: Representation, cameras: Cameras) -> Pictures:
-    seen = [(render.rgb, render.alpha) for _, render in renders(scene, cameras)]
-    rgb, alpha = (torch.cat(parts) for parts in zip(*seen, strict=True))
-    return Pictures(cameras, (rgb / alpha.clamp(min=1e-3)).clamp(0, 1), (alpha > OPAQUE).float())
+def _pictures(cameras: Cameras, seen: Float[Tensor, "B H W 4"], coarser: int) -> Pictures:
+    mean = F.avg_pool2d(seen.movedim(-1, 1), coarser).movedim(1, -1)
+    rgb, alpha = mean.split([3, 1], -1)
+    return Pictures(cameras.sized(*alpha.shape[1:3]), (rgb / alpha.clamp(min=1e-3)).clamp(0, 1), (alpha > OPAQUE).float())
+
+
+def _learn(doll: Representation, pictures: Pictures, stage: tuple[int, int, float, float], radius: float, rng: torch.Generator) -> None:
+    _, steps, rate, paint = stage
+    optimizer = Adam()
+    for index, views in enumerate(_turns(steps, rng)):
+        left = 1 - (1 - LAST) * index / steps
+        shape = [Group("vertices", doll.u, left * rate * radius)] if rate else []
+        with torch.enable_grad():
+            _error(doll, pictures, views).backward()
+        optimizer.step(shape + doll.look.groups(left * paint))
+        doll.zero_grad()
 
 
 def _turns(steps: int, rng: torch.Generator) -> Iterator[Int[Tensor, " n"]]:
@@ -83,3 +101,9 @@ def _error(doll: Representation, pictures: Pictures, views: Int[Tensor, " n"]) -
     drawn, rgb, there = doll.render(pictures.cameras.at(views)), pictures.rgb[views], pictures.there[views]
     colours = ((drawn.rgb - rgb * drawn.alpha).square() * there).sum()
     return colours + OUTLINE * (drawn.alpha - there).square().sum()
+
+
+@torch.no_grad()
+def _whole(doll: Representation, pictures: Pictures) -> float:
+    """The error of all views."""
+    return sum(float(_error(doll, pictures, views)) for views in torch.arange(VIEWS).split(BATCH))

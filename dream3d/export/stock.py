@@ -21,6 +21,7 @@ from dream3d.types import Field, Mesh, Points
 
 Item = Mesh | Points | MeshClip | SplatClip | Skin
 MESHES, SPLATS = ("skin", "mesh-clip", "mesh"), ("splat-clip", "splats")  # the richest first
+VIEWS = 24  # that colours are taken from; of Gaussians, which show others to each and are drawn fast, twice as many
 LEVEL, COARSEST = 4, 16  # each level of detail has so many times fewer faces than the one before; least faces, and texels a side
 
 
@@ -118,25 +119,25 @@ class Stock:
 
     def _baked(self, faces: int, texture: int) -> Mesh:
         s = self.settings
-        return bake(self.fine, None if self.own is not None else self.scene, faces=faces, texture=texture, size=2 * s.size, uv=s.uv,
-                    occlusion=s.occlusion, delight=s.delight, progress=self.tell)  # fmt: skip
+        views = 2 * VIEWS if self.gaussian else VIEWS
+        return bake(self.fine, None if self.own is not None else self.scene, faces=faces, texture=texture, views=views, size=2 * s.size,
+                    uv=s.uv, occlusion=s.occlusion, delight=s.delight, progress=self.tell)  # fmt: skip
 
     @cached_property
     def fine(self) -> Mesh:
-        """The surface with all its triangles: the scene's own mesh where that is closed or moves, the surface of its Gaussians, fitted to
-        pictures, or what renders show; but for what moves without stray parts and holes."""
+        """The surface with all its triangles: the scene's own mesh where that is closed or moves, the surface of its Gaussians, or
+        what renders show, fitted to pictures where that is asked; but for what moves without stray parts and holes."""
         if isinstance(self.clip, MeshClip | Skin):  # it goes with these vertices
             return self.handed
-        mesh, did = clean(self._rough())
+        whole = isinstance(self.handed, Mesh) and (self.own is not None or self.textured or closed(self.handed.faces))
+        mesh, did = clean(self.handed if whole else self._rough())
         self.said += did
-        if self.gaussian:  # what is soft; pictures would round the edges of what is not
-            self.tell("fit", 0.0)
-            mesh = fitted(mesh, self.scene)
-        return mesh
+        if whole or not self.settings.fit:
+            return mesh
+        self.tell("fit", 0.0)
+        return fitted(mesh, self.scene, size=self.settings.size)
 
     def _rough(self) -> Mesh:
-        if isinstance(self.handed, Mesh) and (self.own is not None or self.textured or closed(self.handed.faces)):
-            return self.handed
         self.tell("surface", 0.0)
         fine = {"resolution": self.settings.resolution}
         return surface_of(self.handed, **fine, scene=self.scene) if self.gaussian else surface(self.scene, **fine, size=self.settings.size)

@@ -41,7 +41,7 @@ def bake(
     *,
     faces: int = 10000,
     texture: int = 1024,
-    views: int = 48,
+    views: int = 24,
     size: int = 512,
     uv: Literal["auto", "atlas", "fast"] = "auto",
     occlusion: bool = True,

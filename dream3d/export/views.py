@@ -14,7 +14,7 @@ from dream3d.types import Cameras, Render
 
 Colour = tuple[float, float, float]
 WHITE: Colour = (1.0, 1.0, 1.0)
-CHUNK = 6  # views per call of render: enough to fill two cores, little memory
+CHUNK, PIXELS = 6, 1 << 18  # views per call of render, and pixels where one has no more: enough to fill two cores, little memory
 
 
 def sphere(count: int, *, radius: float, size: int) -> Cameras:
@@ -30,7 +30,8 @@ def sphere(count: int, *, radius: float, size: int) -> Cameras:
 def renders(scene: Representation, cameras: Cameras) -> Iterator[tuple[Cameras, Render]]:
     """The cameras in chunks, each with what the scene shows to them. Raises Mistake where that is not finite."""
     device = device_of(scene)
-    for rows in torch.arange(len(cameras)).split(CHUNK):
+    chunk = min(CHUNK, max(1, PIXELS // (cameras.height * cameras.width)))
+    for rows in torch.arange(len(cameras)).split(chunk):
         part = cameras.at(rows)
         render = scene.render(part.to(device)).map(lambda buffer: buffer.float().cpu())
         if not all(bool(buffer.sum().isfinite()) for buffer in (render.rgb, render.alpha, render.depth)):
