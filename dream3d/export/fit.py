@@ -3,8 +3,8 @@
 What is soft has its outlines further out than the depth at which its colours lie, so that on the surface of any level colours slide as the
 view turns. Pictures find the surface that is least wrong for both: errors of colours where scene and mesh are opaque, and of outlines, are
 lowered by the derivatives of our rasteriser, first on coarse pictures, then on finer ones. What is fitted is a cage of fewer triangles with
-a colour per vertex, in large steps (Nicolet et al., SIGGRAPH Asia 2021); the surface goes with it. Large steps round what is sharp: where
-the cage as it was shows the scene as well, once its colours are fitted too, the surface stays. The same scene gives the same surface.
+a colour per vertex, in large steps (Nicolet et al., SIGGRAPH Asia 2021); the surface goes with it. Large steps round what is sharp: it is
+for what is soft. The same scene gives the same surface.
 """
 
 import dataclasses
@@ -36,7 +36,6 @@ COARSEST = 4
 LAST = 0.1  # of the first rates
 OUTLINE = 0.06  # weight of the squared error of alpha beside that of colours
 OPAQUE = 0.5  # less alpha than this is air
-AGAIN, BETTER = (2, 60, 0.0, 0.02), 0.9  # the stage in which the cage as it was gets its colours; of its error what the fitted one may have
 
 
 @dataclass(frozen=True)
@@ -49,26 +48,20 @@ class Pictures:
 
 
 def fitted(mesh: Mesh, scene: Representation, *, size: int = 256) -> Mesh:
-    """The mesh with its vertices where it looks most like the scene, in pictures of `size` pixels a side, or itself where that is here;
-    faces stay."""
+    """The mesh with its vertices where it looks most like the scene, in pictures of `size` pixels a side; faces stay."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # a cage may have more faces
         cage = decimate(mesh, min(CAGE, size * size // PER_FACE))
     radius, rng = float(cage.vertices.norm(dim=-1).max()), torch.Generator().manual_seed(0)
     doll = build.make("renderers", {"type": "mesh", "stiffness": STIFFNESS, "remesh_every": 0.0, "smooth": False}, torch.Generator())
     doll.init_from(Mesh(cage.vertices, cage.faces))
-    start, before = doll.u.detach().clone(), doll.vertices().detach()
+    before = doll.vertices().detach()
     cameras = sphere(VIEWS, radius=FRAME * radius, size=max(size // COARSEST, 1) * COARSEST)
     seen = [torch.cat([render.rgb, render.alpha], -1) for _, render in renders(scene, cameras)]
-    shown = {coarser: _pictures(cameras, torch.cat(seen), coarser) for coarser, *_ in (*STAGES, AGAIN)}
+    shown = {coarser: _pictures(cameras, torch.cat(seen), coarser) for coarser, *_ in STAGES}
     for stage in STAGES:
         _learn(doll, shown[stage[0]], stage, radius, rng)
-    moved, judges = doll.vertices().detach() - before, shown[AGAIN[0]]
-    error = _whole(doll, judges)
-    doll.u.data.copy_(start)
-    _learn(doll, judges, AGAIN, radius, rng)
-    if error > BETTER * _whole(doll, judges):
-        return mesh
+    moved = doll.vertices().detach() - before
     face, weights = Tree(cage).nearest(mesh.vertices)
     return dataclasses.replace(mesh, vertices=mesh.vertices + between(moved, cage.faces, face, weights))
 
@@ -101,9 +94,3 @@ def _error(doll: Representation, pictures: Pictures, views: Int[Tensor, " n"]) -
     drawn, rgb, there = doll.render(pictures.cameras.at(views)), pictures.rgb[views], pictures.there[views]
     colours = ((drawn.rgb - rgb * drawn.alpha).square() * there).sum()
     return colours + OUTLINE * (drawn.alpha - there).square().sum()
-
-
-@torch.no_grad()
-def _whole(doll: Representation, pictures: Pictures) -> float:
-    """The error of all views."""
-    return sum(float(_error(doll, pictures, views)) for views in torch.arange(VIEWS).split(BATCH))
