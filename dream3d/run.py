@@ -218,7 +218,7 @@ class Run:
     def _start(self) -> None:
         for name in self.config.values["export"]["formats"] or []:
             named(name).check()  # what is missing is said now, not at the end
-        torch.use_deterministic_algorithms(self.device == "cpu")
+        torch.set_deterministic_debug_mode("error" if self.device == "cpu" else "default")  # its twin imports the compiler, 2 s
         one_team_of_threads()
         files.write_json(self.folder.path / "environment.json", _environment(self.device))
         self.folder.report("running", self.folder.status().get("step", 0), total=self.offsets[-1])

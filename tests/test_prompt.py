@@ -16,6 +16,7 @@ from dream3d.priors.exact_joint import ExactJoint
 from dream3d.priors.mixture import Mixture
 from dream3d.priors.personal import Personal
 from dream3d.prompt import Prompt, between, perp_weights
+from dream3d.toybox.language import Wish
 from dream3d.types import Embedding, Render, Step, View
 
 SMALL = {"size": 8, "renders": 6, "others": 12, "instances": 1}
@@ -94,6 +95,16 @@ def test_the_exact_prior_blends_its_renders():
     assert odds[1] / odds[0] == pytest.approx((0.6 / 0.4) / (0.3 / 0.7), rel=1e-6)  # the prior odds of the two rows
     for whole, row in ((0.0, rows[0]), (1.0, rows[1])):
         torch.testing.assert_close(prior.eps(z, t, prior.blend(*rows, torch.tensor([whole]))), prior.eps(z, t, row))
+
+
+def test_what_an_empty_prompt_means_is_drawn_once_for_all_prompts_with_the_same_settings():
+    made = [Exact(**SMALL, **own) for own in ({}, {}, {"bandwidth": 0.5}, {})]
+    for prior, prompt in zip(made, ("a red car", "a blue mug", "a blue mug", "a red car"), strict=True):
+        prior.text([prompt])
+        prior.prepare()
+    one, two, wide, again = (prior.libraries[Wish()] for prior in made)
+    assert two.rgb is one.rgb and torch.equal(again.rgb, one.rgb) and torch.equal(again.std, one.std)
+    assert torch.equal(wide.rgb, one.rgb) and wide.std.unique().item() == 0.5
 
 
 @pytest.mark.parametrize("made", [Personal(size=8, renders=4, others=8, instances=2), ExactJoint(size=8, instances=1, others=2)])

@@ -3,6 +3,7 @@ a scene."""
 
 import dataclasses
 import math
+from functools import lru_cache
 
 import torch
 from jaxtyping import Float
@@ -41,7 +42,9 @@ def orbit(points: Float[Tensor, "B n"], size: int, subjects: int) -> Cameras:
     return look_at(azimuth.float(), elevation.float(), size=size, subject=(points[:, 2] * subjects).long())
 
 
-def wished(wish: Wish, *, size: int, instances: int, renders: int, tangents: int, shows: str = "rgb") -> Components:
+def wished(
+    wish: Wish, *, size: int, instances: int, renders: int, tangents: int, shows: str = "rgb", bandwidth: float | None = None
+) -> Components:
     """`renders` pictures for every view word, weighted by how often that word is due, sorted by word."""
     cameras = orbit(spread(14 * renders + 500, 3), size, instances)
     words = view_index(cameras)
@@ -51,17 +54,19 @@ def wished(wish: Wish, *, size: int, instances: int, renders: int, tangents: int
         2 * math.pi * (HIGH - LOW) * share[words[chosen]] / renders * instances
     )  # that one picture of one instance stands for
     soups = [world.build(wish, world.instance_seed("prior", i)) for i in range(instances)]
-    return _components(
-        soups, cameras.at(chosen), len(VIEW_WORDS) * share[words[chosen]], area.sqrt() / 12**0.5, tangents, shows
-    )
+    weight, spacing = len(VIEW_WORDS) * share[words[chosen]], area.sqrt() / 12**0.5
+    return with_bandwidth(_components(soups, cameras.at(chosen), weight, spacing, tangents, shows), bandwidth)
 
 
-def anything(*, size: int, renders: int, tangents: int, shows: str = "rgb") -> Components:
-    """A broad sample of the world: every picture another object in another paint from another side."""
+@lru_cache(1)
+def anything(*, size: int, renders: int, tangents: int, shows: str = "rgb", bandwidth: float | None = None) -> Components:
+    """A broad sample of the world: every picture another object in another paint from another side. The last one is kept: it is the
+    same for every prompt, and most of what a prior takes to make."""
     cameras = orbit(spread(renders, 3), size, renders)
     cameras = dataclasses.replace(cameras, subject=torch.arange(renders))
     soups = [world.build(Wish(), world.instance_seed("prior", i)) for i in range(renders)]
-    return _components(soups, cameras, torch.ones(renders), torch.full((renders,), math.pi), tangents, shows)
+    parts = _components(soups, cameras, torch.ones(renders), torch.full((renders,), math.pi), tangents, shows)
+    return with_bandwidth(parts, bandwidth)
 
 
 def _components(soups, cameras: Cameras, weight: Tensor, spacing: Tensor, tangents: int, shows: str) -> Components:

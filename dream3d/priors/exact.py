@@ -115,12 +115,10 @@ class Exact(Prior):
             self.libraries[wish] = (self._draw(wish) if parts is None else parts).to(self.table.device)
 
     def _draw(self, wish: Wish) -> Components:
-        sized = {"size": self.spec.size, "tangents": self.tangents, "shows": self.shows}
+        own = {"size": self.spec.size, "tangents": self.tangents, "shows": self.shows, "bandwidth": self.bandwidth}
         if wish.things:
-            parts = _renders.wished(wish, instances=self.instances, renders=self.renders, **sized)
-        else:
-            parts = _renders.anything(renders=self.others, **sized)
-        return _renders.with_bandwidth(parts, self.bandwidth)
+            return _renders.wished(wish, instances=self.instances, renders=self.renders, **own)
+        return _renders.anything(renders=self.others, **own)
 
     def eps(
         self,
