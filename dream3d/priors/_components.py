@@ -13,8 +13,10 @@ import math
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
+
+from dream3d.priors._products import dots, mixed
 
 NEGLIGIBLE = 1e-12  # responsibilities below this leave no trace in single precision
 
@@ -56,9 +58,12 @@ class Components:
     def to(self, device: torch.device) -> "Components":
         return Components(*(getattr(self, f.name).to(device) for f in dataclasses.fields(self)))
 
-    def inner(self, y: Float[Tensor, "Q 3 d"], colour: Float[Tensor, "Q 3"]) -> Float[Tensor, "Q K m"]:
-        """Products of y with every picture and tangent over a colour per row."""
-        products = y.flatten(1) @ self.rgb.T + torch.einsum("qcd,qc->qd", y, colour) @ self.gap.T
+    def inner(
+        self, y: Float[Tensor, "Q 3 d"], colour: Float[Tensor, "Q 3"], asked: Bool[Tensor, "Q K"] | None = None
+    ) -> Float[Tensor, "Q K m"]:
+        """Products of y with pictures and tangents over a colour per row; of components that are not asked for they may be 0."""
+        wanted = None if asked is None else asked.repeat_interleave(self.gram.shape[-1], 1)
+        products = dots(self.rgb, y.flatten(1), wanted) + dots(self.gap, torch.einsum("qcd,qc->qd", y, colour), wanted)
         return products.double().view(len(y), len(self), -1)
 
     def over(self, colour: Float[Tensor, "Q 3"]) -> Float[Tensor, "Q K m m"]:
@@ -93,13 +98,9 @@ class Components:
 
     def combine(self, coefficients: Float[Tensor, "Q K m"], colour: Float[Tensor, "Q 3"]) -> Float[Tensor, "Q 3 d"]:
         """The sum of pictures and tangents over a colour, with a coefficient each; all-but-zero ones are not read."""
-        flat = coefficients.float().flatten(1)
-        used = (coefficients[..., 0].abs() > NEGLIGIBLE * coefficients[..., 0].abs().amax(1, keepdim=True)).any(0)
-        rgb, gap = self.rgb, self.gap
-        if used.float().mean() < 0.3:
-            index = used.repeat_interleave(coefficients.shape[-1]).nonzero()[:, 0]
-            flat, rgb, gap = flat[:, index], rgb[index], gap[index]
-        return (flat @ rgb).unflatten(1, (3, -1)) + torch.einsum("qd,qc->qcd", flat @ gap, colour)
+        size = coefficients[..., :1].abs()
+        weights = coefficients.where(size > NEGLIGIBLE * size.amax(1, keepdim=True), 0).float().flatten(1)
+        return mixed(weights, self.rgb).unflatten(1, (3, -1)) + torch.einsum("qd,qc->qcd", mixed(weights, self.gap), colour)
 
 
 def _gram(rgb: Float[Tensor, "K m 3 d"], gap: Float[Tensor, "K m d"]) -> Float[Tensor, "K 5 m m"]:

@@ -161,7 +161,7 @@ class Exact(Prior):
                 parts = self.libraries[wish]
                 if self.camera is not None and cameras is not None:
                     prior = prior + _kernel(parts, cameras, self.camera)
-                inner, gram = parts.inner(noisy.y, noisy.colour), parts.over(noisy.colour)
+                inner, gram = parts.inner(noisy.y, noisy.colour, prior.isfinite()), parts.over(noisy.colour)
                 scale = (noisy.alpha, _variance(parts, noisy))
                 density, shifts[wish] = parts.log_density(inner, gram, noisy.square, x[0].numel(), *scale)
                 logits[wish] = density + prior
