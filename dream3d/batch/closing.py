@@ -6,11 +6,9 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock
-
 from dream3d import __version__, files
 from dream3d.batch import tables
-from dream3d.batch.library import Library
+from dream3d.batch.library import Library, locked
 
 POLL = 2.0  # seconds between two looks at whether the other has written
 
@@ -19,7 +17,7 @@ def closed(library: Library, failed: Iterable[str], shared: bool = False) -> tup
     """The page, and failures.csv where something failed. `shared`: they are not written again where another launcher has done so since the
     catalogue's last line, with all that failed here."""
     page, table, mark = library.path / "gallery.html", library.path / "failures.csv", library.path / ".closed"
-    with FileLock(library.path / ".closing").acquire(poll_interval=POLL):
+    with locked(library.path / ".closing", POLL):
         if not (shared and page.is_file() and _json(mark) == _now(library) and _has(table, failed)):
             tables.failed(library, library.jobs())
             tables.listed(library)

@@ -9,14 +9,16 @@
     catalog.jsonl                     the records of finished jobs, a line each, appended
 """
 
+import errno
 import json
 import math
 import os
 import shutil
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import asdict
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from filelock import FileLock
@@ -26,6 +28,7 @@ from dream3d.batch import lease, moved
 from dream3d.batch.plan import Job, Plan
 from dream3d.errors import Mistake
 
+NO_LINKS = (errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL)
 TEXTS = ("prompt", "negative", "image", "category", "recipe", "id")
 
 
@@ -39,6 +42,7 @@ class Library:
         """Write what a plan asks for beside what earlier ones did. Raises Mistake for a folder that is something else, or cannot be
         written."""
         self._refuse_foreign()
+        self._check_links()
         for name, text in plan.recipes.items():
             if not (place := self.path / "recipes" / f"{name}.yaml").is_file():
                 files.write_text(place, text)
@@ -46,8 +50,14 @@ class Library:
             if not (place := self.path / "images" / name).is_file():
                 files.write_bytes(place, source.read_bytes())
         if self._new(plan):  # hundreds of launchers that have nothing to add need not wait for each other
-            with self._lock():
-                self._grow("jobs.jsonl", [json.dumps(_told(job), ensure_ascii=False) + "\n" for job in self._new(plan)])
+            self.ask(_told(job) for job in plan.jobs)
+
+    def ask(self, rows: Iterable[dict[str, Any]]) -> None:
+        """Add to jobs.jsonl what was never asked for."""
+        with self._lock():
+            known = {job.id for job in self.jobs()}
+            new = [row for row in rows if _job(row) is not None and row["id"] not in known]
+            self._grow("jobs.jsonl", [json.dumps(row, ensure_ascii=False) + "\n" for row in new])
 
     def _new(self, plan: Plan) -> list[Job]:
         """What was never asked for."""
@@ -59,10 +69,26 @@ class Library:
         if there and "jobs.jsonl" not in there and set(there) - {".lock", "recipes", "images", "log.txt"}:
             raise Mistake(f"this folder is not empty and not a library (it holds {there[0]!r})", where=str(self.path), fix="another --out")
 
-    def _lock(self) -> FileLock:
-        with files.writing(self.path):
-            self.path.mkdir(parents=True, exist_ok=True)
-            return FileLock(self.path / ".lock")
+    def _check_links(self) -> None:
+        """Raises Mistake for a disk (exFAT, some shares) on which every job would fail."""
+        one, two = (self.path / f".probe.{uuid.uuid4().hex}" for _ in range(2))
+        try:
+            with files.writing(self.path):
+                self.path.mkdir(parents=True, exist_ok=True)
+                one.write_bytes(b"")
+                os.link(one, two)
+        except Mistake as mistake:
+            if getattr(mistake.__cause__, "errno", None) not in NO_LINKS or not one.is_file():
+                raise
+            raise Mistake("this disk has no hard links, by which workers claim jobs", where=str(self.path),
+                          fix="--out on another disk; batch push copies what was made") from None  # fmt: skip
+        finally:
+            for path in (one, two):
+                with suppress(OSError):
+                    path.unlink(missing_ok=True)
+
+    def _lock(self) -> AbstractContextManager[None]:
+        return locked(self.path / ".lock")
 
     def _grow(self, name: str, lines: list[str]) -> None:
         """Append whole lines, behind a line that a power cut tore."""
@@ -101,8 +127,9 @@ class Library:
     # --- what came of a job -----------------------------------------------------------------------------------------------
 
     def done(self, job: Job) -> dict[str, Any] | None:
-        """The record of a finished job."""
-        return _json(self.folder(job) / "done.json")
+        """The record of a finished job; None also for what is no record of this job."""
+        found = _json(self.folder(job) / "done.json")
+        return found if found and found.get("id") == job.id else None
 
     def finish(self, job: Job, record: dict[str, Any]) -> bool:
         """Make the record, unless somebody else has: whether this one is the job's. Then a line in the catalogue."""
@@ -171,11 +198,12 @@ class Library:
     def catalogue(self) -> list[dict[str, Any]]:
         """The records, once each, as their jobs were asked for and as the folders say: a line of catalog.jsonl may be of a run that was
         there before --force."""
-        return [self._scored(record) for job in self.jobs() if (record := self.done(job))]
+        return [self._scored(job, record) for job in self.jobs() if (record := self.done(job))]
 
-    def _scored(self, record: dict[str, Any]) -> dict[str, Any]:
+    def _scored(self, job: Job, record: dict[str, Any]) -> dict[str, Any]:
         """The record with what `eval` found of its run, where it did."""
-        scores = (_json(self.path / record["run"] / "eval.json") or {}).get("scores") if isinstance(record.get("run"), str) else None
+        run = self.folder(job) / PurePosixPath(str(record.get("run"))).name  # wherever else the record says that it lies
+        scores = (_json(run / "eval.json") or {}).get("scores")
         known = record["metrics"] if isinstance(record.get("metrics"), dict) else {}
         return record | {"metrics": {**known, **scores}} if isinstance(scores, dict) else record
 
@@ -186,6 +214,19 @@ class Library:
             if sorted(right, key=_id) != sorted(listed, key=_id):
                 files.write_text(self.path / "catalog.jsonl", "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in right))
         return right
+
+
+@contextmanager
+def locked(path: Path, poll: float = 0.05) -> Iterator[None]:
+    """Nobody else meanwhile. poll: seconds between two tries. Raises Mistake where the disk takes no lock."""
+    with files.writing(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(path)
+        lock.acquire(poll_interval=poll)
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def _told(job: Job) -> dict[str, Any]:

@@ -1,154 +1,229 @@
 """A library's results at another place: a folder, or an address that fsspec knows (s3://, gs://, memory://).
 
 Work needs a disk: claims and records are hard links, which object stores do not have. What is published is finished, and needs none: files
-are put first, those of the catalogue last, so that whoever reads while it is written finds the older catalogue whole. An object is put
-whole or not at all; in a folder it is renamed into place. Files are told apart by size and digest, which a list beside them keeps.
+are put first, those of the catalogue last and as they were when it began, so that whoever reads while it is written finds the older
+catalogue whole. An object is put whole or not at all; in a folder it is renamed into place. Files are told apart by size and digest, which
+a list beside them keeps. Neither way is anything lost: jobs and records that only the other side has stay.
 """
 
 import hashlib
 import json
-import posixpath
-import shutil
+import os
+import re
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from dream3d import files
+from dream3d.batch.closing import closed
+from dream3d.batch.lease import open_claim
 from dream3d.batch.library import Library
 from dream3d.batch.page import inside
+from dream3d.batch.place import LAST, LIST, Key, Place, public
+from dream3d.batch.plan import Job
 from dream3d.errors import Mistake
 
-LIST = "published.json"  # file -> size and digest, of what is there
-LAST = ("jobs.jsonl", "failures.csv", "best.csv", "catalog.parquet", "gallery.html", "catalog.jsonl")  # in this order
-FIX = 'pip install fsspec, and what the address needs (s3fs for s3://, gcsfs for gs://)'
-LARGEST = 1 << 28  # bytes of the list that are read
-ERRORS = (OSError, ValueError, RuntimeError, ImportError)  # of fsspec's file systems; others are bugs, of theirs or ours
+EVERY = 30.0  # seconds between two lists, from which an interrupted push goes on
+AGAIN = 3  # times that a file is put which changes meanwhile
+PULLED = ".pulled.json"  # done.json of a job -> size and digest, as it was fetched
+CATALOGUE = LAST[-1]
 
 
 def push(library: Library, address: str, *, runs: bool = False) -> Iterator[tuple[str, bool]]:
     """Put what the catalogue names, and what tells of jobs (with `runs`, whole run folders), at an address. Yields every file and whether
-    it was put now. Raises Mistake where it cannot be written."""
-    library.mend()
-    names = [*_named(library, runs), *(name for name in LAST if (library.path / name).is_file())]
-    if not names:
-        raise Mistake("nothing is done in this library yet", where=str(library.path))
-    place, fresh = _Place(address), False
+    it was put now. Raises Mistake where it cannot be written, or where jobs lie that this library does not have."""
+    early = {name: _bytes(library.path / name) for name in LAST[1:-1] if (library.path / name).is_file()}  # naming no more than:
+    records, place = library.catalogue(), Place(address)
+    last = {LAST[0]: _bytes(library.path / LAST[0]), **early}
+    known = _known(place, library)
+    fresh, told = {}, time.monotonic()
+    for name in _named(library, records, runs):
+        key = _put(place, name, library.path / name, known.get(name))
+        if now := key != known.get(name):
+            fresh[name] = key
+        if fresh and time.monotonic() - told > EVERY:
+            fresh, told = _tell(place, fresh), time.monotonic()
+        yield name, now
+    fresh = _tell(place, fresh)
+    last[CATALOGUE] = _lines([*records, *_theirs(place, records)])
+    for name, data in last.items():
+        if now := known.get(name) != _of(data):
+            place.put(name, data)
+            fresh[name] = _of(data)
+        yield name, now
+    _tell(place, fresh)
+
+
+def _known(place: Place, library: Library) -> dict[str, Key]:
+    """What is there. Raises Mistake where it is the library itself, or other jobs than this library's would be forgotten."""
+    if place.local and os.path.realpath(place.root) == os.path.realpath(library.path):
+        raise Mistake("this is the library itself", where=place.address, fix="another address")
     known = place.listed()
-    told = dict(known)
-    for name in names:
-        path = library.path / name
-        if name in LAST and name == next(part for part in LAST if part in names) and told != known:
-            place.put(LIST, _text(told))  # an interrupted push goes on from here
-        key = [path.stat().st_size, _digest(path)]
-        fresh = known.get(name) != key
-        if fresh:
-            place.put(name, path)
-            told[name] = key
-        yield name, fresh
-    if told != known:
-        place.put(LIST, _text(told))
+    ours = {job.id for job in library.jobs()}
+    others = [row for row in place.rows("jobs.jsonl") if row["id"] not in ours]
+    if others:
+        raise Mistake(f"{len(others)} jobs lie there that this library does not have", where=place.address,
+                      near=f"batch pull {library.path} {place.address} brings them here first", fix="another address")  # fmt: skip
+    return known
 
 
-def pull(address: str, folder: Path) -> Iterator[tuple[str, bool]]:
-    """Fetch what was put at an address. Yields every file and whether it was fetched now. Raises Mistake where nothing was, a file is not
-    what the list says, or the folder is something else."""
-    place, library = _Place(address), Library(folder)
-    known = place.listed()
-    if not known:
-        raise Mistake("nothing was published here", where=address, fix="batch push LIBRARY URL")
-    library._refuse_foreign()
-    for name in sorted(known, key=lambda name: (LAST.index(name) if name in LAST[1:] else -1, name != LAST[0], name)):
-        path, key = folder / name, known[name]
-        fresh = not path.is_file() or [path.stat().st_size, _digest(path)] != key
-        if fresh:
-            with files.replacing(path) as temporary:
-                place.get(name, temporary)
-                if [temporary.stat().st_size, _digest(temporary)] != key:
-                    raise Mistake(f"{name} is not what was published", where=address, fix="push it again")
-        yield name, fresh
+def _tell(place: Place, fresh: dict[str, Key]) -> dict[str, Key]:
+    """Add to the list, which others may have added to."""
+    if fresh:
+        place.put(LIST, _text(place.listed() | fresh))
+    return {}
 
 
-def _named(library: Library, runs: bool) -> Iterator[str]:
-    """Files of finished jobs, then of what they were made by."""
-    for record in library.catalogue():
+def _put(place: Place, name: str, path: Path, known: Key | None) -> Key:
+    """Put a file, if it is another than is there, that may be written meanwhile; what was put. Raises Mistake where it never stands still
+    for as long as that takes."""
+    for _ in range(AGAIN):
+        before, key = _time(path), _key(path)
+        if key == known:
+            return key
+        place.put(name, path)
+        if _time(path) == before:
+            return key
+    raise Mistake(f"{name} changes while it is pushed", where=str(path), fix="push again once nobody writes to it")
+
+
+def _theirs(place: Place, records: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Records there of jobs that are not done here (another machine made them, or they are begun again): nothing is taken back."""
+    ours = {record.get("id") for record in records}
+    return [row for row in place.rows(CATALOGUE) if row["id"] not in ours and row.get("state") != "again"]
+
+
+def _named(library: Library, records: list[dict[str, Any]], runs: bool) -> Iterator[str]:
+    """What jobs are made by, then files of finished ones, of each its record last."""
+    yield from sorted(_below(library.path, library.path / "recipes") | _below(library.path, library.path / "images"))
+    for record in records:
         made = record.get("files") if isinstance(record.get("files"), dict) else {}
-        found = {path for path in made.values() if inside(path) and (library.path / path).is_file()}
-        if inside(run := record.get("run")):
+        found = {path for path in made.values() if inside(path) and public(path) and (library.path / path).is_file()}
+        if isinstance(run := record.get("run"), str) and inside(run) and re.fullmatch(r"jobs/[^/]+/[^/]+/run[^/\0]*", run):
             found |= _below(library.path, library.path / run / ("" if runs else "export"))
             found |= _below(library.path, (library.path / run).parent, deep=False)
-        yield from sorted(found)
-    yield from sorted(_below(library.path, library.path / "recipes") | _below(library.path, library.path / "images"))
+        yield from sorted(found, key=_order)
+
+
+def _order(name: str) -> tuple:
+    """jobs.jsonl, then job by job, of each its record last; then the others of LAST."""
+    parts = name.split("/")
+    return LAST.index(name) if name in LAST[1:] else -1, name != LAST[0], parts[:3], name.endswith("/done.json"), name
 
 
 def _below(root: Path, folder: Path, *, deep: bool = True) -> set[str]:
-    """Files in a folder, but for temporary ones and links that lead elsewhere."""
+    """Files in a folder that can be published, but for links, which may lead elsewhere."""
     found = folder.rglob("*") if deep else folder.glob("*")
-    own = [path for path in found if path.is_file() and not path.is_symlink() and not path.name.startswith((".", "lease.", "beat."))]
-    return {path.relative_to(root).as_posix() for path in own}
+    names = [path.relative_to(root).as_posix() for path in found if path.is_file() and not path.is_symlink()]
+    return {name for name in names if public(name)}
 
 
-class _Place:
-    """A folder at an address. Raises Mistake for what fsspec says is wrong."""
-
-    def __init__(self, address: str):
-        try:
-            import fsspec
-        except ModuleNotFoundError:
-            raise Mistake("addresses need fsspec", where=address, fix=FIX) from None
-        self.address = address
-        self.system, root = self._try(lambda: fsspec.core.url_to_fs(address))
-        self.root = root.rstrip("/")
-        self.local = type(self.system).__name__ == "LocalFileSystem"
-
-    def listed(self) -> dict[str, Any]:
-        """What is there, by the list; empty where there is none. Raises Mistake for a list that is none."""
-        path = self._path(LIST)
-        if not self._try(lambda: self.system.exists(path)):
-            return {}
-        try:
-            found = json.loads(self._try(lambda: self.system.cat_file(path, 0, LARGEST)))
-            good = isinstance(found, dict) and all(inside(name) and name.strip("/") == name and _is(key) for name, key in found.items())
-        except (ValueError, RecursionError):
-            good = False
-        if not good:
-            raise Mistake(f"{LIST} there is no list of a library", where=self.address, fix="another address")
-        return found
-
-    def put(self, name: str, what: Path | bytes) -> None:
-        """Whole or not at all."""
-        if self.local:
-            with files.replacing(Path(self._path(name))) as temporary:
-                temporary.write_bytes(what) if isinstance(what, bytes) else shutil.copyfile(what, temporary)
-        elif isinstance(what, bytes):
-            self._try(lambda: self.system.pipe_file(self._path(name), what))
-        else:
-            self._try(lambda: self.system.put_file(str(what), self._path(name)))
-
-    def get(self, name: str, to: Path) -> None:
-        self._try(lambda: self.system.get_file(self._path(name), str(to)))
-
-    def _path(self, name: str) -> str:
-        return posixpath.join(self.root, name)
-
-    def _try(self, what):
-        try:
-            return what()
-        except Mistake:
-            raise
-        except ERRORS as error:
-            said = " ".join(str(error).split())[:160] or type(error).__name__
-            missing = isinstance(error, ImportError) or "rotocol" in said
-            raise Mistake(f"this address does not do: {said}", where=self.address, fix=FIX if missing else "") from None
+# --- back --------------------------------------------------------------------------------------------------------------------------------
 
 
-def _is(key: Any) -> bool:
-    return isinstance(key, list) and len(key) == 2 and isinstance(key[0], int) and isinstance(key[1], str)
+def pull(address: str, folder: Path) -> Iterator[tuple[str, bool | None]]:
+    """Fetch what was put at an address. Yields every file and whether it was fetched now; None: it is of a job that was made here, or is
+    being made, and stays. Raises Mistake where nothing was, a file is not what the list says, or the folder is something else."""
+    place, library = Place(address), Library(folder)
+    known = place.listed()
+    if "jobs.jsonl" not in known:
+        raise Mistake("nothing was published here" + " to its end" * bool(known), where=place.address, fix="batch push LIBRARY URL")
+    library._refuse_foreign()
+    yield "jobs.jsonl", _jobs(place, library, known)
+    records, before = {name: key for name, key in known.items() if name.endswith("/done.json")}, _pulled(folder)
+    own = {name for name, key in records.items() if _own(folder / name, key, before.get(name))}
+    kept = {name.removesuffix("done.json") for name in own}
+    more = bool(kept) or any(library.done(job) and _done(library, job) not in known for job in library.jobs())
+    for name in sorted(known.keys() - {"jobs.jsonl"}, key=_order):
+        stays = name in LAST if more else _job(name) in kept
+        yield name, None if stays or _job(name) in kept else _fetched(place, name, folder / name, known[name])
+    files.write_json(folder / PULLED, {name: key for name, key in records.items() if name not in own})
+    if more:
+        closed(library, ())  # tables and the page of all, there and here
+
+
+def _jobs(place: Place, library: Library, known: dict[str, Key]) -> bool:
+    """What was asked for there, beside what was asked for here."""
+    path = library.path / "jobs.jsonl"
+    ours = {job.id for job in library.jobs()}
+    if not ours:
+        return _fetched(place, path.name, path, known[path.name])
+    rows = [row for row in place.rows(path.name) if row["id"] not in ours]
+    library.ask(rows)
+    return bool(rows)
+
+
+def _done(library: Library, job: Job) -> str:
+    return (library.folder(job) / "done.json").relative_to(library.path).as_posix()
+
+
+def _own(done: Path, there: Key, fetched: Key | None) -> bool:
+    """Whether a job's record was made here, or is about to be."""
+    if done.is_file():
+        return _key(done) not in (there, fetched)
+    return done.parent.is_dir() and open_claim(done.parent)
+
+
+def _job(name: str) -> str:
+    """The folder of the job that a file belongs to, with a / at its end."""
+    return "".join(f"{part}/" for part in name.split("/")[:3]) if name.startswith("jobs/") else ""
+
+
+def _fetched(place: Place, name: str, path: Path, key: Key) -> bool:
+    """Whether a file had to be fetched: it was not here, or another."""
+    if path.is_file() and _key(path) == key:
+        return False
+    with files.replacing(path) as temporary:
+        place.get(name, temporary)
+        if _key(temporary) != key:
+            raise Mistake(f"{name} is not what was published", where=place.address, fix="push it again")
+    return True
+
+
+def _pulled(folder: Path) -> dict[str, Any]:
+    try:
+        found = json.loads((folder / PULLED).read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+# --- files -------------------------------------------------------------------------------------------------------------------------------
+
+
+def _key(path: Path) -> Key:
+    """Raises Mistake where it is gone, or cannot be read."""
+    try:
+        with open(path, "rb") as file:
+            return [os.fstat(file.fileno()).st_size, hashlib.file_digest(file, "sha256").hexdigest()[:24]]
+    except OSError as error:
+        raise _unread(path, error) from None
+
+
+def _unread(path: Path, error: OSError) -> Mistake:
+    return Mistake(f"cannot read {path.name}: {error.strerror or error}", where=str(path), fix="the same command once it can be read")
+
+
+def _time(path: Path) -> int:
+    return path.stat().st_mtime_ns if path.is_file() else 0
+
+
+def _of(data: bytes) -> Key:
+    return [len(data), hashlib.sha256(data).hexdigest()[:24]]
+
+
+def _bytes(path: Path) -> bytes:
+    """Raises Mistake."""
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise _unread(path, error) from None
 
 
 def _text(told: dict[str, Any]) -> bytes:
     return (json.dumps(told, ensure_ascii=False, separators=(",", ":")) + "\n").encode()
 
 
-def _digest(path: Path) -> str:
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()[:24]
+def _lines(rows: list[dict[str, Any]]) -> bytes:
+    return "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows).encode()

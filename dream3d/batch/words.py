@@ -81,8 +81,11 @@ WORDS = {"status": status, "sheets": sheets, "blender": blender, "push": push, "
 
 
 def _copied(steps, to: str) -> int:
+    from dream3d.batch.place import shown
+
     fresh = [what for _, what in steps]
-    print(f"{fresh.count(True)} files copied, {fresh.count(False)} were there: {to}")
+    stay = f", {fresh.count(None)} stay as they were made here" if None in fresh else ""
+    print(f"{fresh.count(True)} files copied, {fresh.count(False)} were there{stay}: {shown(to)}")
     return 0
 
 

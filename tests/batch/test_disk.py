@@ -8,7 +8,7 @@ import pytest
 from dream3d.systems.text_to_3d import TextTo3D
 from test_drive import Script
 
-from dream3d.batch import disk, drive, failures, lease, plan, tables, work
+from dream3d.batch import closing, disk, drive, failures, lease, plan, tables, work
 from dream3d.batch.lease import Watch
 from dream3d.batch.library import Library
 from dream3d.batch.manifest import Row
@@ -112,6 +112,24 @@ def test_under_a_lost_mount_nothing_is_made(library, job, monkeypatch):
     (library.path / "jobs.jsonl").rename(library.path.parent / "elsewhere.jsonl")
     monkeypatch.setattr(disk, "WAIT", 0.0)
     assert work.work(library, job, Watch())["state"] == "away" and not library.folder(job).exists()
+
+
+def test_a_disk_without_hard_links_is_told_before_anything_begins(library, tmp_path, monkeypatch):
+    """exFAT, say: every job of thousands would fail."""
+    found = plan.plan([Row(2, "2")], plan.Asked("sds-plane", (0,), TINY), tmp_path)
+    for number, said in ((errno.EPERM, "no hard links"), (errno.ENOSPC, "no space left")):
+        monkeypatch.setattr("dream3d.batch.library.os.link", broken(number))
+        with pytest.raises(Mistake, match=said):
+            library.begin(found)
+    assert len(library.jobs()) == 2 and not list(library.path.glob(".probe*"))
+
+
+def test_a_lock_that_cannot_be_made_is_no_bug_of_ours(library, monkeypatch):
+    monkeypatch.setattr("dream3d.batch.library.FileLock.acquire", broken(errno.EROFS))
+    for act in (library.mend, lambda: closing.closed(library, ())):
+        with pytest.raises(Mistake, match="cannot write") as told:
+            act()
+        assert disk.trouble(told.value) == "full"
 
 
 def test_a_worker_waits_for_its_disk_and_says_when_it_is_back(library, monkeypatch):

@@ -2,48 +2,27 @@
 
 import json
 
+import published
 import pytest
 
-from dream3d import files
 from dream3d.batch import publish
 from dream3d.batch.library import Library
-from dream3d.batch.manifest import Row
-from dream3d.batch.plan import Asked, plan
+from dream3d.batch.place import Place
 from dream3d.batch.publish import pull, push
 from dream3d.commands import batch
 from dream3d.errors import Mistake
 
-fsspec = pytest.importorskip("fsspec", reason="fsspec is not installed")
+pytest.importorskip("fsspec", reason="fsspec is not installed")
 
 
 @pytest.fixture
 def library(tmp_path):
-    made = Library(tmp_path / "library")
-    made.begin(plan([Row(i + 2, "a red car", seed=i) for i in range(3)], Asked(), tmp_path))
-    for job in made.jobs()[:2]:
-        finish(made, job)
-    files.write_text(made.path / "gallery.html", "<html>")
-    return made
+    return published.half_made(tmp_path)
 
 
-def finish(library, job):
-    run = library.folder(job) / "run"
-    library.open(job)
-    for name in ("export/thumbnail.png", "export/mesh.glb", "checkpoints/step_1/x.safetensors", "config.yaml"):
-        files.write_text(run / name, f"{name} of {job.seed}")
-    files.write_text(library.folder(job) / "lease.1.json", "{}")
-    at = run.relative_to(library.path).as_posix()
-    made = {"thumbnail": f"{at}/export/thumbnail.png", "x": "../../etc/passwd"}
-    told = {"id": job.id, "name": job.name, "state": "done", "prompt": job.prompt, "seed": job.seed}
-    library.finish(job, told | {"run": at, "files": made})
-
-
-@pytest.fixture(params=["memory", "folder"])
+@pytest.fixture(params=published.PLACES)
 def address(request, tmp_path):
-    if request.param == "folder":
-        return str(tmp_path / "there")
-    fsspec.filesystem("memory").store.clear()
-    return "memory://cars/one"
+    return published.empty(request.param, tmp_path)
 
 
 def test_what_arrives_is_what_was_there(library, address, tmp_path):
@@ -59,7 +38,7 @@ def test_what_arrives_is_what_was_there(library, address, tmp_path):
 
 def test_only_what_is_new_is_copied_and_a_damaged_copy_is_fetched_again(library, address, tmp_path):
     list(push(library, address))
-    finish(library, library.jobs()[2])
+    published.finish(library, library.jobs()[2])
     fresh = {name for name, fresh in push(library, address) if fresh}
     assert len(fresh) == 5 and "catalog.jsonl" in fresh and sum(library.jobs()[2].id in name for name in fresh) == 4
     list(pull(address, tmp_path / "back"))
@@ -71,8 +50,8 @@ def test_only_what_is_new_is_copied_and_a_damaged_copy_is_fetched_again(library,
 def test_the_catalogue_never_names_what_is_not_there(library, address, monkeypatch):
     """However a push ends, and the next one goes on from there."""
     list(push(library, address))
-    finish(library, library.jobs()[2])
-    real, names = publish._Place.put, [name for name, _ in push(library, "memory://count")]
+    published.finish(library, library.jobs()[2])
+    real, names = Place.put, [name for name, _ in push(library, "memory://count")]
     for stop in range(len(names) + 1):
         count = [0]
 
@@ -82,12 +61,12 @@ def test_the_catalogue_never_names_what_is_not_there(library, address, monkeypat
                 raise OSError("the connection is gone")
             real(self, name, what)
 
-        monkeypatch.setattr(publish._Place, "put", put)
+        monkeypatch.setattr(Place, "put", put)
         try:
             list(push(library, address))
         except OSError:
             pass
-        place = publish._Place(address)
+        place = Place(address)
         for line in place.system.cat_file(place._path("catalog.jsonl")).splitlines():
             assert place.system.exists(place._path(json.loads(line)["files"]["thumbnail"]))
     assert len(place.system.cat_file(place._path("catalog.jsonl")).splitlines()) == 3
@@ -111,7 +90,7 @@ def test_what_was_published_is_checked(library, address, tmp_path):
     with pytest.raises(Mistake, match="nothing was published"):
         list(pull(address, tmp_path / "back"))
     list(push(library, address))
-    place = publish._Place(address)
+    place = Place(address)
     known = place.listed()
     for bad in (b"{", b"[1]", b'{"../x": [1, "y"]}', b'{"/etc/x": [1, "y"]}', b'{"a": 3}', b"\xff"):
         place.put("published.json", bad)
