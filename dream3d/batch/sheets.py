@@ -30,7 +30,7 @@ def sheets(library: Path, records: list[dict[str, Any]], to: Path, per: int) -> 
             told = PngImagePlugin.PngInfo()
             told.add_text("dream3d", key)
             with files.replacing(path) as temporary:
-                _page(library, page, per, f"{number} of {len(pages)}").save(temporary, format="PNG", pnginfo=told)
+                _page(library, page, per, f"sheet {number}").save(temporary, format="PNG", pnginfo=told)
         yield path, fresh
     for path in to.glob("sheet-[0-9]*.png"):
         if path.stem[6:].isdigit() and int(path.stem[6:]) > len(pages) and _kept(path) is not None:  # ours
@@ -39,7 +39,8 @@ def sheets(library: Path, records: list[dict[str, Any]], to: Path, per: int) -> 
 
 def _key(library: Path, page: list[dict[str, Any]], per: int) -> str:
     """What a page shows."""
-    told = [(record.get("name"), record.get("prompt"), record.get("seed"), _told(_picture(library, record))) for record in page]
+    names = ("name", "prompt", "seed", "category")
+    told = [[*map(record.get, names), _told(_picture(library, record))] for record in page]
     return hashlib.sha256(json.dumps([__version__, per, told]).encode()).hexdigest()
 
 

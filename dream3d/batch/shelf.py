@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from dream3d import files
+from dream3d.batch import disk
 from dream3d.batch.page import inside
 from dream3d.blender import assets
 from dream3d.blender.call import SECONDS, ask
@@ -27,7 +28,7 @@ def shelf(library: Path, records: list[dict[str, Any]], to: Path) -> Iterator[tu
     """Yields each asset's name, its .blend, and what came of it: made, there, or what is in the way. Raises Mistake where there is no
     Blender, before anything is written."""
     check()
-    due: list[tuple[Path, Path, dict[str, Any]]] = []
+    due, homes = [], set()  # source, target and record; catalogues of what is there, whose list may have been removed
     for record in records:
         name, run = str(record.get("name")), inside(record.get("run"))
         source, target = library / (run or ".") / "export" / "mesh.glb", to / f"{name}.blend"
@@ -36,9 +37,12 @@ def shelf(library: Path, records: list[dict[str, Any]], to: Path) -> Iterator[tu
         elif not source.is_file():
             yield name, target, "it has no mesh (export.mesh=false, or a kind without a surface)"
         elif target.is_file() and target.stat().st_mtime >= source.stat().st_mtime:
+            homes.add(home(record))
             yield name, target, "there"
         else:
             due.append((source, target, record))
+    if homes:
+        assets.enter(to, sorted(homes))
     for at in range(0, len(due), TOGETHER):
         yield from _made(to, due[at : at + TOGETHER])
 
@@ -50,6 +54,8 @@ def _made(to: Path, part: list[tuple[Path, Path, dict[str, Any]]]) -> Iterator[t
         with contextlib.ExitStack() as places:
             ask([_task(*one, places.enter_context(files.replacing(one[1]))) for one in part], seconds=SECONDS * len(part))
     except Mistake as mistake:
+        if disk.trouble(mistake):  # the next would not fit either
+            raise
         if len(part) == 1:
             yield part[0][1].stem, part[0][1], mistake.lines[0]
             return

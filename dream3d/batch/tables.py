@@ -31,8 +31,7 @@ def state(library: Library, jobs: list[Job], policy: failures.Policy = failures.
 
 
 def _state(library: Library, job: Job, policy: failures.Policy) -> str:
-    folder = library.folder(job)
-    if (folder / "done.json").is_file():
+    if library.done(job) is not None:
         return "done"
     if not failures.again(library.tries(job), policy):  # whoever lost it may never have given its claim back
         return "failed"
@@ -130,7 +129,7 @@ def cell(value: Any) -> Any:
     return ("'" if value.startswith(FORMULA) else "") + value[:1] + INSIDE.sub(r"\1'\2", value[1:])
 
 
-def sketched(plan: Plan, library: Library, workers: int) -> list[str]:
+def sketched(plan: Plan, library: Library, workers: int, together: int = 1) -> list[str]:
     """The lines of --dry-run: how many, how long, how much. Hours are known once jobs of the same recipes are done here."""
     missing = [job for job in plan.jobs if library.done(job) is None]
     lines = [f"{len(plan.jobs)} jobs of {len(plan.recipes)} configurations, {plan.repeated} asked for more than once, "
@@ -142,11 +141,19 @@ def sketched(plan: Plan, library: Library, workers: int) -> list[str]:
     if known:
         hours = sum(known) / 3600
         lines.append(f"hours: {hours / workers:.1f} on {workers} workers, by jobs that are done ({hours:.1f} of one)")
-    sizes = [total(found.stages, found.values) for found in plan.configs.values()]
-    unknown = sorted({name for _, names in sizes for name in names})
-    lines.append(f"memory a worker, an upper estimate: {human(max((size for size, _ in sizes), default=0.0))}"
-                 + (f" and what {', '.join(unknown)} needs" if unknown else ""))  # fmt: skip
-    return [*lines, f"disk: about {human(float(DISK * len(missing)))}"]
+    return [*lines, _memory(plan, missing, together), f"disk: about {human(float(DISK * len(missing)))}"]
+
+
+def _memory(plan: Plan, missing: list[Job], together: int) -> str:
+    """Of the recipe that takes most, with as many at once as there are alike. What runs in one process share counts for each of them."""
+    alike = Counter((job.recipe, job.image) for job in missing)
+    at_once = {recipe: min(together, count) for (recipe, _), count in sorted(alike.items(), key=lambda row: row[1])}
+    sizes = {name: total(found.stages, found.values) for name, found in plan.configs.items()}
+    worst = max(sizes, key=lambda name: sizes[name][0] * at_once.get(name, 1), default=None)
+    size, count = (sizes[worst][0], at_once.get(worst, 1)) if worst else (0.0, 1)
+    unknown = ", ".join(sorted({name for _, names in sizes.values() for name in names}))
+    times = f" ({count} times {human(size)})" if count > 1 else ""
+    return f"memory a worker, an upper estimate: {human(size * count)}{times}" + (f" and what {unknown} needs" if unknown else "")
 
 
 def _paces(library: Library) -> dict[str, float]:

@@ -161,7 +161,11 @@ class Turns:
         self.since = time.monotonic()
         ready = self._ready()
         if not ready and any(self.calls):
-            self._answer()
+            try:
+                self._answer()
+            except Exception as error:  # of how they were put together: who asked hears of it, and nobody waits for ever
+                for call in filter(None, self.calls):
+                    call.error = None if call.answer is not None else call.error or error
             ready = [i for i, call in enumerate(self.calls) if call is not None]
         with self.changed:
             self.turn = next((i for i in ready if i > seat), min(ready, default=-1))

@@ -5,7 +5,7 @@ import signal
 import sys
 from pathlib import Path
 
-from dream3d.commands.parser import Parser, one_of, plug, plugin
+from dream3d.commands.parser import Parser, one_of, plug, plugin, some
 from dream3d.errors import Mistake, one_line
 
 MORE = ("status", "sheets", "blender", "push", "pull")  # each with its own --help
@@ -36,7 +36,7 @@ def parser() -> Parser:
     made.add_argument("--gpus", type=float, default=0.0, metavar="N", help="of each worker on Ray; 0.5: two share one (0)")
     made.add_argument("--cpus", type=float, default=1.0, metavar="N", help="of each worker on Ray (1)")
     made.add_argument("--sbatch", action="append", default=[], metavar="OPTION", help="of sbatch: --sbatch=--partition=gpu")
-    made.add_argument("--out", type=Path, default=Path("library"), help="the folder it lies in, and grows in (library)")
+    made.add_argument("--out", type=some, default=Path("library"), help="the folder it lies in, and grows in (library)")
     made.add_argument("--dry-run", action="store_true", help="say what would be made, and what is wrong with the list")
     made.add_argument("--retry-failed", action="store_true", help="begin again with what failed")
     made.add_argument("--force", action="store_true", help="begin again with everything in the list")
@@ -81,7 +81,7 @@ def _go(given: argparse.Namespace, words: list[str]) -> int:
         near = f" (try {mistake.near})" if mistake.near else ""
         print(one_line(f"{given.manifest}:{line}: {mistake.problem}{near}", 240), file=sys.stderr)
     if given.dry_run:
-        print(*tables.sketched(found, library, given.workers), sep="\n")
+        print(*tables.sketched(found, library, given.workers, given.together), sep="\n")
     if wrong:
         raise Mistake(f"{len(wrong)} of {len(rows) + len(wrong) - len(found.wrong)} rows cannot be made, and nothing was begun",
                       where=str(given.manifest), fix="mend them, or leave them out")  # fmt: skip
@@ -164,6 +164,8 @@ def _make(given: argparse.Namespace, jobs: list, library) -> int:
 def _chosen(jobs: list, only: list[str]) -> list:
     if not only:
         return jobs
+    if "" in only:  # a variable that is not set; every name begins so
+        raise Mistake("a job has no empty name", where="--only", near=", ".join(job.name for job in jobs[:3]), fix="no --only: all")
     found = [job for job in jobs if any(job.id == word or job.name.startswith(word) for word in only)]
     if missing := [word for word in only if not any(job.id == word or job.name.startswith(word) for job in jobs)]:
         raise Mistake(f"no job is called {missing[0]!r}", where="--only", near=", ".join(job.name for job in jobs[:3]))

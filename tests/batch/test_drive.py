@@ -252,6 +252,15 @@ def test_columns_of_records_that_differ(tmp_path):
     assert [row["metrics.loss"] for row in rows] == [1.0, 0.5] and rows[1]["metrics.x"] == "3" and rows[0]["tags"] == '["t"]'
 
 
+@pytest.mark.parametrize("text", ["{}", "[1]", '{"id": "another"}', "{", ""])
+def test_a_record_that_is_none_of_the_job_is_made_again(library, text):
+    job = library.jobs()[0]
+    files.write_text(library.open(job) / "done.json", text)
+    assert library.done(job) is None and job in tables.state(library, library.jobs())["waiting"]
+    tally, pool = go(library)
+    assert len(tally.done) == 5 and library.done(job)["id"] == job.id
+
+
 def test_status_tells_while_it_works_and_afterwards(library, capsys):
     Watch().take(library.open(library.jobs()[4]))
     go(library, {"a cat": ["error"]}, stopping=iter([False] + [True] * 99).__next__)
@@ -260,28 +269,3 @@ def test_status_tells_while_it_works_and_afterwards(library, capsys):
     assert "of 5" in said and "s a job so far" in said
     with pytest.raises(Mistake, match="no library"):
         batch.main(["status", str(library.path / "jobs")])
-
-
-def test_a_dry_run_says_how_many_and_makes_nothing(tmp_path, capsys):
-    (tmp_path / "list.csv").write_text("prompt,seed\na red car,\na red car,\na cat,3\n")
-    words = [str(tmp_path / "list.csv"), "--seeds", "0-1", "--grid", "guidance.scale=7.5,20", "--out", str(tmp_path / "lib"), "--dry-run"]
-    assert batch.main(words) == 0
-    said = capsys.readouterr().out
-    assert "6 jobs of 2 configurations, 4 asked for more than once" in said and "memory a worker" in said and "disk" in said
-    assert not (tmp_path / "lib").exists()
-
-
-def test_rows_that_cannot_be_are_told_before_anything_is_begun(tmp_path, capsys):
-    (tmp_path / "list.csv").write_text("prompt,seed\na red car,\na red zeppelin,\na cat,x\n")
-    with pytest.raises(Mistake, match="2 of 3 rows"):
-        batch.main([str(tmp_path / "list.csv"), "--out", str(tmp_path / "lib")])
-    said = capsys.readouterr().err
-    assert "list.csv:3: " in said and "list.csv:4: " in said and not (tmp_path / "lib").exists()
-
-
-@pytest.mark.parametrize("words", [["list.csv", "--workers", "0"], ["list.csv", "other"], ["no.csv"], ["list.csv", "--executor", "dask"]])
-def test_commands_that_cannot_be(tmp_path, monkeypatch, words):
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / "list.csv").write_text("prompt\na red car\n")
-    with pytest.raises(Mistake):
-        batch.main(words)

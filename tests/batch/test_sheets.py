@@ -33,6 +33,17 @@ def test_pages_show_pictures_in_order_and_only_changed_ones_are_made(tmp_path):
         "sheet-0001.png", "sheet-0002.png", "sheet-0009.png"]  # fmt: skip
 
 
+def test_a_page_changes_with_its_category_and_not_with_how_many_there_are(tmp_path):
+    rows, to = [record(tmp_path, i) for i in range(5)], tmp_path / "sheets"
+    list(sheets(tmp_path, rows[:2], to, 2))
+    before = (to / "sheet-0001.png").read_bytes()
+    assert [fresh for _, fresh in sheets(tmp_path, rows, to, 2)] == [False, True, True]
+    list(sheets(tmp_path, rows, tmp_path / "all", 2))
+    assert (tmp_path / "all" / "sheet-0001.png").read_bytes() == before  # nothing on it is of when it was made
+    rows[3]["category"] = "cars"
+    assert [fresh for _, fresh in sheets(tmp_path, rows, to, 2)] == [False, True, False]
+
+
 HOSTILE = ["../x.png", "/etc/passwd", None, 3, "gone.png", "text.png", "huge.png"]
 
 

@@ -1,5 +1,6 @@
 """A library for Blender's asset browser: what is asked of Blender, that only what is missing is; and what a real Blender finds there."""
 
+import errno
 import json
 import uuid
 
@@ -69,6 +70,29 @@ def test_only_what_is_missing_is_made_and_is_named_as_its_job(library, asked, tm
     (to / f"{jobs[1].name}.blend").unlink()
     batch.main(["blender", str(library.path)])
     assert [task["name"] for task in groups[1]] == [jobs[1].name] and (to / assets.CATALOGUES).read_text() == known
+
+
+def test_catalogues_that_were_removed_are_entered_again(library, asked):
+    to = library.path / "b"
+    list(shelf.shelf(library.path, library.catalogue(), to))
+    before = (to / assets.CATALOGUES).read_text()
+    (to / assets.CATALOGUES).unlink()
+    assert {what for _, _, what in shelf.shelf(library.path, library.catalogue()[:3], to)} == {"there"}
+    assert sorted((to / assets.CATALOGUES).read_text().splitlines()) == sorted(before.splitlines())
+
+
+def test_a_full_disk_ends_it(library, asked, monkeypatch):
+    """Instead of Blender's start for each of thousands."""
+    asks = []
+
+    def full(tasks, seconds):
+        asks.append(tasks)
+        raise OSError(errno.ENOSPC, "no space left")
+
+    monkeypatch.setattr(shelf, "ask", full)
+    with pytest.raises(Mistake, match="no space left"):
+        list(shelf.shelf(library.path, library.catalogue(), library.path / "b"))
+    assert len(asks) == 1
 
 
 def test_one_that_blender_cannot_take_does_not_keep_the_others_back(library, asked):
