@@ -183,17 +183,21 @@ class Library:
         if held is None and self.done(job) is None:
             return False
         try:
-            (folder / "tries.jsonl").unlink(missing_ok=True)
-            if done:
-                if (folder / "done.json").is_file():
-                    self.enlist({"id": job.id, "state": "again"})  # for who reads the catalogue meanwhile; `mend` takes it out
-                (folder / "done.json").unlink(missing_ok=True)
-                for run in folder.glob("run*"):
-                    shutil.rmtree(run)
+            with files.writing(folder):
+                self._forget(job, done)
         finally:
             if held is not None:
                 held.release()
         return True
+
+    def _forget(self, job: Job, done: bool) -> None:
+        folder = self.folder(job)
+        (folder / "tries.jsonl").unlink(missing_ok=True)
+        if done and (folder / "done.json").is_file():
+            self.enlist({"id": job.id, "state": "again"})  # for who reads the catalogue meanwhile; `mend` takes it out
+            (folder / "done.json").unlink(missing_ok=True)
+        for run in folder.glob("run*") if done else ():
+            shutil.rmtree(run)
 
     def catalogue(self) -> list[dict[str, Any]]:
         """The records, once each, as their jobs were asked for and as the folders say: a line of catalog.jsonl may be of a run that was

@@ -11,6 +11,7 @@ from pathlib import Path
 from filelock import FileLock
 
 from dream3d import build
+from dream3d.batch import disk
 from dream3d.batch.library import Library
 from dream3d.batch.plan import Job
 
@@ -39,7 +40,7 @@ def embed(library: Library, jobs: Iterable[Job], most: int = MOST) -> int:
     loaded, seen = Loaded(texts(library.path)), set()
     with FileLock(place / ".lock"), ExitStack() as held:
         for i, job in enumerate(job for job in jobs if job.image is None):
-            if i % 100 == 0 and sum(path.stat().st_size for path in place.glob("*.safetensors")) >= most:
+            if i % 100 == 0 and (_size(place) >= most or disk.state(library.path)):  # nothing more can be kept
                 break
             for stage in library.config(job).stages:
                 if not kind(stage["prior"]).embeds:
@@ -51,6 +52,10 @@ def embed(library: Library, jobs: Iterable[Job], most: int = MOST) -> int:
                     loaded.prior.text(fresh)
                     seen |= {(loaded.key, text) for text in fresh}
     return len(seen)
+
+
+def _size(place: Path) -> int:
+    return sum(path.stat().st_size for path in place.glob("*.safetensors"))
 
 
 def texts(library: Path):

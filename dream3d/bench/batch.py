@@ -21,8 +21,10 @@ def main(words: list[str] | None = None) -> int:
     asked = options.parts.split(",")
     if wrong := next((part for part in asked if part not in PARTS), None):
         raise Mistake(f"no part of this bench is called {wrong!r}", where="--parts", near=choices(wrong, PARTS))
+    _check(options)
     found: dict[str, Any] = {"version": dream3d.__version__, "cores": os.cpu_count(), "load": round(os.getloadavg()[0], 1)}
-    options.disk.mkdir(parents=True, exist_ok=True)
+    with files.writing(options.disk):
+        options.disk.mkdir(parents=True, exist_ok=True)
     for part in asked:
         with tempfile.TemporaryDirectory(prefix="bench-batch-", dir=options.disk) as folder:
             found[part] = globals()[f"_{part}"](options, Path(folder))
@@ -30,6 +32,15 @@ def main(words: list[str] | None = None) -> int:
         if options.out:
             files.write_json(options.out, found)
     return 0
+
+
+def _check(options) -> None:
+    """Raises Mistake for numbers of nothing, and for a world in which every try is lost, which never ends."""
+    for name in ("pairs", "rounds", "most", "jobs", "workers"):
+        if getattr(options, name) < 1:
+            raise Mistake(f"{getattr(options, name)} of them measure nothing", where=f"--{name}", fix=f"--{name} 1, or more")
+    if not 0 <= options.lost <= 0.9:
+        raise Mistake(f"a world with {options.lost:g} of its tries lost", where="--lost", near="--lost 0.02", fix="0 to 0.9")
 
 
 def _parser() -> Parser:

@@ -10,9 +10,11 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from dream3d import files
+from dream3d.errors import Mistake
 from dream3d.types import Embedding
 
 NAMES = ("tokens", "mask", "pooled", "image")
@@ -86,5 +88,5 @@ def _save(path: Path, row: Embedding) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         with files.replacing(path) as temporary:
             save_file(values, temporary)
-    except OSError:
+    except (OSError, Mistake, SafetensorError):
         pass

@@ -89,3 +89,13 @@ def test_a_pool_stays_for_the_next_part(tmp_path, monkeypatch):
     library.again(jobs[0], done=True)
     with pytest.raises(Mistake, match="it broke"):
         Held(One(library, fails=True)).make(library, jobs[:1])
+
+
+NOTHING = ["--pairs 0", "--rounds -1", "--most 0", "--jobs 0", "--workers 0", "--lost 1", "--lost nan", "--disk FILE/x"]
+
+
+@pytest.mark.parametrize("words", NOTHING)
+def test_what_would_measure_nothing_or_never_end_is_refused(tmp_path, words):
+    (tmp_path / "FILE").write_text("in the way")
+    with pytest.raises(Mistake):
+        batch.main(["--parts", "world", *words.replace("FILE", str(tmp_path / "FILE")).split()])

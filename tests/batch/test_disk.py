@@ -132,6 +132,15 @@ def test_a_lock_that_cannot_be_made_is_no_bug_of_ours(library, monkeypatch):
         assert disk.trouble(told.value) == "full"
 
 
+def test_what_cannot_be_begun_again_is_no_bug_of_ours(library, job, monkeypatch):
+    library.open(job)
+    (library.run(job) / "x").mkdir(parents=True)
+    monkeypatch.setattr("dream3d.batch.library.shutil.rmtree", broken(errno.EROFS))
+    with pytest.raises(Mistake, match="cannot write"):
+        library.again(job, done=True)
+    assert not library.claimed(job)
+
+
 def test_a_worker_waits_for_its_disk_and_says_when_it_is_back(library, monkeypatch):
     states, slept = ["away", "away", None], []
     monkeypatch.setattr(disk, "state", lambda path: states.pop(0))

@@ -1,11 +1,13 @@
 """What a worker keeps from job to job changes nothing: jobs after each other are what each is in a process of its own."""
 
+import errno
 import multiprocessing
 import threading
 
 import pytest
 import torch
 from alike import last, made
+from safetensors import SafetensorError
 
 from dream3d import build, host, interfaces
 from dream3d.batch import plan
@@ -14,6 +16,8 @@ from dream3d.batch.library import Library
 from dream3d.batch.manifest import Row
 from dream3d.batch.work import work
 from dream3d.host import Host, Loaded
+from dream3d.priors import _texts
+from dream3d.types import Embedding
 
 VSD = "guidance={type: vsd, scale: 7.5, rank: 2, lr: 0.01}"
 
@@ -103,3 +107,23 @@ def test_jobs_of_the_same_prior_follow_each_other(tmp_path):
     found = plan.plan(rows, plan.Asked("sds-plane", (0, 1)), tmp_path)
     sizes = [found.configs[job.recipe].values["prior"]["size"] for job in found.jobs]
     assert sizes == [16] * 4 + [24] * 2
+
+
+@pytest.mark.parametrize("wrong", ["the folder", "the disk"])
+def test_texts_that_cannot_be_kept_are_told_all_the_same(tmp_path, monkeypatch, wrong):
+    """A cache that cannot be written is a slow one: no job fails of it."""
+    if wrong == "the folder":
+        def save(values, path):
+            raise SafetensorError("I/O error: Permission denied (os error 13)")
+
+        monkeypatch.setattr(_texts, "save_file", save)
+    else:
+        def flush(path):
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+        monkeypatch.setattr(_texts.files, "flush", flush)
+    def embed(words):
+        return Embedding(torch.full((1, 2, 4), float(ord(words[0]))), torch.ones(1, 2, dtype=torch.bool))
+
+    told = _texts.Texts(tmp_path).embedded(["a", "b"], "x", embed)
+    assert told.tokens[:, 0, 0].tolist() == [97.0, 98.0] and not list(tmp_path.glob("*.safetensors"))

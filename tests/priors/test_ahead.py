@@ -81,8 +81,10 @@ def test_texts_of_all_jobs_are_embedded_once_and_workers_need_no_encoder(library
     assert texts.embed(library, jobs) == 11  # all there
 
 
-def test_no_more_than_there_is_room_for(library):
+def test_no_more_than_there_is_room_for(library, monkeypatch):
     assert texts.embed(library, library.jobs(), most=0) == 0
+    monkeypatch.setattr(texts.disk, "state", lambda path: "full")
+    assert texts.embed(library, library.jobs()) == 0
 
 
 def test_who_is_told_ahead(library, tmp_path, monkeypatch):
