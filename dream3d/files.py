@@ -5,8 +5,9 @@ import json
 import os
 import re
 import shutil
+import tempfile
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -49,6 +50,17 @@ def write_text(path: Path, text: str) -> None:
 def write_json(path: Path, value: Any) -> None:
     """Indented, keys in the order given, not a number refused (ValueError)."""
     write_text(path, json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def check_folder(folder: Path, names: Iterable[str] = ()) -> None:
+    """Makes the folder. Raises Mistake where it cannot be written, or something that is no file has one of the names."""
+    with writing(folder / "files"):
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    for name in names:
+        if (folder / name).is_dir():
+            raise Mistake(f"{name} is a folder there", where=str(folder), fix="move it away, or --out ANOTHER")
 
 
 @contextmanager

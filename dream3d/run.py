@@ -226,6 +226,7 @@ class Run:
     def _export(self, scene: Representation) -> dict[str, Path]:
         from dream3d.export import about
         from dream3d.export.asset import export, pages
+        from dream3d.export.noted import noted
 
         settings = Export(**self.config.values["export"])
         self.show.begin("export", 100)
@@ -235,7 +236,7 @@ class Run:
             self._check_stop()
 
         facts = about.of_run(self.config)
-        with torch.no_grad():
+        with torch.no_grad(), noted(self._tell):
             made = export(scene, self.folder.path / "export", settings, extras=facts, progress=progress)
         ends = {"state": "done", "step": self.step, "reason": "", "updated": time.time()}  # what status.json says next
         return made | pages(self.folder.path, made, self.config.values["prompt"], status=ends)

@@ -76,7 +76,7 @@ MISTAKES = {
     "--size -1": ("above 0", ""), "--origin bottom": ("no origin 'bottom'", "base"), "--up x": ("no axis that points up 'x'", "y"),
     "--lods 9": ("at most 6", ""), "--lods 2 --format ply": ("glb files", "--format ply,glb"), "textur=3": ("textur", "texture"),
     "formats=[]": ("no format is asked for", "glb"), "--print-size-mm 0": ("above 0", ""),
-    "--size 1e9": ("expected a number", ""), "--size 9999999999": ("--size 1e+10: files hold", "--size 1"),
+    "--size 1e": ("expected a number", ""), "--size 9999999999": ("--size 1e+10: files hold", "--size 1"),
     "--size 0.0000001": ("--size 1e-07: files hold", "--size 1"), "--print-size-mm 9999999999": ("files hold 1e-06 to 1e+09", ""),
     "--source-up y": ("--source-up is of files", "--up y"),
     "--formt glb": ("nothing is known about --formt", "--format"), "--format gltf": ("no format 'gltf'", "--format glb"),

@@ -220,7 +220,8 @@ def test_only_pictures_are_shown_as_pictures(tmp_path, data, kind):
     ({"host": "evil.example:7860"}, False), ({}, False), ({"host": "127.0.0.1.evil.example"}, False),
     ({"host": "127.0.0.1:7860", "origin": "http://127.0.0.1:7860"}, True), ({"host": "127.0.0.1:7860", "origin": ""}, False),
     ({"host": "127.0.0.1:7860", "origin": "http://evil.example"}, False), ({"host": "127.0.0.1:7860", "origin": "null"}, False),
-    ({"host": "127.0.0.1:7860", "origin": "http://127.0.0.1:80"}, False),
+    ({"host": "127.0.0.1:7860", "origin": "http://127.0.0.1:80"}, False), ({"host": "127.0.0.1:7860", "origin": "http://["}, False),
+    ({"host": "[::1"}, False), ({"host": "evil@localhost.evil"}, False),
     ({"host": "localhost", "origin": "http://localhost.evil"}, False)])  # fmt: skip
 def test_the_guard(headers, allowed):
     assert (guard.refused(headers, guard.LOCAL) == "") is allowed

@@ -13,6 +13,7 @@ from pages import EVIL, blocks, check, finished, prose
 import dream3d.api
 from dream3d.errors import Mistake
 from dream3d.export import asset, page, record
+from dream3d.export.moments import Moments
 from dream3d.export.splat import write_ply
 from dream3d.export.viewer import write_viewer
 from dream3d.types import Points
@@ -110,7 +111,7 @@ def moments(made: Path) -> tuple[dict, np.ndarray]:
 
 def test_of_splats_that_move_only_what_moves_is_there_twice(tmp_path):
     frames = clip(tmp_path, [0, 1, 2, 3])
-    made = write_viewer(tmp_path / "viewer.html", splats=None, mesh=None, title="x", frames=frames, times=[0, 0.5, 1, 2])
+    made = write_viewer(tmp_path / "viewer.html", splats=None, mesh=None, title="x", moving=Moments(frames, [0, 0.5, 1, 2]))
     said, values = moments(made)
     assert blocks(check(made))["splats"] == frames[0].read_bytes()
     assert said["times"] == [0, 0.5, 1, 2] and set(said["columns"]) == {"x", "y", "z", "f_dc_0", "f_dc_1", "f_dc_2", "rot_0", "rot_3"}
@@ -123,18 +124,18 @@ def test_of_splats_that_move_only_what_moves_is_there_twice(tmp_path):
 
 def test_of_long_clips_every_second_moment_is_there(tmp_path, monkeypatch):
     frames = clip(tmp_path, [0, 1, 2, 3, 4])
-    monkeypatch.setattr("dream3d.export.viewer.MOST", 4 * 8 * 5 * 3)
-    made = write_viewer(tmp_path / "viewer.html", splats=None, mesh=None, title="x", frames=frames, times=range(5))
+    monkeypatch.setattr("dream3d.export.held.MOST", 4 * 8 * 5 * 3)
+    made = write_viewer(tmp_path / "viewer.html", splats=None, mesh=None, title="x", moving=Moments(frames, range(5)))
     assert moments(made)[0]["times"] == [0, 2, 4]
 
 
 def test_frames_that_are_not_one_clip_are_refused(tmp_path):
     one = clip(tmp_path, [0, 1])
     with pytest.raises(Mistake, match="2 frames need as many times"):
-        write_viewer(tmp_path / "a.html", splats=None, mesh=None, title="x", frames=one, times=[0])
+        write_viewer(tmp_path / "a.html", splats=None, mesh=None, title="x", moving=Moments(one, [0]))
     with pytest.raises(Mistake, match="times that grow"):
-        write_viewer(tmp_path / "a.html", splats=None, mesh=None, title="x", frames=one, times=[1, 0])
+        write_viewer(tmp_path / "a.html", splats=None, mesh=None, title="x", moving=Moments(one, [1, 0]))
     write_ply(cloud(1, 4), one[1])
     with pytest.raises(Mistake, match="frame_0001.ply has 4 Gaussians, the first frame 5"):
-        write_viewer(tmp_path / "a.html", splats=None, mesh=None, title="x", frames=one, times=[0, 1])
+        write_viewer(tmp_path / "a.html", splats=None, mesh=None, title="x", moving=Moments(one, [0, 1]))
     assert not (tmp_path / "a.html").exists()

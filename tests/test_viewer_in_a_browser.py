@@ -20,6 +20,7 @@ from dream3d.clips import MeshClip, Skin
 from dream3d.commands.parser import stored
 from dream3d.export.glb import write_glb
 from dream3d.export.gltf_moving import write_morph, write_skin
+from dream3d.export.moments import Moments
 from dream3d.export.splat import write_ply
 from dream3d.export.viewer import write_viewer
 from dream3d.export.views import frames
@@ -62,7 +63,7 @@ def test_splats_play_and_stop_where_asked(chromium, tmp_path):
     found = [tmp_path / f"frame_{i}.ply" for i in range(3)]
     for i, path in enumerate(found):
         write_ply(at(i / 2).handover(), path)
-    page = write_viewer(tmp_path / "viewer.html", splats=None, mesh=None, title="x", frames=found, times=[0, 0.5, 1])
+    page = write_viewer(tmp_path / "viewer.html", splats=None, mesh=None, title="x", moving=Moments(found, [0, 0.5, 1]))
     check(page)
     for time in (0, 0.5, 0.75, 1, 9):
         true = frames(at(min(time, 1)), FRONT)[0].astype(float)
@@ -87,7 +88,7 @@ def test_the_bar_plays_scrubs_and_pauses(chromium, tmp_path):
     found = [tmp_path / f"frame_{i}.ply" for i in range(2)]
     for i, path in enumerate(found):
         write_ply(at(i).handover(), path)
-    page = write_viewer(tmp_path / "viewer.html", splats=None, mesh=None, title="x", frames=found, times=[0, 4])
+    page = write_viewer(tmp_path / "viewer.html", splats=None, mesh=None, title="x", moving=Moments(found, [0, 4]))
     chromium.open(page, hash="#time=0", size=(600, 500))
     chromium.wait(READY)
     clock, slider = "parseFloat(document.querySelector('.viewer-clock').textContent)", "document.querySelector('.viewer-play input')"

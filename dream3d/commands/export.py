@@ -3,7 +3,6 @@
 import json
 import re
 import sys
-import warnings
 from collections.abc import Iterable
 from contextlib import nullcontext
 from pathlib import Path
@@ -20,6 +19,7 @@ EXAMPLES = ["export duck", "export duck --format glb,usdz --faces 20k --texture 
             "export duck faces=5000 texture=512", "export --list"]  # fmt: skip
 SHORT = {"formats": "format", "metres": "size", "millimetres": "print_size_mm", "faces": "faces", "texture": "texture",
          "origin": "origin", "up": "up", "lods": "lods", "web": "web"}  # fmt: skip
+OF_MESHES = ("faces", "texture", "rebake", "fit", "uv", "occlusion", "delight")
 FIX = "a run's folder, one of its checkpoints, or a GLB, glTF, OBJ or PLY file, or splats"
 
 
@@ -39,6 +39,7 @@ def main(words: list[str]) -> int:
         raise Mistake(f"{options.out.name} is a file, and an export is a folder", where="--out", near="--out ANOTHER")
     options.said = flags(options) | ({"rebake": "always"} if options.rebake else {})
     given = settled(options.said, options.overrides)
+    options.keys = {text.removeprefix("export.").partition("=")[0] for text in given}
     given += _again(given)
     return _run(options, run, folder, given) if run is not None else _file(options, file, given)
 
@@ -111,7 +112,8 @@ def settled(said: dict[str, str], overrides: list[str]) -> list[str]:
             near = choices(key, Export.__dataclass_fields__)
             raise Mistake(problem, where="command line", near=near, fix="python launch.py describe export")
         if key in said and said[key] != value:
-            flag = "--rebake" if key == "rebake" else f"{_flag(key)} {said[key]}"
+            names = ",".join(re.findall(r"'([^']+)'", said[key])) if key == "formats" else said[key]
+            flag = "--rebake" if key == "rebake" else f"{_flag(key)} {names}"
             raise Mistake(f"{key} is said twice: {flag}, and {text}", where="command line", fix="say one of them")
         words[key] = value
     return [f"export.{key}={value}" for key, value in (said | words).items()]
@@ -153,7 +155,7 @@ def _count(flag: str, text: str | None, thousand: int) -> int | None:
 
 
 def _number(flag: str, text: str | None) -> str | None:
-    if text is not None and not re.fullmatch(r"[-+]?(\d+\.?\d*|\.\d+)", text.strip()):
+    if text is not None and not re.fullmatch(r"[-+]?(\d+\.?\d*|\.\d+)(e[-+]?\d{1,2})?", text.strip(), re.IGNORECASE):
         raise Mistake(f"{flag}: expected a number, but it is {text!r}", where=flag, near=f"{flag} 1")
     return None if text is None else text.strip()
 
@@ -177,7 +179,7 @@ def _run(options, run: Path, folder: Path | None, given: list[str]) -> int:
     found = opened.of_run(run, config, folder)
     home = target.resolve() == (run / "export").resolve()
     with lock(run, f"wait, or: python launch.py export {run} --out ANOTHER") if home else nullcontext():
-        made = write(found, target, chosen, pictures=not options.format, quiet=options.quiet)
+        made = write(found, target, chosen, pictures=not options.format, quiet=options.quiet, said=options.keys)
         if home and {"mesh", "splats"} & made.keys():
             made |= _pages(run, made, config.values["prompt"])
     return _told(made, options.quiet)
@@ -195,7 +197,7 @@ def _file(options, file: Path, given: list[str]) -> int:
     if not options.quiet:
         for line in found.said:
             print(f"{file.name}: {line}", file=sys.stderr)
-    return _told(write(found, target, chosen, pictures=not options.format, quiet=options.quiet), options.quiet)
+    return _told(write(found, target, chosen, pictures=not options.format, quiet=options.quiet, said=options.keys), options.quiet)
 
 
 def settings(recipe: str | None, given: list[str], said: Iterable[str] = ()) -> Export:
@@ -212,33 +214,39 @@ def settings(recipe: str | None, given: list[str], said: Iterable[str] = ()) -> 
 
 def idle(chosen: Export) -> list[str]:
     """What is asked for that none of the formats heeds."""
-    names = {"glb", "ply"} if chosen.formats is None else set(chosen.formats)
+    names = {"glb"} if chosen.formats is None and chosen.mesh else set(chosen.formats or ())
     found = ["--print-size-mm is for stl and 3mf, which are not asked for"] if chosen.millimetres and not names & {"stl", "3mf"} else []
     return found + (["--web is for glb, which is not asked for"] if chosen.web and "glb" not in names else [])
 
 
-def write(found, folder: Path, settings, *, pictures: bool = True, quiet: bool = True) -> dict[str, Path]:
-    """The files of an opened scene. Progress goes to stderr."""
+def meshless(said: Iterable[str]) -> list[str]:
+    """Of settings that were said, those of meshes, where none was written."""
+    found = [_flag(key) if key in SHORT else key for key in OF_MESHES if key in said]
+    return [f"{', '.join(found)}: of meshes, and none is written"] if found else []
+
+
+def write(found, folder: Path, settings, *, pictures: bool = True, quiet: bool = True, said: Iterable[str] = ()) -> dict[str, Path]:
+    """The files of an opened scene. Progress goes to stderr, and what of the settings that were `said` nothing heeds."""
     import torch
 
     from dream3d.export.asset import export
+    from dream3d.export.noted import noted
     from dream3d.export.roomy import check_room
     from dream3d.progress import Display
 
     check_room(settings)
     with Display(quiet=quiet) as show, torch.no_grad():
         show.begin("export", 100)
-        for text in idle(settings):
+        for text in [*idle(settings), *["mesh=false is of what is written without --format"] * ("mesh" in said and not pictures)]:
             show.line(f"note: {text}")
 
         def progress(what: str, share: float) -> None:
             show.step(round(100 * share), what)
 
-        with warnings.catch_warnings(record=True) as heard:
-            warnings.simplefilter("always", UserWarning)
+        with noted(show.line):
             made = export(found.scene, folder, settings, extras=found.facts, progress=progress, tell=show.line, pictures=pictures,
                           own=found.own, back=found.back)  # fmt: skip
-        for text in dict.fromkeys(str(warning.message) for warning in heard if warning.category is UserWarning):
+        for text in meshless(said) if "health" not in made else ():
             show.line(f"note: {text}")
         return made
 

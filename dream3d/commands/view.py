@@ -53,7 +53,10 @@ def _still(options) -> int:
     path = Path(options.what)
     if options.out is not None and options.out.resolve() == path.resolve():
         raise Mistake(f"the page would take the place of {path.name}", where="--out", fix="--out ANOTHER.html")
-    if path.suffix.lower() in (".html", ".htm", ".json") and path.is_file():
+    page = path.suffix.lower() in (".html", ".htm")
+    if page and options.out is not None:
+        raise Mistake(f"{path.name} is a page already, and is opened as it is", where="--out", fix="without --out; copy it: it is one file")
+    if (page or path.suffix.lower() == ".json") and path.is_file():
         page = still.of_file(path, options.out or Path(f"{path.stem}-viewer.html"))
     else:
         path = source.place(options.what)

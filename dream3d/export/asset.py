@@ -1,6 +1,7 @@
 """Everything a finished scene leaves behind: pictures of it, files in the formats asked for, and the pages that show them: viewer.html and
 report.html."""
 
+import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
@@ -12,16 +13,17 @@ from dream3d.export.fits import asked
 from dream3d.export.formats import Ask, Format
 from dream3d.export.formats.sequence import fewer
 from dream3d.export.health import health
+from dream3d.export.moments import moving
 from dream3d.export.place import Placement, box, placement
 from dream3d.export.report import write_report
 from dream3d.export.roomy import roomy
-from dream3d.export.stock import MESHES, Stock
+from dream3d.export.stock import MESHES, Item, Stock
+from dream3d.export.surface import NoSurface
 from dream3d.export.video import contact_sheet, thumbnail, turntable
 from dream3d.export.viewer import write_viewer
 from dream3d.interfaces import Representation
 from dream3d.options import Export
 from dream3d.types import Mesh
-from dream3d.view.still import moving
 
 KEYS = {("glb", "mesh"): "mesh", ("ply", "splats"): "splats"}  # what pages know them by; others by their format's name
 HEALTH = "mesh.json"
@@ -54,22 +56,31 @@ def export(
     it inside the files (prompt, seed, recipe); lighting and what was moved are added. `progress` hears the file's name and the share
     done before it, `tell` what was done to the mesh. With `keep`, files that are there are not made again. `own` is the mesh of a file,
     which stays as it is where settings do not say otherwise; `back` takes the scene to where it came from. Raises Mistake for a format that
-    has no place for the scene, before anything is written; for a scene with nothing in it, for a full disk and too little memory: files
-    finished before stay."""
+    has no place for the scene, or a folder that cannot be written, before any work; for a scene with nothing in it, for a full disk and too
+    little memory: files finished before stay. Gaussians without a surface leave the mesh out, with a warning, where no format was named."""
     folder, stock = Path(folder), Stock(scene, settings, own)
     making = _Making(stock, settings, extras, back, _wanted(stock, settings))
-    steps = [*making.steps(pictures)]
+    steps, left_out = [*making.steps(pictures)], set()
+    files.check_folder(folder, [part.name for part in steps])
+    if settings.fit and stock.whole:
+        warnings.warn("fit: this scene is a mesh already, which stays where it is", stacklevel=2)
     for number, part in enumerate(steps):
         share = number / len(steps)
         if progress is not None:
             progress(part.name, share)
             stock.tell = lambda what, more, at=share, name=part.name: progress(f"{name}: {what}", at + more / len(steps))
         if not (keep and (folder / part.name).is_file()):
-            with roomy(settings, part.name):
-                part.write(folder / part.name)
+            try:
+                with roomy(settings, part.name):
+                    part.write(folder / part.name)
+            except NoSurface as mistake:
+                if not making.spare:
+                    raise
+                warnings.warn(f"no {part.name}: {mistake.problem}", stacklevel=2)  # nobody asked for it, and the Gaussians are there
+                left_out.add(part)
     for line in stock.said if tell is not None else ():
         tell(line)
-    made = {part.key: folder / part.name for part in steps}
+    made = {part.key: folder / part.name for part in steps if part not in left_out}
     return made | ({"health": folder / HEALTH} if making.looked_at else {})
 
 
@@ -95,7 +106,8 @@ class _Making:
             yield Part("thumbnail", "thumbnail.png", lambda path: thumbnail(scene, path, size))
             yield Part("contact", "contact.png", lambda path: contact_sheet(scene, path, size=size))
         meshes = [(form, kind) for form, kind in self.wanted if kind in MESHES]
-        yield from (self._file(*pair) for pair in self.wanted if pair not in meshes)
+        others = sorted((pair for pair in self.wanted if pair not in meshes), key=lambda pair: pair[0].name == "sequence")
+        yield from (self._file(*pair) for pair in others)  # moments after the splats: pages tell by that whether they are of them
         if pictures:
             yield Part("turntable", "turntable.mp4", lambda path: turntable(scene, path, frames=frames, size=size))
         yield from (self._file(*pair) for pair in meshes)
@@ -126,12 +138,26 @@ class _Making:
     def place(self) -> Placement:
         """One for all files: by the box of the mesh where one is written, else of the Gaussians."""
         if self._place is None:
-            s, self._place = self.settings, self.back
+            s, place = self.settings, self.back
             if s.metres is not None or s.origin != "center":
-                kinds = [kind for _, kind in self.wanted]
-                kind = next((kind for kind in MESHES if kind in kinds), kinds[0])
-                self._place = placement(box(self.back(self.stock.item(kind))), s.metres, s.origin).after(self.back)
+                place = placement(box(self.back(self._measured())), s.metres, s.origin).after(self.back)
+            self._place = place
         return self._place
+
+    def _measured(self) -> Item:
+        kinds = [kind for _, kind in self.wanted]
+        kind = next((kind for kind in MESHES if kind in kinds), kinds[0])
+        try:
+            return self.stock.item(kind)
+        except NoSurface:
+            if not self.spare:
+                raise
+            return self.stock.handed
+
+    @property
+    def spare(self) -> bool:
+        """Whether a mesh can be done without: nobody asked for one, and the Gaussians are there."""
+        return self.settings.formats is None and not self.settings.lods and self.stock.gaussian
 
 
 def pages(
@@ -140,5 +166,6 @@ def pages(
     """viewer.html and report.html of a run folder whose files `export` has `made`, by kind. `status` as in write_report."""
     title = prompt if isinstance(prompt, str) else " / ".join(prompt)
     target = Path(run) / "export" / "viewer.html"
-    viewer = write_viewer(target, splats=made.get("splats"), mesh=made.get("mesh"), title=title, **moving(made.get("sequence")))
+    splats, clip = made.get("splats"), made.get("sequence")
+    viewer = write_viewer(target, splats=splats, mesh=made.get("mesh"), title=title, moving=moving(clip, splats))
     return {"viewer": viewer, "report": write_report(run, status=status)}

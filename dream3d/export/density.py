@@ -13,8 +13,7 @@ import torch
 from jaxtyping import Float
 from numpy import ndarray
 
-from dream3d.errors import Mistake
-from dream3d.export.surface import REACH, march, solid
+from dream3d.export.surface import REACH, NoSurface, march, solid
 from dream3d.export.views import renders, sphere
 from dream3d.interfaces import Representation
 from dream3d.types import Mesh, Points
@@ -32,7 +31,8 @@ def surface_of(points: Points, *, resolution: int = 128, bound: float = 0.8, sce
     shows them where that is told. Raises Mistake where their opacity nowhere reaches the level."""
     field = summed(points, resolution, bound)
     if not field.max() > LEVEL:
-        raise Mistake("there is no surface to export: the Gaussians are too thin to hide anything")
+        where = f"no Gaussian lies within {bound:g} m of the origin" if not field.any() else "the Gaussians are too thin to hide anything"
+        raise NoSurface(f"there is no surface to export: {where}", fix="--format ply writes the Gaussians themselves")
     level = LEVEL if scene is None else min(fitting(field, scene, bound), float(field.max()) * 0.9)
     return march(solid(REACH * np.tanh(np.log(level / np.maximum(field, 1e-6)))), bound)
 

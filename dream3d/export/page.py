@@ -69,11 +69,11 @@ def data_uri(kind: str, data: bytes) -> str:
     return f"data:{kind};base64,{base64.b64encode(data).decode()}"
 
 
-def blocks(found: dict[str, Path]) -> Iterator[str]:
-    """Files as base64 in inert script elements, by id, a piece at a time."""
-    for name, path in found.items():
-        with path.open("rb") as file:
-            yield from block(name, path.name, iter(lambda file=file: file.read(CHUNK), b""))
+def bytes_of(path: Path, begin: int = 0) -> Iterator[bytes]:
+    """A file, a piece at a time, from a place on."""
+    with path.open("rb") as file:
+        file.seek(begin)
+        yield from iter(lambda: file.read(CHUNK), b"")
 
 
 def block(name: str, file: str, pieces: Iterable[bytes]) -> Iterator[str]:

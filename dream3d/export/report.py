@@ -3,11 +3,15 @@
 import io
 import re
 import shlex
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from dream3d import __version__
+from dream3d.errors import Mistake
 from dream3d.export import curves, facts, page, record
+from dream3d.export.held import held
+from dream3d.export.moments import Moments, moving
 from dream3d.export.page import Markup, join, section, tag
 from dream3d.export.record import Record
 
@@ -23,8 +27,8 @@ def write_report(run: Path, *, status: dict[str, Any] | None = None) -> Path:
     found = record.read(run)
     found.status.update(status or {})
     embedded = {kind: found.exports[kind] for kind in ("splats", "mesh") if kind in found.exports}
-    if sum(path.stat().st_size for path in embedded.values()) > ASSET:
-        embedded = {}
+    room = ASSET - sum(path.stat().st_size for path in embedded.values())
+    embedded = embedded if room >= 0 else {}
     bundle, own = page.script("viewer.js") if embedded else "", page.script("report.js")
     body = (_head(found), _hero(found, embedded), tag("div", _progress(found), _curves(found), class_="went"),
             _reproduce(found), facts.settings(found), facts.parts(found), _log(found))  # fmt: skip
@@ -35,11 +39,22 @@ def write_report(run: Path, *, status: dict[str, Any] | None = None) -> Path:
         "style": page.web("viewer.css") + page.web("report.css"),
         "body": join(*body),
         "licences": page.text(page.web("LICENSES.txt")),
-        "data": page.blocks(embedded),
+        "data": _data(found, embedded, room),
         "bundle": bundle,
         "script": own,
     }
     return page.write(found.path / "export" / "report.html", page.web("report.html"), parts)
+
+
+def _data(found: Record, embedded: dict[str, Path], room: int) -> Iterator[str]:
+    """The asset's files, and its moments where they fit into as many bytes and can be read: fewer than viewer.html has, if need be."""
+    still = embedded.get("splats"), embedded.get("mesh")
+    played = moving(found.path / "export" / "sequence" / "sequence.json", still[0]) if embedded else Moments()
+    fits = played.frames and 2 * played.frames[0].stat().st_size < room
+    try:
+        return held(*still, played if fits else Moments(), room)
+    except Mistake:
+        return held(*still)
 
 
 # --- the top ----------------------------------------------------------------------------------------------------------------------

@@ -7,6 +7,7 @@ rot_0..3 (w x y z). Metres; axes are those of the world, z up, where nothing els
 
 import os
 import re
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -16,8 +17,9 @@ from numpy import ndarray
 from torch import Tensor
 
 from dream3d.errors import Mistake
-from dream3d.export.axes import Up, outward
+from dream3d.export.axes import Up, inward, outward
 from dream3d.files import replacing
+from dream3d.foreign.upright import comment
 from dream3d.types import Points
 
 C0 = 0.28209479177387814  # the constant spherical harmonic
@@ -49,14 +51,19 @@ def _finite(values: Tensor) -> bool:
 
 
 def write_ply(points: Points, path: Path, *, up: Up = "z") -> None:
-    """Raises Mistake as `settled` does, and for a full disk."""
+    """What is not z up says so in a comment. Raises Mistake as `settled` does, and for a full disk."""
     points = settled(points, up)
-    lines = ["ply", "format binary_little_endian 1.0", f"element vertex {len(points.position)}"]
-    lines += [f"property float {name}" for name in _names(points.sh.shape[1])] + ["end_header\n"]
     with replacing(Path(path)) as temporary, open(temporary, "wb") as file:
-        file.write("\n".join(lines).encode())
-        for begin in range(0, len(points.position), ROWS):
-            file.write(_rows(points, slice(begin, begin + ROWS)))
+        for piece in pieces(points, up):
+            file.write(piece)
+
+
+def pieces(points: Points, up: Up = "z") -> Iterator[bytes | Float32[ndarray, "n _"]]:
+    """The bytes of a .ply, one after the other, of Gaussians that are `settled` so."""
+    lines = ["ply", "format binary_little_endian 1.0", *([comment(up)] if up != "z" else []), f"element vertex {len(points.position)}"]
+    yield "\n".join([*lines, *(f"property float {name}" for name in _names(points.sh.shape[1])), "end_header\n"]).encode()
+    for begin in range(0, len(points.position), ROWS):
+        yield _rows(points, slice(begin, begin + ROWS))
 
 
 def _names(coefficients: int) -> tuple[str, ...]:
@@ -79,9 +86,9 @@ def _numbered(name: str, count: int) -> tuple[str, ...]:
     return tuple(f"{name}_{i}" for i in range(count))
 
 
-def read_ply(path: Path) -> Points:
-    """Gaussians in the layout above, or plain points with red green blue. Nothing in the file is trusted: sizes are
-    compared with the file's length before anything is allocated; only float and uchar vertex data are accepted."""
+def read_ply(path: Path, *, up: Up = "z") -> Points:
+    """Gaussians in the layout above, or plain points with red green blue; `up` is the file's axis that points up. Nothing in the file
+    is trusted: sizes are compared with the file's length before anything is allocated; only float and uchar vertex data are accepted."""
     path = Path(path)
     if not path.is_file():
         raise Mistake(f"there is no file {path}")
@@ -98,9 +105,9 @@ def read_ply(path: Path) -> Points:
         rows = np.frombuffer(file.read(length), dtype)
     columns = {name: torch.from_numpy(rows[name].astype(np.float32)) for name in dtype.names}
     if "f_dc_0" in columns:
-        return gaussians(columns, path)
+        return inward(gaussians(columns, path), up)
     position, colour = (_block(columns, names, path) for names in (("x", "y", "z"), ("red", "green", "blue")))
-    return Points(position, colour / 255 if dtype["red"] == np.uint8 else colour)
+    return inward(Points(position, colour / 255 if dtype["red"] == np.uint8 else colour), up)
 
 
 def _header(text: bytes, path: Path) -> tuple[int, np.dtype]:

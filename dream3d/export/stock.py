@@ -123,16 +123,21 @@ class Stock:
         return bake(self.fine, None if self.own is not None else self.scene, faces=faces, texture=texture, views=views, size=2 * s.size,
                     uv=s.uv, occlusion=s.occlusion, delight=s.delight, progress=self.tell)  # fmt: skip
 
+    @property
+    def whole(self) -> bool:
+        """Whether the surface of the scene is its own mesh, and none has to be found."""
+        kept = isinstance(self.clip, MeshClip | Skin) or self.own is not None
+        return isinstance(self.handed, Mesh) and (kept or self.textured or closed(self.handed.faces))
+
     @cached_property
     def fine(self) -> Mesh:
         """The surface with all its triangles: the scene's own mesh where that is closed or moves, the surface of its Gaussians, or
         what renders show, fitted to pictures where that is asked; but for what moves without stray parts and holes."""
         if isinstance(self.clip, MeshClip | Skin):  # it goes with these vertices
             return self.handed
-        whole = isinstance(self.handed, Mesh) and (self.own is not None or self.textured or closed(self.handed.faces))
-        mesh, did = clean(self.handed if whole else self._rough())
+        mesh, did = clean(self.handed if self.whole else self._rough())
         self.said += did
-        if whole or not self.settings.fit:
+        if self.whole or not self.settings.fit:
             return mesh
         self.tell("fit", 0.0)
         return fitted(mesh, self.scene, size=self.settings.size)

@@ -42,6 +42,10 @@ class Depths:
     cosine: Float[Tensor, "B H W"]
 
 
+class NoSurface(Mistake):
+    """The scene has nothing that a mesh could be made of."""
+
+
 def surface(
     scene: Representation, *, resolution: int = 128, views: int = 48, size: int = 256, bound: float = 0.8
 ) -> Mesh:
@@ -52,7 +56,7 @@ def surface(
     cameras = sphere(views, radius=math.sqrt(3) * bound, size=size)
     seen = [_depths(part, render) for part, render in renders(scene, cameras)]
     if not any(bool(part.depth.isfinite().any()) for part in seen):
-        raise Mistake("there is no surface to export: nothing in the scene is more than half opaque")
+        raise NoSurface("there is no surface to export: nothing in the scene is more than half opaque")
     volume = solid(ndimage.gaussian_filter(_fuse(seen, resolution, bound).numpy(), SMOOTH))
     return march(volume, bound)
 
@@ -121,7 +125,7 @@ def solid(volume: Float[ndarray, "X Y Z"]) -> Float[ndarray, "X+2 Y+2 Z+2"]:
     volume = np.where(np.abs(volume) < 1e-3, 1e-3, volume)  # a corner exactly on the surface would make empty triangles
     parts, count = ndimage.label(volume < 0)
     if count == 0:
-        raise Mistake("there is no surface to export: what the scene shows is smaller than a voxel")
+        raise NoSurface("there is no surface to export: what the scene shows is smaller than a voxel")
     sizes = np.bincount(parts.ravel())[1:]
     keep = np.isin(parts, 1 + np.flatnonzero(sizes >= SMALLEST * sizes.max()))
     holes = ndimage.binary_fill_holes(keep) & ~keep

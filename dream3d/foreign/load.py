@@ -1,7 +1,7 @@
 """A user's mesh, point cloud or Gaussians as Mesh or Points in the world: z up, inside [-0.75, 0.75]^3.
 
 glTF, OBJ and .spz are y up, (x, y, z) -> (x, -z, y), so that what faces +z there looks towards -y here; in a .splat and a .sog y points
-down; a PLY is taken to be z up, as ours are.
+down; a PLY is taken to be z up, as ours are. A .glb or .ply of ours that was asked for otherwise says so.
 Nothing in a file is trusted; what was mended or left out is said.
 """
 
@@ -27,6 +27,7 @@ from dream3d.foreign.ply import colours, read_ply, stacked
 from dream3d.foreign.sog import read_sog
 from dream3d.foreign.splats import read_splat, read_spz
 from dream3d.foreign.start import place, unchanged
+from dream3d.foreign.upright import told
 from dream3d.options import Init
 from dream3d.types import Mesh, Points
 
@@ -39,7 +40,7 @@ GREY = 0.5
 
 def load(path: str | Path, *, fit: bool | None = None, up: Literal["y", "z"] | None = None) -> tuple[Mesh | Points, list[str]]:
     """What is in the file, and what was done to it. `fit` moves and scales it so that its box just fits into [-0.7, 0.7]^3 (null: where
-    it is not inside [-0.75, 0.75]^3 or much smaller); `up` is the file's axis that points up (null: as above).
+    it is not inside [-0.75, 0.75]^3 or much smaller); `up` is the file's axis that points up (null: as it says itself, else as above).
     Raises Mistake for what is no such file, or broken, or empty."""
     path = Path(path)
     sort, said = kind(path), []
@@ -47,7 +48,7 @@ def load(path: str | Path, *, fit: bool | None = None, up: Literal["y", "z"] | N
     if fit is not False:
         pieces, columns = _near(pieces, columns, said)
     data, mending = _made(path, pieces, columns, said)
-    data = inward(data, up or UPS.get(sort, "y"))
+    data = inward(data, up or told(path) or UPS.get(sort, "y"))
     return _fitted(data, fit, [*dict.fromkeys(said), *mending])
 
 

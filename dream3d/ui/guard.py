@@ -45,13 +45,15 @@ class Guard:
 def refused(headers: dict[str, str], hosts: tuple[str, ...] | None) -> str:
     """Why a request, or the opening of a websocket, is not answered; "" where it is. Browsers say from which page it comes (`origin`) where
     it could change something, and where the page wants to read the answer; not where somebody goes to an address."""
-    host = headers.get("host", "")
-    name = urlsplit(f"//{host}").hostname or ""
+    host, origin = headers.get("host", ""), headers.get("origin")
+    try:
+        name, other = urlsplit(f"//{host}").hostname or "", urlsplit(origin or "").netloc
+    except ValueError:
+        return "this is no address"
     name = f"[{name}]" if ":" in name else name
     if hosts is not None and name not in hosts:
         return "this server has another name"
-    origin = headers.get("origin")
-    if origin is not None and urlsplit(origin).netloc.lower() != host.lower():
+    if origin is not None and other.lower() != host.lower():
         return "another page asks for this"
     return ""
 

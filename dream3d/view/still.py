@@ -1,19 +1,16 @@
 """viewer.html of a run or of a file, made where it is missing."""
 
 import contextlib
-import json
 import re
 import sys
 import tempfile
 from pathlib import Path
-from typing import Any
 
 from dream3d.errors import Mistake
+from dream3d.export.moments import moving, sequence
 from dream3d.export.viewer import write_viewer
 
 PLAIN = (".glb", ".ply")  # what a page can hold as it is
-LIMIT = 1 << 22  # bytes of a sequence.json
-MOST = 10_000
 
 
 def of_run(run: Path) -> Path:
@@ -33,15 +30,8 @@ def of_run(run: Path) -> Path:
 
     prompt = stored(run).values["prompt"]
     title = prompt if isinstance(prompt, str) else " / ".join(prompt)
-    return write_viewer(page, splats=files.get("splats"), mesh=files.get("mesh"), title=title, **moving(clip))
-
-
-def moving(clip: Path | None) -> dict[str, Any]:
-    """The same as `sequence`; nothing where there is none, or it is of meshes, which their .glb plays."""
-    try:
-        return sequence(clip) if clip is not None and clip.is_file() else {}
-    except Mistake:
-        return {}
+    return write_viewer(page, splats=files.get("splats"), mesh=files.get("mesh"), title=title,
+                        moving=moving(clip, files.get("splats")))  # fmt: skip
 
 
 def of_file(path: Path, target: Path) -> Path:
@@ -49,7 +39,7 @@ def of_file(path: Path, target: Path) -> Path:
     if path.suffix.lower() in (".html", ".htm"):
         return path
     if path.name == "sequence.json":
-        return write_viewer(target, splats=None, mesh=None, title=path.parent.name, **sequence(path))
+        return write_viewer(target, splats=None, mesh=None, title=path.parent.name, moving=sequence(path))
     splats, mesh = _plain(path)
     if splats or mesh:
         return write_viewer(target, splats=splats, mesh=mesh, title=path.name)
@@ -82,28 +72,3 @@ def _plain(path: Path) -> tuple[Path | None, Path | None]:
         return path, None
     return None, None
 
-
-def sequence(path: Path) -> dict[str, Any]:
-    """frames and times for write_viewer, of a sequence.json of Gaussians beside its frames. Raises Mistake where it is none."""
-
-    def broken(why: str) -> Mistake:
-        fix = "python launch.py export RUN --format sequence"
-        return Mistake(f"{path.name} is no sequence of Gaussians: {why}", where=str(path), fix=fix)
-
-    try:
-        if path.stat().st_size > LIMIT:
-            raise broken(f"it is larger than {LIMIT >> 20} MiB")
-        told = json.loads(path.read_text(encoding="utf-8"))
-        entries = [(entry["file"], entry["time"]) for entry in told["frames"]]
-        kind, up = told["kind"], told.get("up", "z")
-    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
-        raise broken(f"{type(error).__name__}") from None
-    if kind != "splats":
-        raise broken(f"it holds {str(kind)[:20]}; its mesh as a .glb is played")
-    if up != "z":
-        raise broken("its frames do not have z up; export it with --up z")
-    if not 0 < len(entries) <= MOST or not all(isinstance(name, str) and re.fullmatch(r"\w+\.ply", name) for name, _ in entries):
-        raise broken("its frames are no .ply files beside it")
-    if not all(type(time) in (int, float) and 0 <= time < 1e6 for _, time in entries):
-        raise broken("its times are no seconds")
-    return {"frames": [path.with_name(name) for name, _ in entries], "times": [float(time) for _, time in entries]}
