@@ -14,6 +14,7 @@ from dream3d.commands import export as command
 from dream3d.errors import Mistake
 from dream3d.export.noted import noted
 from dream3d.export.splat import read_ply
+from dream3d.foreign.files import kind
 from dream3d.options import Export
 
 GAUSSIANS = {"type": "gaussians", "count": 200}
@@ -52,6 +53,21 @@ def test_what_cannot_be_written_is_said_before_any_work(tmp_path, place, said, c
     monkeypatch.setattr("dream3d.export.asset.thumbnail", lambda *what: pytest.fail("pictures were drawn"))
     code, _, told = call(["export", run, "--out", tmp_path / place], capsys)
     assert code == 2 and said in told and not [*(tmp_path / "there").rglob("*.png")]
+
+
+def test_files_of_another_run_are_left_alone(tmp_path, capsys):
+    runs = [run_of(tmp_path / name, GAUSSIANS, handed=discs()) for name in ("one", "two")]
+    code, _, said = call(["export", runs[0], "--out", runs[1] / "export"], capsys)
+    assert code == 2 and "holds the files of another run" in said and "one-export" in said and not (runs[1] / "export").exists()
+    assert call(["export", runs[0], "--out", runs[0] / "export", "--format", "ply"], capsys)[0] == 0
+
+
+@pytest.mark.parametrize("head, end", [(b"glTF" + bytes(60), ".glb"), (b"ply\n", ".ply"), (b"NGSP", ".spz")])
+def test_a_wrong_ending_is_told_the_right_one(head, end, tmp_path):
+    (tmp_path / "car.gltf").write_bytes(head)
+    with pytest.raises(Mistake, match="not what its name says") as caught:
+        kind(tmp_path / "car.gltf")
+    assert caught.value.fix == f"rename it: car{end}" and not caught.value.near
 
 
 def test_a_folder_is_made_and_left_empty(tmp_path):

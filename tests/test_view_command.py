@@ -111,7 +111,8 @@ def test_what_is_no_sequence_is_said(tmp_path, changes):
 WRONG = [([], "RUN_OR_FILE"), (["nothing-here"], "neither a run nor a file"), (["x", "--live"], "not a run"),
          (["x", "--prot", "3"], "--port"), (["x", "--port", "3"], "--live --port 3"), (["x", "--listen", "0.0.0.0"], "is of --live"),
          (["x", "--live", "--out", "a.html"], "--live writes none"), ([__file__, "--live"], "test_view_command.py is a file"),
-         (["x.html", "--out", "a.html"], "x.html is a page already"), (["x", "--out", "a.txt"], "--out x-viewer.html"), (["x.glb", "--out", "."], "--out x-viewer.html"),
+         (["x.html", "--out", "a.html"], "x.html is a page already"),
+         (["x", "--out", "a.txt"], "--out x-viewer.html"), (["x.glb", "--out", "."], "--out x-viewer.html"),
          (["x", "--live", "--port", "a"], "--port: expected a whole number, but it is 'a'")]  # fmt: skip
 
 

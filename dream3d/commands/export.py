@@ -37,6 +37,7 @@ def main(words: list[str]) -> int:
         raise Mistake("--source-up is of files; a run knows its axes", where="--source-up", near=f"--up {options.source_up}")
     if options.out is not None and options.out.exists() and not options.out.is_dir():
         raise Mistake(f"{options.out.name} is a file, and an export is a folder", where="--out", near="--out ANOTHER")
+    _own(options.out, run or file)
     options.said = flags(options) | ({"rebake": "always"} if options.rebake else {})
     given = settled(options.said, options.overrides)
     options.keys = {text.removeprefix("export.").partition("=")[0] for text in given}
@@ -87,6 +88,15 @@ def place(what: str) -> tuple[Path | None, Path | None, Path | None]:
         return path.parent.parent if path.parent.name == "checkpoints" else path.resolve().parents[1], path, None
     found = source.place(what)
     return (found, None, None) if source.is_run(found) else (None, None, found)
+
+
+def _own(target: Path | None, what: Path) -> None:
+    """Raises Mistake where files would take the place of those of another run."""
+    from dream3d.convert import source
+
+    owner = None if target is None else target.resolve().parent
+    if owner and target.resolve().name == "export" and source.is_run(owner) and not what.resolve().is_relative_to(owner):
+        raise Mistake(f"{target} holds the files of another run", where="--out", near=f"--out {target.parent / what.stem}-export")
 
 
 def flags(options) -> dict[str, str]:

@@ -37,8 +37,16 @@ def kind(path: Path) -> str:
              ".obj": b"\0" not in head and not glb, ".splat": status.st_size % 32 == 0 and not glb and head[:3] != b"ply",
              ".spz": head[:2] == b"\x1f\x8b" or head[:4] == b"NGSP", ".sog": head[:2] == b"PK"}  # fmt: skip
     if not right[path.suffix.lower()]:
-        raise Mistake(f"{path.name} is not what its name says", where=str(path), near=", ".join(KINDS), fix=FIX)
+        true = _by_content(head)
+        fix = f"rename it: {path.with_suffix(true).name}" if true else FIX
+        raise Mistake(f"{path.name} is not what its name says", where=str(path), near="" if true else ", ".join(KINDS), fix=fix)
     return found
+
+
+def _by_content(head: bytes) -> str:
+    """The name's end that a file's first bytes ask for; "" where they do not tell."""
+    begins = {b"glTF": ".glb", b"ply": ".ply", b"NGSP": ".spz", b"{": ".gltf"}
+    return next((end for start, end in begins.items() if head.startswith(start)), "")
 
 
 def _missing(path: Path, error: OSError | ValueError) -> Mistake:
