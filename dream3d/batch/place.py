@@ -25,6 +25,8 @@ class Place:
     """Raises Mistake for what fsspec says is wrong."""
 
     def __init__(self, address: str):
+        if not address.strip():  # a variable that is not set would be the folder one is in
+            raise Mistake("an address is empty", where="URL", near="s3://bucket/cars, /mnt/share/cars")
         try:
             import fsspec
         except ModuleNotFoundError:
@@ -60,8 +62,10 @@ class Place:
 
     def read(self, name: str, most: int | None = None) -> bytes | None:
         """At most so many bytes of a file there; None where it is not."""
-        path = self._path(name)
-        return self._try(lambda: self.system.cat_file(path, 0, most)) if self._try(lambda: self.system.exists(path)) else None
+        return self._try(lambda: self.system.cat_file(self._path(name), 0, most)) if self.has(name) else None
+
+    def has(self, name: str) -> bool:
+        return self._try(lambda: self.system.exists(self._path(name)))
 
     def put(self, name: str, what: Path | bytes) -> None:
         """Whole or not at all."""

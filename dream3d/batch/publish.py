@@ -60,6 +60,8 @@ def _known(place: Place, library: Library) -> dict[str, Key]:
     if place.local and os.path.realpath(place.root) == os.path.realpath(library.path):
         raise Mistake("this is the library itself", where=place.address, fix="another address")
     known = place.listed()
+    if not known and not place.has("jobs.jsonl") and (own := next(filter(place.has, LAST), None)):
+        raise Mistake(f"{own} lies there, and is not of a library", where=place.address, fix="another address")
     ours = {job.id for job in library.jobs()}
     others = [row for row in place.rows("jobs.jsonl") if row["id"] not in ours]
     if others:
@@ -102,6 +104,7 @@ def _named(library: Library, records: list[dict[str, Any]], runs: bool) -> Itera
         found = {path for path in made.values() if inside(path) and public(path) and (library.path / path).is_file()}
         if isinstance(run := record.get("run"), str) and inside(run) and re.fullmatch(r"jobs/[^/]+/[^/]+/run[^/\0]*", run):
             found |= _below(library.path, library.path / run / ("" if runs else "export"))
+            found |= {f"{run}/eval.json"} if (library.path / run / "eval.json").is_file() else set()  # scores go on being the job's
             found |= _below(library.path, (library.path / run).parent, deep=False)
         yield from sorted(found, key=_order)
 

@@ -72,6 +72,18 @@ def test_a_push_onto_itself_is_refused(library, tmp_path):
     assert not (library.path / places.LIST).exists()
 
 
+def test_a_folder_of_something_else_is_left_alone(library, address, tmp_path, monkeypatch):
+    """The one that an empty variable would name, too."""
+    monkeypatch.chdir(tmp_path)
+    for nowhere in ("", " "):
+        with pytest.raises(Mistake, match="an address is empty"):
+            list(push(library, nowhere))
+    Place(address).put("gallery.html", b"my holidays")
+    with pytest.raises(Mistake, match="not of a library"):
+        list(push(library, address))
+    assert Place(address).read("gallery.html") == b"my holidays" and not (tmp_path / "jobs").exists()
+
+
 def test_a_pull_onto_a_library_adds_to_it(library, address, tmp_path):
     here, before = other(tmp_path, ("a blue duck", "a cat")), other(tmp_path, name="same").jobs()[0]
     list(push(library, address))
@@ -127,6 +139,15 @@ def test_results_of_another_machine_stay_in_the_catalogue_there(library, address
     assert {row["id"] for row in Place(address).rows("catalog.jsonl")} == {job.id for job in library.jobs()}
     list(pull(address, tmp_path / "back"))
     assert len(Library(tmp_path / "back").catalogue()) == 3
+
+
+def test_scores_go_with_their_jobs(library, address, tmp_path):
+    """Wherever the catalogue is written anew."""
+    job = library.jobs()[0]
+    files.write_json(library.run(job) / "eval.json", {"scores": {"recognition": 0.5}})
+    list(push(library, address))
+    list(pull(address, tmp_path / "back"))
+    assert Library(tmp_path / "back").catalogue() == library.catalogue() and library.catalogue()[0]["metrics"] == {"recognition": 0.5}
 
 
 # --- ends in the middle ------------------------------------------------------------------------------------------------------------------
