@@ -23,6 +23,17 @@ def pytest_collection_modifyitems(config, items):
                 item.add_marker(pytest.mark.skip(reason="slow: pytest -m slow"))
 
 
+@pytest.fixture(autouse=True)
+def brief_fit():
+    """Surfaces of soft things are moved, but for two steps only; tests of how well it goes set both themselves."""
+    from dream3d.export import fit
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(fit, "STAGES", ((4, 2, 1e-3, 0.02),))
+        patch.setattr(fit, "VIEWS", 4)
+        yield
+
+
 class ToyScene(Representation):
     """Every buffer is a smooth function of one parameter tensor and of the camera's azimuth."""
 

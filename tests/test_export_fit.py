@@ -31,6 +31,7 @@ def soft() -> Representation:
 @torch.no_grad()
 def test_the_surface_of_soft_things_comes_nearer_to_their_colours(monkeypatch):
     monkeypatch.setattr(fit, "STAGES", ((4, 30, 0.0, 0.1), (4, 90, 0.05, 0.02)))
+    monkeypatch.setattr(fit, "VIEWS", 48)
     scene = soft()
     before, _ = clean(surface_of(scene.handover(), resolution=64, scene=scene))
     after = fitted(before, scene)

@@ -9,7 +9,7 @@ for what is soft. The same scene gives the same surface.
 
 import dataclasses
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import torch
@@ -47,8 +47,9 @@ class Pictures:
     there: Float[Tensor, "B H W 1"]
 
 
-def fitted(mesh: Mesh, scene: Representation, *, size: int = 256) -> Mesh:
-    """The mesh with its vertices where it looks most like the scene, in pictures of `size` pixels a side; faces stay."""
+def fitted(mesh: Mesh, scene: Representation, *, size: int = 256, progress: Callable[[int, int], None] = lambda done, of: None) -> Mesh:
+    """The mesh with its vertices where it looks most like the scene, in pictures of `size` pixels a side; faces stay. `progress` hears
+    before each step how many are done, and of how many."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # a cage may have more faces
         cage = decimate(mesh, min(CAGE, size * size // PER_FACE))
@@ -59,8 +60,11 @@ def fitted(mesh: Mesh, scene: Representation, *, size: int = 256) -> Mesh:
     cameras = sphere(VIEWS, radius=FRAME * radius, size=max(size // COARSEST, 1) * COARSEST)
     seen = [torch.cat([render.rgb, render.alpha], -1) for _, render in renders(scene, cameras)]
     shown = {coarser: _pictures(cameras, torch.cat(seen), coarser) for coarser, *_ in STAGES}
+    done, total = 0, sum(steps for _, steps, *_ in STAGES)
     for stage in STAGES:
-        _learn(doll, shown[stage[0]], stage, radius, rng)
+        for index in _learn(doll, shown[stage[0]], stage, radius, rng):
+            progress(done + index, total)
+        done += stage[1]
     moved = doll.vertices().detach() - before
     face, weights = Tree(cage).nearest(mesh.vertices)
     return dataclasses.replace(mesh, vertices=mesh.vertices + between(moved, cage.faces, face, weights))
@@ -72,10 +76,14 @@ def _pictures(cameras: Cameras, seen: Float[Tensor, "B H W 4"], coarser: int) ->
     return Pictures(cameras.sized(*alpha.shape[1:3]), (rgb / alpha.clamp(min=1e-3)).clamp(0, 1), (alpha > OPAQUE).float())
 
 
-def _learn(doll: Representation, pictures: Pictures, stage: tuple[int, int, float, float], radius: float, rng: torch.Generator) -> None:
+def _learn(
+    doll: Representation, pictures: Pictures, stage: tuple[int, int, float, float], radius: float, rng: torch.Generator
+) -> Iterator[int]:
+    """Each step of a stage, as it begins."""
     _, steps, rate, paint = stage
     optimizer = Adam()
     for index, views in enumerate(_turns(steps, rng)):
+        yield index
         left = 1 - (1 - LAST) * index / steps
         shape = [Group("vertices", doll.u, left * rate * radius)] if rate else []
         with torch.enable_grad():

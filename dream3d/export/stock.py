@@ -139,8 +139,7 @@ class Stock:
         self.said += did
         if self.whole or not self.settings.fit:
             return mesh
-        self.tell("fit", 0.0)
-        return fitted(mesh, self.scene, size=self.settings.size)
+        return fitted(mesh, self.scene, size=self.settings.size, progress=lambda done, of: self.tell(f"fit {done}/{of}", 0.0))
 
     def _rough(self) -> Mesh:
         self.tell("surface", 0.0)
