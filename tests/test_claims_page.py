@@ -69,7 +69,7 @@ def test_what_cannot_be_asked_is_told(capsys):
     with pytest.raises(Mistake, match="no claim"):
         claims.main(["asd-varianze"])
     with pytest.raises(Mistake, match="weights"):
-        claims.main(["--prior", "toybox"])
+        claims.main(["--prior", "exact", "--model", "somewhere"])
     with pytest.raises(Mistake, match="1 to 6 prompts"):
         claims.main(["--prompts", "7"])
     assert claims.main(["--list", "3d-*"]) == 0

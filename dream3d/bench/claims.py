@@ -25,7 +25,7 @@ from dream3d.errors import Mistake, choices
 
 NOISE = "of each prompt"  # what older numbers lack: all prompts had the noise of a seed in common
 EXAMPLES = ["bench claims --list", "bench claims --prior mixture", "bench claims asd-variance csd-direction --prior exact",
-            "bench claims 3d-saturation --prior exact", "bench claims --prior toybox --model FOLDER", "bench claims --page"]  # fmt: skip
+            "bench claims 3d-saturation --prior exact", "bench claims --prior toybox", "bench claims --page"]  # fmt: skip
 
 
 def parser() -> Parser:
@@ -33,7 +33,7 @@ def parser() -> Parser:
                   "whole runs.", EXAMPLES)  # fmt: skip
     made.add_argument("names", nargs="*", metavar="NAME", help="claims; a name that ends in * means all that begin so")
     made.add_argument("--prior", choices=PRIORS, help="measure on this one (default: mixture, then exact)")
-    made.add_argument("--model", metavar="FOLDER", help="the trained weights behind --prior toybox")
+    made.add_argument("--model", metavar="FOLDER", help="the trained weights behind --prior toybox (those that ship)")
     made.add_argument("--prompts", type=int, default=6, metavar="N", help="the first N prompts (6)")
     made.add_argument("--seeds", type=int, default=3, metavar="N", help="seeds 0 to N - 1 of each prompt (3)")
     made.add_argument("--out", type=Path, default=Path("docs/claims"), help="where the numbers lie; the page is beside it (docs/claims)")
@@ -73,9 +73,8 @@ def _chosen(names: list[str]) -> list[Claim]:
 
 
 def _check(given: argparse.Namespace) -> None:
-    if given.prior == "toybox" and not given.model:
-        fix = "--model FOLDER, which python -m dream3d.toybox.train writes"
-        raise Mistake("the trained prior needs its weights", where="--prior toybox", fix=fix)
+    if given.model and given.prior != "toybox":
+        raise Mistake("these weights are for the trained prior", where="--model", fix="--prior toybox")
     if not (1 <= given.prompts <= 6 and given.seeds >= 1):
         raise Mistake("there are 1 to 6 prompts and at least one seed", where="--prompts, --seeds", fix="--prompts 6 --seeds 3")
 
@@ -143,7 +142,7 @@ def alone(out: Path) -> FileLock:
 
 def command(claim: Claim, prior: str, given: argparse.Namespace) -> str:
     """What makes these numbers again."""
-    words = ["python launch.py bench claims", claim.name, f"--prior {prior}", *(["--model FOLDER"] if prior == "toybox" else [])]
+    words = ["python launch.py bench claims", claim.name, f"--prior {prior}", *(["--model FOLDER"] if given.model else [])]
     words += [f"--{name} {getattr(given, name)}" for name, usual in (("prompts", 6), ("seeds", 3)) if getattr(given, name) != usual]
     return " ".join([*words, *(f"--set {text}" for text in given.set)])
 

@@ -25,7 +25,7 @@ of nfsd-direction and rescale-saturation were brought to what their rules ask fo
 * **mixture**: Gaussians in 48 numbers: "" is N(0, 1), each of six prompts N(mu, 0.5^2); wide distributions that overlap, in closed form.
 * **exact**: the exact score of pictures of 32 pixels (300 of the prompt's objects, 300 of them in another colour, 300 of the world), which
   looks up the nearest picture at low noise (docs/exact-prior.md): what lives on local variance is not decided there.
-* **toybox**: the prior that is trained on the toybox (docs/trained-priors.md). A column that is open waits for its weights.
+* **toybox**: the prior that is trained on the toybox, `toybox-32` as it ships (docs/trained-priors.md).
 
 Half-made scenes: the mixture's x is half of a draw of the prompt's component; a picture's is half the contrast of an unseen true object,
 blurred by two pixels, over grey, from four sides. Unless said otherwise: 6 prompts x 3 seeds; scale 7.5 and every other setting the
@@ -85,8 +85,7 @@ def _section(record: dict) -> list[str]:
         elif why := reason(record, prior):
             lines += [f"{prior}: cannot be tested here: {why}.", ""]
         else:
-            model = " --model FOLDER" if prior == "toybox" else ""
-            lines += [f"{prior}: open. `python launch.py bench claims {record['name']} --prior {prior}{model}`", ""]
+            lines += [f"{prior}: open. `python launch.py bench claims {record['name']} --prior {prior}`", ""]
     return lines
 
 

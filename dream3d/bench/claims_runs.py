@@ -52,7 +52,8 @@ def _of(overrides: tuple[str, ...], prior: str, model: str | None) -> tuple[str,
     """The recipes' own priors are the exact ones; another takes their place with all its settings."""
     if prior == "exact":
         return overrides
-    return (*(text for text in overrides if not text.startswith("prior.")), f"prior={{type: {prior}, model: {model}}}")
+    told = f"prior={{type: {prior}, model: {model}}}" if model else f"prior={prior}"
+    return (*(text for text in overrides if not text.startswith("prior.")), told)
 
 
 def _told(override: str, prompt: str) -> str:

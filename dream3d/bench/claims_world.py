@@ -131,11 +131,12 @@ EXACT = {"type": "exact", "size": 32, "instances": 2, "renders": 75, "others": 3
 
 
 def world(name: str, model: str | None = None):
-    """A world by the name of its prior; `model` is the folder of trained weights. One for each prompt: what "" means to the exact prior
-    depends on what it was asked for."""
+    """A world by the name of its prior; `model` is the folder of trained weights (None: those that ship). One for each prompt: what ""
+    means to the exact prior depends on what it was asked for."""
     if name == "mixture":
         return Gaussians()
-    return Pictures(name, build.make("priors", EXACT if name == "exact" else {"type": name, "model": model}))
+    trained = {"type": name, **({"model": model} if model else {})}
+    return Pictures(name, build.make("priors", EXACT if name == "exact" else trained))
 
 
 def _normal(key: str, *shape: int) -> Tensor:
