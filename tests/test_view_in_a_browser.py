@@ -12,7 +12,7 @@ import torch
 from dream3d.renderers.gaussians import Gaussians
 from test_pages_in_a_browser import off
 from test_run import quick
-from test_view_command import save
+from test_view_live import save
 
 from dream3d import assemble
 from dream3d.cameras import look_at
