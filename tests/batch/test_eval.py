@@ -97,6 +97,11 @@ def test_words_are_asked_for_once(clip, monkeypatch):
     assert asked == [16, 16, 8] and torch.equal(model.words(texts[::-1]), first.flip(0)) and len(asked) == 3
 
 
+def where(library, job) -> str:
+    """A job's run, as its record says."""
+    return (library.folder(job) / "run").relative_to(library.path).as_posix()
+
+
 def test_a_library_that_grows_while_it_is_scored(tmp_path, monkeypatch, capsys):
     """The records there were are scored; a run that is gone is told, and the others are scored all the same."""
     from dream3d import files
@@ -110,7 +115,7 @@ def test_a_library_that_grows_while_it_is_scored(tmp_path, monkeypatch, capsys):
 
     def done(job):
         library.open(job)
-        library.finish(job, {"id": job.id, "name": job.name, "state": "done", "prompt": job.prompt, "seed": 0, "run": f"runs/{job.id}"})
+        library.finish(job, {"id": job.id, "name": job.name, "state": "done", "prompt": job.prompt, "seed": 0, "run": where(library, job)})
 
     def of(self, run, prompt):
         if not library.done(jobs[2]):
@@ -214,12 +219,12 @@ def test_what_is_laid_out_of_a_library(tmp_path, monkeypatch, more):
     library.begin(plan([Row(2, "a red car", seed=0), Row(3, "a red car", seed=1), Row(4, "a cat", seed=0)], Asked(), tmp_path))
     for job in library.jobs():
         library.open(job)
-        record = {"id": job.id, "name": job.name, "state": "done", "prompt": job.prompt, "seed": job.seed, "run": f"runs/{job.id}"}
+        record = {"id": job.id, "name": job.name, "state": "done", "prompt": job.prompt, "seed": job.seed, "run": where(library, job)}
         library.finish(job, record)
         files.write_json(library.path / record["run"] / "eval.json", {"scores": {"recognition": job.seed / 2}})
     monkeypatch.setattr(Evaluation, "of", lambda self, run, prompt: {"rejected": "empty" if prompt == "a cat" else None})
-    monkeypatch.setattr(command, "_lay_out", lambda given, run, prompt, prompts, method: laid.append((run.name, method, len(prompts))))
+    monkeypatch.setattr(command, "_lay_out", lambda given, run, prompt, prompts, method: laid.append((run, method, len(prompts))))
     command.main([str(library.path), "--layout", "t3bench", "--to", str(tmp_path), "--method", "m", *more])
-    ids = [job.id for job in library.jobs()]
-    best_ones = [(ids[1], "m", 3), (ids[2], "m", 3)]
-    assert sorted(laid) == sorted(best_ones if more else [(ids[0], "m-s0", 3), (ids[1], "m-s1", 3)])
+    runs = [library.folder(job) / "run" for job in library.jobs()]
+    best_ones = [(runs[1], "m", 3), (runs[2], "m", 3)]
+    assert sorted(laid) == sorted(best_ones if more else [(runs[0], "m-s0", 3), (runs[1], "m-s1", 3)])
