@@ -23,7 +23,7 @@ def pytest_collection_modifyitems(config, items):
                 item.add_marker(pytest.mark.skip(reason="slow: pytest -m slow"))
 
 
-@pytest.fixture(autouse=True)
+@pytest.fixture(scope="session", autouse=True)
 def brief_fit():
     """Surfaces of soft things are moved, but for two steps only; tests of how well it goes set both themselves."""
     from dream3d.export import fit
