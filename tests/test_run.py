@@ -29,7 +29,7 @@ from dream3d.run import PACKAGES, Interrupted, Run
 
 ROOT = Path(dream3d.__file__).parent.parent
 QUICK = ["prompt=0", "prior={type: mixture, size: 32}", "renderer.count=60", "cameras.batch=2", "keep={preview: 0, steps: 4, seconds: 0}",
-         "export={faces: 300, texture: 64, resolution: 24, frames: 2, size: 32}", "penalties={}"]  # fmt: skip
+         "export={faces: 300, texture: 64, resolution: 24, frames: 2, size: 32, fit: false}", "penalties={}"]  # fmt: skip
 TWO = "stages=[{share: 1}, {share: 1, guidance: {scale: 3}, renderer: {sh_degree: 1}}]"
 
 
