@@ -91,6 +91,7 @@ def test_a_mesh_is_not_fitted_and_that_is_told(tmp_path, capsys):
     run = run_of(tmp_path / "run", {"type": "mesh"}, handed=ball())
     code, _, said = call(["export", run, "--format", "stl", "fit=true"], capsys)
     assert code == 0 and "note: fit: this scene is a mesh already" in said
+    assert "fit" not in call(["export", run, "--format", "stl"], capsys)[2]  # nobody asked for it
 
 
 def test_sizes_may_be_written_with_an_exponent():

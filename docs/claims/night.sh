@@ -1,6 +1,6 @@
 #!/bin/sh
-# Everything that docs/claims.md has, from the root of a checkout. What is stopped goes on with the same command: runs lie in runs/claims/,
-# shared by the claims that need them. A night of two slow cores each (a run 10 to 40 s of one core, scores included; pointwise claims two
+# Everything that docs/claims.md has, from the root of a checkout. What is stopped goes on with the same command: runs lie in
+# runs/claims-PRIOR, shared by the claims that need them. A night of two slow cores each (a run 10 to 40 s of one core, scores included; pointwise claims two
 # hours of one core on the trained prior, 20 minutes on the exact one).
 #   sh docs/claims/night.sh            the exact prior: pointwise claims, then whole runs
 #   sh docs/claims/night.sh toybox     the same on the trained prior that ships

@@ -242,6 +242,7 @@ def write(found, folder: Path, settings, *, pictures: bool = True, quiet: bool =
     from dream3d.export.asset import export
     from dream3d.export.noted import noted
     from dream3d.export.roomy import check_room
+    from dream3d.export.stock import Stock
     from dream3d.progress import Display
 
     check_room(settings)
@@ -249,6 +250,8 @@ def write(found, folder: Path, settings, *, pictures: bool = True, quiet: bool =
         show.begin("export", 100)
         for text in [*idle(settings), *["mesh=false is of what is written without --format"] * ("mesh" in said and not pictures)]:
             show.line(f"note: {text}")
+        if "fit" in said and settings.fit and Stock(found.scene, settings, found.own).whole:
+            show.line("note: fit: this scene is a mesh already, which stays where it is")
 
         def progress(what: str, share: float) -> None:
             show.step(round(100 * share), what)

@@ -62,8 +62,6 @@ def export(
     making = _Making(stock, settings, extras, back, _wanted(stock, settings))
     steps, left_out = [*making.steps(pictures)], set()
     files.check_folder(folder, [part.name for part in steps])
-    if settings.fit and stock.whole:
-        warnings.warn("fit: this scene is a mesh already, which stays where it is", stacklevel=2)
     for number, part in enumerate(steps):
         share = number / len(steps)
         if progress is not None:
