@@ -3,6 +3,8 @@
 import os
 
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # before torch, as in the package
+if "PYTEST_XDIST_WORKER" in os.environ:  # another worker has the other core; processes that tests start do as they do
+    os.environ |= {"OMP_NUM_THREADS": "1", "NUMBA_NUM_THREADS": "1"}
 
 import pytest
 import torch
@@ -12,7 +14,7 @@ from torch import Tensor
 from dream3d.interfaces import Group, Guidance, Prior, Representation, Spec
 from dream3d.types import Cameras, Embedding, Points, Render, Step, View
 
-torch.set_num_threads(2)
+torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", 2)))
 
 
 def pytest_collection_modifyitems(config, items):

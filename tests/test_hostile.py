@@ -24,7 +24,7 @@ from dream3d.foreign.files import digest
 from dream3d.foreign.load import load
 from dream3d.rig import find
 
-SECONDS = 0.05  # of the processor, for one case
+SECONDS = 0.5  # of the processor, for one case; most take a hundredth, but machines differ and garbage is collected when it likes
 SECRET = (1, 254, 3)  # a colour that only a file outside has
 opened: list[tuple[str, bool]] | None = None  # what is opened while a case runs, and whether to write
 

@@ -235,7 +235,7 @@ def test_a_tracker_that_hangs_holds_nothing_up(tmp_path, plugged, monkeypatch):
     for step in range(3):
         line.scalars([{"step": step, "loss": 1.0}])
     line.close("failed")
-    assert time.monotonic() - start < 2 and said and "did not end within 0.05 s" in said[0]
+    assert time.monotonic() - start < 10 and said and "did not end within 0.05 s" in said[0]
     said.clear()
     line = Trackers(["told"], about(tmp_path), said.append)
     line.scalars([{"step": step, "loss": 1.0} for step in range(9)])
