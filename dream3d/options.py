@@ -37,12 +37,12 @@ class Words:
 class Init:
     """The `init` section, or the file's name alone: what the first stage starts from, and, written in a stage, what that one does. file: a
     GLB, glTF, OBJ or PLY file: a mesh, points, or Gaussians. fit: move and scale it into [-0.7, 0.7]^3 (null: where it is not inside
-    [-0.75, 0.75]^3, or much smaller). up: the axis that points up in it (null: y, but z in a PLY). sha256: of the file and of what it
-    names, found when a run begins and kept with it."""
+    [-0.75, 0.75]^3, or much smaller). up: the axis that points up in it (null: y, but z in a PLY; -y: y points down, as in many
+    captures). sha256: of the file and of what it names, found when a run begins and kept with it."""
 
     file: str | None = None
     fit: bool | None = None
-    up: Literal["y", "z"] | None = None
+    up: Literal["y", "z", "-y"] | None = None
     sha256: str | None = None
 
 

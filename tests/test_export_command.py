@@ -182,6 +182,7 @@ def test_a_flag_that_no_format_heeds_is_told(export):
     code, files, said = export("--format", "ply", "--print-size-mm", "80", "--web")
     assert code == 0 and [*files] == ["splats.ply"]
     assert "note: --print-size-mm is for stl and 3mf" in said and "note: --web is for glb" in said
+    assert "stands still" not in said and "note: moments, seconds: this scene stands still" in export("moments=9", "seconds=2")[2]
     code, files, said = export("--format", "stl,glb", "--print-size-mm", "80", "--web", "--lods", "1")
     assert code == 0 and "note: --" not in said and files["mesh_LOD0.glb"].read_bytes() == files["mesh.glb"].read_bytes()
 

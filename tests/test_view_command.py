@@ -2,8 +2,10 @@
 
 import json
 import os
+from pathlib import Path
 
 import pytest
+import trimesh
 from export_runs import SMALL, call, discs, run_of
 from pages import blocks, check, finished
 from test_viewer import clip
@@ -61,6 +63,32 @@ def test_other_files_are_turned_into_what_pages_hold(tmp_path):
     page = still.of_file(tmp_path / "a.obj", tmp_path / "a.html")
     assert blocks(check(page))["mesh"][:4] == b"glTF"
     assert still.of_file(page, tmp_path / "b.html") == page
+
+
+@pytest.mark.parametrize("axis, highest", [("z", 3.0), ("y", 2.0), ("-y", 0.0)])
+def test_a_file_is_shown_the_right_way_up(axis, highest, tmp_path, monkeypatch):
+    """A wedge 1 x 2 x 3 from the origin; in the page's file, which is y up."""
+    monkeypatch.chdir(tmp_path)
+    Path("a.obj").write_text("v 0 0 0\nv 1 0 0\nv 0 2 0\nv 0 0 3\nf 1 3 2\nf 1 2 4\nf 2 3 4\nf 3 1 4\n")
+    monkeypatch.setattr("dream3d.foreign.load._fitted", lambda data, fit, said: (data, said))
+    assert cli.main(["view", "a.obj", f"--source-up={axis}", "--no-open"]) == 0
+    Path("a.glb").write_bytes(blocks(check(Path("a-viewer.html")))["mesh"])
+    top = trimesh.load("a.glb", force="mesh").bounds[1, 1]
+    assert abs(top - highest) < 1e-4
+
+
+UPS = ["RUN --source-up z", "RUN --live --source-up z", "a.html --source-up y", "a.obj --source-up -y", "a.obj --source-up x"]
+
+
+@pytest.mark.parametrize("words", UPS)
+def test_what_is_up_is_said_of_files_alone(words, run, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    for name in ("a.html", "a.obj"):
+        Path(name).write_text("v 0 0 0")
+    assert cli.main(["view", *words.replace("RUN", str(run)).split()]) == 2
+    said = capsys.readouterr().err
+    assert "--source-up" in said or "axis that points up" in said
+    assert "-y" not in words or "--source-up=-y" in said
 
 
 def sequence(folder, **changes):

@@ -10,5 +10,5 @@ prior="${1:-exact}"
 $claims --prior "$prior"
 for name in 3d-balance 3d-nfsd 3d-saturation 3d-diversity 3d-annealing 3d-dreamtime 3d-debias-janus 3d-perp-neg-janus 3d-esd-janus \
             3d-binding 3d-multiview-janus; do
-    $claims "$name" --prior "$prior" --runs "runs/claims-$prior"
+    $claims "$name" --prior "$prior"
 done

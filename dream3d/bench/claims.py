@@ -37,7 +37,7 @@ def parser() -> Parser:
     made.add_argument("--prompts", type=int, default=6, metavar="N", help="the first N prompts (6)")
     made.add_argument("--seeds", type=int, default=3, metavar="N", help="seeds 0 to N - 1 of each prompt (3)")
     made.add_argument("--out", type=Path, default=Path("docs/claims"), help="where the numbers lie; the page is beside it (docs/claims)")
-    made.add_argument("--runs", type=Path, default=Path("runs/claims"), help="where whole runs lie, and go on (runs/claims)")
+    made.add_argument("--runs", type=Path, help="where whole runs lie, and go on (runs/claims-PRIOR)")
     made.add_argument("--set", action="append", default=[], metavar="key=value", help="of whole runs besides, for a trial: steps=10")
     made.add_argument("--list", action="store_true", help="the claims, and nothing else")
     made.add_argument("--page", action="store_true", help="write the page from what there is, and nothing else")
@@ -90,7 +90,8 @@ def _measured(given: argparse.Namespace, chosen: list[Claim], prior: str) -> int
         from dream3d.bench import claims_runs
 
         began = time.monotonic()
-        cells, stopped = claims_runs.measure(claim, prior, given.model, given.prompts, given.seeds, given.runs, tuple(given.set))
+        out = given.runs or Path(f"runs/claims-{prior}")
+        cells, stopped = claims_runs.measure(claim, prior, given.model, given.prompts, given.seeds, out, tuple(given.set))
         if stopped is not None:
             return stopped
         _kept(given, claim, prior, cells, time.monotonic() - began)

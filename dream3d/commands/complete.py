@@ -14,7 +14,7 @@ OPTIONS = {
     "generate": ["--config", "--dry-run", "--plugin", "--quiet", "--version"], "resume": ["--plugin", "--quiet"],
     "export": ["--format", "--faces", "--texture", "--size", "--origin", "--up", "--lods", "--print-size-mm", "--web", "--rebake",
                "--source-up", "--out", "--list", "--plugin", "--quiet"],
-    "view": ["--no-open", "--live", "--port", "--listen", "--out", "--plugin"],
+    "view": ["--no-open", "--live", "--port", "--listen", "--source-up", "--out", "--plugin"],
     "list": ["--json", "--plugin"], "describe": ["--json", "--plugin"],
     "cite": ["--config", "--plugin"], "doctor": ["--json"], "config": ["--origins", "--plugin"], "completion": ["--launch"],
     "new": ["--here"], "ui": ["--port", "--listen", "--password", "--open"],
@@ -22,7 +22,7 @@ OPTIONS = {
     "compare": ["--guidance", "--recipes", "--prompts", "--seeds", "--prior", "--steps", "--out", "--background", "--plugin"],
 }  # fmt: skip
 EXPORT = {"--format": [], "--faces": ["5k", "20k", "50k"], "--texture": ["1k", "2k", "4k"],
-          "--origin": ["base", "center"], "--up": ["y", "z"], "--source-up": ["y", "z"]}  # fmt: skip
+          "--origin": ["base", "center"], "--up": ["y", "z"], "--source-up": ["y", "z", "-y"]}  # fmt: skip
 PLAIN_VALUES = {"device": ["auto", "cpu", "cuda"], "seed": [], "steps": [], "prompt": [], "negative": [], "out": []}
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from dream3d.check import DEFAULTS
-from dream3d.commands.parser import Parser, common, one_of, plug, some, stored
+from dream3d.commands.parser import Parser, common, one_of, plug, some, source_up, stored
 from dream3d.errors import Mistake, choices
 from dream3d.export.formats import formats, named
 from dream3d.options import Export
@@ -34,7 +34,7 @@ def main(words: list[str]) -> int:
     plug(options.plugin)
     run, folder, file = place(options.what)
     if run is not None and options.source_up is not None:
-        raise Mistake("--source-up is of files; a run knows its axes", where="--source-up", near=f"--up {options.source_up}")
+        raise Mistake("--source-up is of files; a run knows its axes", where="--source-up", near=f"--up {options.source_up.lstrip('-')}")
     if options.out is not None and options.out.exists() and not options.out.is_dir():
         raise Mistake(f"{options.out.name} is a file, and an export is a folder", where="--out", near="--out ANOTHER")
     _own(options.out, run or file)
@@ -58,7 +58,7 @@ def _parser() -> Parser:
     parser.add_argument("--print-size-mm", metavar="N", help="longest side in files for printing; otherwise a metre is 1000")
     parser.add_argument("--web", action="store_true", default=None, help="smaller files that not every program reads")
     parser.add_argument("--rebake", action="store_true", help="give a mesh with a texture of its own new uvs and textures")
-    parser.add_argument("--source-up", type=one_of(["y", "z"], "axis that points up"), help="in a file that is read (y; of a PLY z)")
+    source_up(parser)
     parser.add_argument("--out", type=some, metavar="FOLDER", help="otherwise the run's export folder; of NAME.glb NAME-export")
     parser.add_argument("--list", action="store_true", help="what each format takes, needs, and writes; stop")
     common(parser)
@@ -235,6 +235,13 @@ def meshless(said: Iterable[str]) -> list[str]:
     return [f"{', '.join(found)}: of meshes, and none is written"] if found else []
 
 
+def needless(said: set[str], stock) -> list[str]:
+    """Of settings that were said, those that this scene has no use for."""
+    found = ["fit: this scene is a mesh already, which stays where it is"] if "fit" in said and stock.settings.fit and stock.whole else []
+    timed = [key for key in ("moments", "seconds") if key in said]
+    return found + ([f"{', '.join(timed)}: this scene stands still"] if timed and stock.clip is None else [])
+
+
 def write(found, folder: Path, settings, *, pictures: bool = True, quiet: bool = True, said: Iterable[str] = ()) -> dict[str, Path]:
     """The files of an opened scene. Progress goes to stderr, and what of the settings that were `said` nothing heeds."""
     import torch
@@ -250,8 +257,8 @@ def write(found, folder: Path, settings, *, pictures: bool = True, quiet: bool =
         show.begin("export", 100)
         for text in [*idle(settings), *["mesh=false is of what is written without --format"] * ("mesh" in said and not pictures)]:
             show.line(f"note: {text}")
-        if "fit" in said and settings.fit and Stock(found.scene, settings, found.own).whole:
-            show.line("note: fit: this scene is a mesh already, which stays where it is")
+        for text in needless({*said}, Stock(found.scene, settings, found.own)):
+            show.line(f"note: {text}")
 
         def progress(what: str, share: float) -> None:
             show.step(round(100 * share), what)

@@ -37,6 +37,8 @@ class Parser(argparse.ArgumentParser):
         return message
 
     def _near(self, message: str) -> str:
+        if found := re.match(r"argument (--source-up): expected one argument", message):
+            return f"{found[1]}=-y"  # without the equals sign it reads as a flag
         found = re.match(r"unrecognized arguments: (-[^\s=]*)", message)
         if not found:
             return ""
@@ -69,6 +71,12 @@ def one_of(names: Iterable[str], what: str) -> Callable[[str], str]:
         return word
 
     return check
+
+
+def source_up(parser: Parser) -> None:
+    """--source-up, of commands that read files."""
+    about = "in a file that is read (y; of a PLY z); --source-up=-y: y points down"
+    parser.add_argument("--source-up", type=one_of(["y", "z", "-y"], "axis that points up"), metavar="AXIS", help=about)
 
 
 def some(path: str) -> Path:

@@ -4,7 +4,7 @@ import socket
 import sys
 from pathlib import Path
 
-from dream3d.commands.parser import Parser, plug, plugin, some, stored
+from dream3d.commands.parser import Parser, plug, plugin, some, source_up, stored
 from dream3d.errors import Mistake
 
 EXAMPLES = ["view duck", "view duck/export/mesh.glb", "view duck --no-open", "view duck --live", "view duck --live --port 8090"]
@@ -21,6 +21,7 @@ def main(words: list[str]) -> int:
     parser.add_argument("--port", type=int, metavar="N", help="of --live (8080, or the next that is free)")
     parser.add_argument("--listen", metavar="HOST", help="of --live: who reaches it may change the run")
     parser.add_argument("--out", type=some, metavar="FILE", help="the page of a file; otherwise NAME-viewer.html here")
+    source_up(parser)
     plugin(parser)
     options = parser.parse_args(words)
     if options.what is None:
@@ -35,6 +36,8 @@ def _fits(options) -> None:
     for flag, value in (("--port", options.port), ("--listen", options.listen)):
         if value is not None and not options.live:
             raise Mistake(f"{flag} is of --live; a page is a file, which nobody serves", where=flag, near=f"--live {flag} {value}")
+    if options.live and options.source_up is not None:
+        raise Mistake("--source-up is of files; a run knows its axes", where="--source-up", fix="without --source-up")
     if options.live and options.out is not None:
         raise Mistake("--out is of a page that is written, and --live writes none", where="--out", fix="--live, or --out")
     if options.live and Path(options.what).is_file():
@@ -56,6 +59,9 @@ def _still(options) -> int:
     page = path.suffix.lower() in (".html", ".htm")
     if page and options.out is not None:
         raise Mistake(f"{path.name} is a page already, and is opened as it is", where="--out", fix="without --out; copy it: it is one file")
+    up = options.source_up
+    if up is not None and (page or path.suffix.lower() == ".json"):
+        raise Mistake(f"{path.name} says itself what is up", where="--source-up", fix="without --source-up")
     if (page or path.suffix.lower() == ".json") and path.is_file():
         page = still.of_file(path, options.out or Path(f"{path.stem}-viewer.html"))
     else:
@@ -63,7 +69,9 @@ def _still(options) -> int:
         run = source.is_run(path)
         if run and options.out is not None:
             raise Mistake("--out is the page of a file; a run's lies in its export folder", where="--out", fix="copy it: it is one file")
-        page = still.of_run(path) if run else still.of_file(path, options.out or Path(f"{path.stem}-viewer.html"))
+        if run and up is not None:
+            raise Mistake("--source-up is of files; a run knows its axes", where="--source-up", fix="without --source-up")
+        page = still.of_run(path) if run else still.of_file(path, options.out or Path(f"{path.stem}-viewer.html"), up)
     print(page)
     if not options.no_open:
         _open(page.resolve().as_uri())

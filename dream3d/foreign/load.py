@@ -7,7 +7,7 @@ Nothing in a file is trusted; what was mended or left out is said.
 
 import dataclasses
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
@@ -38,7 +38,7 @@ INSIDE, OUTSIDE, SMALLEST = 0.7, 0.75, 0.35  # metres: fitted into, where object
 GREY = 0.5
 
 
-def load(path: str | Path, *, fit: bool | None = None, up: Literal["y", "z"] | None = None) -> tuple[Mesh | Points, list[str]]:
+def load(path: str | Path, *, fit: bool | None = None, up: Up | None = None) -> tuple[Mesh | Points, list[str]]:
     """What is in the file, and what was done to it. `fit` moves and scales it so that its box just fits into [-0.7, 0.7]^3 (null: where
     it is not inside [-0.75, 0.75]^3 or much smaller); `up` is the file's axis that points up (null: as it says itself, else as above).
     Raises Mistake for what is no such file, or broken, or empty."""

@@ -34,13 +34,14 @@ def of_run(run: Path) -> Path:
                         moving=moving(clip, files.get("splats")))  # fmt: skip
 
 
-def of_file(path: Path, target: Path) -> Path:
-    """The viewer of a GLB, glTF, OBJ, PLY or sequence.json, written to `target`; an HTML file is itself."""
+def of_file(path: Path, target: Path, up: str | None = None) -> Path:
+    """The viewer of a GLB, glTF, OBJ, PLY or sequence.json, written to `target`; an HTML file is itself. `up`: the axis that points up in
+    the file (None: as it says itself, or as is usual)."""
     if path.suffix.lower() in (".html", ".htm"):
         return path
     if path.name == "sequence.json":
         return write_viewer(target, splats=None, mesh=None, title=path.parent.name, moving=sequence(path))
-    splats, mesh = _plain(path)
+    splats, mesh = _plain(path) if up is None else (None, None)
     if splats or mesh:
         return write_viewer(target, splats=splats, mesh=mesh, title=path.name)
     from dream3d.export.glb import write_glb
@@ -48,7 +49,7 @@ def of_file(path: Path, target: Path) -> Path:
     from dream3d.foreign.load import load
     from dream3d.types import Mesh
 
-    data, _ = load(path)
+    data, _ = load(path, up=up)
     with tempfile.TemporaryDirectory() as folder:
         if isinstance(data, Mesh):
             write_glb(data, mesh := Path(folder) / "mesh.glb", {})
