@@ -1,6 +1,7 @@
 """What moves, as files hold it: a mesh over time, Gaussians over time, a body on joints. World axes (z up), metres, seconds."""
 
 import dataclasses
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -21,12 +22,29 @@ class MeshClip:
     times: Float[Tensor, " T"]
 
 
+class Frames(Sequence):
+    """`make(k)` for k below `count`, made whenever it is asked for: of many Gaussians all moments at once are more than memory holds."""
+
+    def __init__(self, make: Callable[[int], Points], count: int):
+        self.make, self.count = make, count
+
+    def __len__(self) -> int:
+        return self.count
+
+    def __getitem__(self, k: int) -> Points:
+        return self.make(range(self.count)[k])
+
+
 @dataclass(frozen=True)
 class SplatClip:
     """Gaussians at every moment, the same ones in the same order."""
 
-    frames: tuple[Points, ...]
+    frames: Frames | tuple[Points, ...]
     times: Float[Tensor, " T"]
+
+    def each(self, change: Callable[[Points], Points]) -> "SplatClip":
+        """With every moment changed, when it is asked for."""
+        return dataclasses.replace(self, frames=Frames(lambda k: change(self.frames[k]), len(self.frames)))
 
 
 @dataclass(frozen=True)

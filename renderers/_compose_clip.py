@@ -9,7 +9,7 @@ from dream3d.renderers._solid import as_mesh
 from jaxtyping import Float
 from torch import Tensor
 
-from dream3d.clips import MeshClip, Skin, SplatClip, posed
+from dream3d.clips import Frames, MeshClip, Skin, SplatClip, posed
 from dream3d.types import Field, Mesh, Points
 
 
@@ -24,14 +24,18 @@ def together(
     gaussian = any(isinstance(data, Points) for data in still)
     if not any(moves) or gaussian and any(isinstance(clip, MeshClip) for clip in moves):
         return None
-    frames = [[data if clip is None else _frame(clip, k) for clip, data in zip(moves, still, strict=True)] for k in range(len(times))]
+
+    def frame(k: int) -> list[Points | Mesh]:
+        return [data if clip is None else _frame(clip, k) for clip, data in zip(moves, still, strict=True)]
+
     if gaussian:
-        return SplatClip(tuple(joined(frame, places) for frame in frames), times)
-    out = [torch.cat([place.out(mesh.vertices) for mesh, place in zip(frame, places, strict=True)]) for frame in frames]
-    return MeshClip(dataclasses.replace(joined(frames[0], places), vertices=out[0]), torch.stack(out), times)
+        return SplatClip(Frames(lambda k: joined(frame(k), places), len(times)), times)
+    out = [torch.cat([place.out(mesh.vertices) for mesh, place in zip(frame(k), places, strict=True)]) for k in range(len(times))]
+    return MeshClip(dataclasses.replace(joined(frame(0), places), vertices=out[0]), torch.stack(out), times)
 
 
 def _frame(clip: MeshClip | SplatClip, k: int) -> Points | Mesh:
     if isinstance(clip, MeshClip):
         return dataclasses.replace(clip.mesh, vertices=clip.places[k])
-    return dataclasses.replace(clip.frames[k], **{name: value.cpu() for name, value in vars(clip.frames[k]).items() if value is not None})
+    found = clip.frames[k]
+    return dataclasses.replace(found, **{name: value.cpu() for name, value in vars(found).items() if value is not None})

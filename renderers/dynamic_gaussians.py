@@ -15,7 +15,7 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.func import functional_call
 
-from dream3d.clips import SplatClip
+from dream3d.clips import Frames, SplatClip
 from dream3d.interfaces import Representation
 from dream3d.rig.kinematics import product
 from dream3d.schedule import Count, Inside, Positive, Ramp
@@ -83,7 +83,8 @@ class DynamicGaussians(Moving, Representation):
     @torch.no_grad()
     def clip(self, times: Float[Tensor, " T"]) -> SplatClip:
         """All Gaussians at every moment."""
-        return SplatClip(tuple(functional_call(self, self.moved(time), (None, None)) for time in times.to(self.still.position)), times)
+        there = times.to(self.still.position)
+        return SplatClip(Frames(lambda k: functional_call(self, self.moved(there[k]), (None, None)), len(times)), times)
 
     def moved(self, time: Float[Tensor, ""]) -> dict[str, Tensor]:
         """What the still set's parameters are at this time, by their full names."""

@@ -15,7 +15,7 @@ from dream3d.renderers._skin_mesh import Painted
 from jaxtyping import Float
 from torch import Tensor
 
-from dream3d.clips import Skin, SplatClip
+from dream3d.clips import Frames, Skin, SplatClip
 from dream3d.errors import Mistake
 from dream3d.interfaces import Group, Representation, idle
 from dream3d.rig import kinematics
@@ -177,7 +177,7 @@ class Skinned(Representation):
         if self.motion is None:
             return None
         rest, faces = self.body.rest(), self.body.faces
-        return SplatClip(tuple(self.surface.handover(self.body.bent(rest, *stance), faces) for stance in stances), times)
+        return SplatClip(Frames(lambda k: self.surface.handover(self.body.bent(rest, *stances[k]), faces), len(stances)), times)
 
     def _skin(self, stances: list[tuple[Float[Tensor, "J 3 3"], Float[Tensor, "3"]]], times: Float[Tensor, " T"]) -> Skin:
         """In the world's axes, joints after their parents."""

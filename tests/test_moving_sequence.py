@@ -1,6 +1,7 @@
 """Numbered .ply files: every frame is the scene at its time, and sequence.json says which are."""
 
 import json
+import weakref
 
 import pytest
 import torch
@@ -10,9 +11,12 @@ from moving_scenes import FACTS, rolling, textured
 
 from dream3d.clips import MeshClip, lasting
 from dream3d.errors import Mistake
+from dream3d.export import asset
 from dream3d.export.axes import inward
 from dream3d.export.formats import Ask, named
 from dream3d.export.splat import read_ply
+from dream3d.export.stock import Stock
+from dream3d.options import Export
 
 
 def test_frames_of_gaussians_are_the_scene_at_their_times(tmp_path):
@@ -31,6 +35,26 @@ def test_frames_of_gaussians_are_the_scene_at_their_times(tmp_path):
             turned = torch.nn.functional.normalize(truth["still.rotation"].detach(), dim=-1)
             torch.testing.assert_close((again.rotation * turned).sum(1).abs(), torch.ones(40), atol=1e-5, rtol=0)
             torch.testing.assert_close(again.sh[:, 1:], made.still.harmonics.detach(), atol=1e-5, rtol=0)
+
+
+def test_an_export_holds_one_moment_at_a_time(tmp_path, monkeypatch):
+    """What was made for a moment before is gone once the next one is: of a million Gaussians each takes 236 MB."""
+    made, seen, most = rolling(DynamicGaussians), weakref.WeakSet(), []
+    real = DynamicGaussians.moved
+
+    def moved(self, time):
+        found = real(self, time)
+        most.append(len(seen))
+        seen.add(found["still.position"])
+        return found
+
+    monkeypatch.setattr(DynamicGaussians, "moved", moved)
+    settings = Export(formats=["sequence"], moments=20, metres=2.0, up="y")
+    with torch.no_grad():
+        stock = Stock(made, settings)
+        assert "splat-clip" in stock.kinds and len(most) < 3, "what it can be is known without them"
+        asset.export(made, tmp_path, settings, extras=FACTS, pictures=False)
+    assert len([*tmp_path.rglob("frame_*.ply")]) == 20 <= len(most) and max(most) <= 2
 
 
 def test_a_shorter_clip_leaves_no_frames_of_a_longer_one(tmp_path):

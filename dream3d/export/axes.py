@@ -53,7 +53,7 @@ def turned(item: Item, turn: Float[Tensor, "3 3"]) -> Item:
         case MeshClip():
             changed = {"mesh": turned(item.mesh, turn), "places": _places(item.places, turn)}
         case SplatClip():
-            changed = {"frames": tuple(turned(frame, turn) for frame in item.frames)}
+            return item.each(lambda frame: turned(frame, turn))
         case Skin():
             vectors = {name: getattr(item, name) for name in ("joints", "shift", "bends") if getattr(item, name) is not None}
             changed = {name: _places(value, turn) for name, value in vectors.items()}

@@ -87,7 +87,7 @@ def _moved(item: Item, to: Placement) -> Item:
         case MeshClip():
             changed = {"mesh": _moved(item.mesh, to), "places": _places(item.places, to)}
         case SplatClip():
-            changed = {"frames": tuple(_moved(frame, to) for frame in item.frames)}
+            return item.each(lambda frame: _moved(frame, to))
         case Skin():  # the root's shift and the bends are ways, not places
             changed = {"mesh": _moved(item.mesh, to), "joints": _places(item.joints, to), "shift": item.shift * to.scale,
                        "bends": None if item.bends is None else item.bends * to.scale}  # fmt: skip

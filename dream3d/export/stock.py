@@ -160,6 +160,8 @@ def settled(data):
     """The same, of tensors, tuples and what holds them, on the CPU and without gradients."""
     if isinstance(data, Tensor):
         return data.detach().cpu()
+    if isinstance(data, SplatClip):
+        return dataclasses.replace(data.each(settled), times=settled(data.times))
     if isinstance(data, tuple):
         return tuple(map(settled, data))
     if not dataclasses.is_dataclass(data):

@@ -10,7 +10,7 @@ import warnings
 from pathlib import Path
 
 import dream3d
-from dream3d.clips import MeshClip, SplatClip
+from dream3d.clips import Frames, MeshClip, SplatClip
 from dream3d.errors import Mistake
 from dream3d.export.formats import Ask
 from dream3d.export.mesh_ply import write_mesh_ply
@@ -37,7 +37,7 @@ def fewer(clip: SplatClip, most: int = LARGEST) -> SplatClip:
     kept = sorted({*range(0, count, every), count - 1})
     warnings.warn(f"sequence: {len(kept)} of {count} moments, since all would take {each * count / 1e6:,.0f} MB; "
                   "--format sequence writes them", stacklevel=2)  # fmt: skip
-    return SplatClip(tuple(clip.frames[k] for k in kept), clip.times[kept])
+    return SplatClip(Frames(lambda k: clip.frames[kept[k]], len(kept)), clip.times[kept])
 
 
 def write(item: SplatClip | MeshClip, path: Path, ask: Ask) -> None:
