@@ -11,9 +11,12 @@ import json
 import os
 import re
 import time
-from collections.abc import Iterator
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from itertools import groupby
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from dream3d import files
 from dream3d.batch.closing import closed
@@ -25,9 +28,11 @@ from dream3d.batch.plan import Job
 from dream3d.errors import Mistake
 
 EVERY = 30.0  # seconds between two lists, from which an interrupted push goes on
+WORKERS = 8
 AGAIN = 3  # times that a file is put which changes meanwhile
 PULLED = ".pulled.json"  # done.json of a job -> size and digest, as it was fetched
 CATALOGUE = LAST[-1]
+Result = TypeVar("Result")
 
 
 def push(library: Library, address: str, *, runs: bool = False) -> Iterator[tuple[str, bool]]:
@@ -38,8 +43,7 @@ def push(library: Library, address: str, *, runs: bool = False) -> Iterator[tupl
     last = {LAST[0]: _bytes(library.path / LAST[0]), **early}
     known = _known(place, library)
     fresh, told = {}, time.monotonic()
-    for name in _named(library, records, runs):
-        key = _put(place, name, library.path / name, known.get(name))
+    for name, key in _eight(_named(library, records, runs), lambda name: _put(place, name, library.path / name, known.get(name))):
         if now := key != known.get(name):
             fresh[name] = key
         if fresh and time.monotonic() - told > EVERY:
@@ -109,6 +113,28 @@ def _named(library: Library, records: list[dict[str, Any]], runs: bool) -> Itera
         yield from sorted(found, key=_order)
 
 
+def _eight(names: Iterable[str], act: Callable[[str], Result]) -> Iterator[tuple[str, Result]]:
+    """Every name and what came of it, in their order: a job's files one after the other, so that its record is last, eight jobs at a time,
+    since stores take their time to answer. Files of no job one by one, when all before them are there."""
+    groups = [(job, [*group]) for job, group in groupby(names, _job)]
+
+    def done(names: list[str]) -> list[tuple[str, Result]]:
+        return [(name, act(name)) for name in names]
+
+    with ThreadPoolExecutor(WORKERS) as pool:
+        waiting: deque[Future] = deque()
+        try:
+            for job, group in [*groups, ("", [])]:
+                while waiting and (not job or len(waiting) > 2 * WORKERS):
+                    yield from waiting.popleft().result()
+                if job:
+                    waiting.append(pool.submit(done, group))
+                else:
+                    yield from ((name, act(name)) for name in group)
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+
 def _order(name: str) -> tuple:
     """jobs.jsonl, then job by job, of each its record last; then the others of LAST."""
     parts = name.split("/")
@@ -138,9 +164,9 @@ def pull(address: str, folder: Path) -> Iterator[tuple[str, bool | None]]:
     own = {name for name, key in records.items() if _own(folder / name, key, before.get(name))}
     kept = {name.removesuffix("done.json") for name in own}
     more = bool(kept) or any(library.done(job) and _done(library, job) not in known for job in library.jobs())
-    for name in sorted(known.keys() - {"jobs.jsonl"}, key=_order):
-        stays = name in LAST if more else _job(name) in kept
-        yield name, None if stays or _job(name) in kept else _fetched(place, name, folder / name, known[name])
+    names = sorted(known.keys() - {"jobs.jsonl"}, key=_order)
+    stay = {name for name in names if _job(name) in kept or more and name in LAST}
+    yield from _eight(names, lambda name: None if name in stay else _fetched(place, name, folder / name, known[name]))
     files.write_json(folder / PULLED, {name: key for name, key in records.items() if name not in own})
     if more:
         closed(library, ())  # tables and the page of all, there and here

@@ -1,6 +1,7 @@
 """A library at another address: what arrives is what was there, the catalogue last; only what changed is copied."""
 
 import json
+import threading
 
 import published
 import pytest
@@ -116,3 +117,25 @@ def test_addresses_that_nothing_is_installed_for(library, bad):
 def test_the_command_copies_and_counts(library, address, tmp_path, capsys):
     assert batch.main(["push", str(library.path), address]) == 0 and batch.main(["pull", str(tmp_path / "back"), address]) == 0
     assert capsys.readouterr().out.count("12 files copied, 0 were there") == 2
+
+
+def test_several_jobs_go_at_once_and_what_is_of_none_alone():
+    """Each file waits until another job's is under way with it, so one after the other never ends; stopped half-way, no more begins."""
+    names = ["recipes/a.yaml", *(f"jobs/0{i}/x/{name}" for i in range(60) for name in ("a.png", "done.json")), "gallery.html"]
+    began, together = [], threading.Barrier(2, timeout=20)
+
+    def act(name):
+        began.append(name)
+        if name.startswith("jobs"):
+            together.wait()
+        return len(began)
+
+    done = list(publish._eight(names, act))
+    assert [name for name, _ in done] == names and done[0][1] == 1 and done[-1][1] == len(names)
+    assert all(began.index(f"jobs/0{i}/x/a.png") < began.index(f"jobs/0{i}/x/done.json") for i in range(60))
+    began.clear()
+    some = publish._eight(names, act)
+    next(some), next(some)
+    together.abort()
+    some.close()
+    assert len(began) < 60
