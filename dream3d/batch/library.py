@@ -41,7 +41,7 @@ class Library:
     def begin(self, plan: Plan) -> None:
         """Write what a plan asks for beside what earlier ones did. Raises Mistake for a folder that is something else, or cannot be
         written."""
-        self._refuse_foreign()
+        self.refuse_foreign()
         self._check_links()
         for name, text in plan.recipes.items():
             if not (place := self.path / "recipes" / f"{name}.yaml").is_file():
@@ -64,7 +64,7 @@ class Library:
         known = {job.id for job in self.jobs()}
         return [job for job in plan.jobs if job.id not in known]
 
-    def _refuse_foreign(self) -> None:
+    def refuse_foreign(self) -> None:
         there = sorted(os.listdir(self.path)) if self.path.is_dir() else []
         if there and "jobs.jsonl" not in there and set(there) - {".lock", "recipes", "images", "log.txt"}:
             raise Mistake(f"this folder is not empty and not a library (it holds {there[0]!r})", where=str(self.path), fix="another --out")

@@ -158,7 +158,7 @@ def pull(address: str, folder: Path) -> Iterator[tuple[str, bool | None]]:
     known = place.listed()
     if "jobs.jsonl" not in known:
         raise Mistake("nothing was published here" + " to its end" * bool(known), where=place.address, fix="batch push LIBRARY URL")
-    library._refuse_foreign()
+    library.refuse_foreign()
     yield "jobs.jsonl", _jobs(place, library, known)
     records, before = {name: key for name, key in known.items() if name.endswith("/done.json")}, _pulled(folder)
     own = {name for name, key in records.items() if _own(folder / name, key, before.get(name))}
