@@ -15,19 +15,20 @@ from dream3d.errors import Mistake
 
 
 class Cluster:
-    """`size` actors, each with so many `gpus` (a half: two share one) and `cpus`. address: of a cluster ("auto": the one this machine is
-    part of); None begins one here, which nobody else reaches. Raises Mistake where no cluster has as much."""
+    """`size` actors, each with so many `gpus` (a half: two share one) and `cpus`, that make up to `together` jobs at once. address: of a
+    cluster ("auto": the one this machine is part of); None begins one here, which nobody else reaches. Raises Mistake where no cluster has
+    as much."""
 
     def __init__(
         self, library: Path, size: int, policy: Policy, patience: float, plugins: tuple[str, ...] = (), *, address: str | None = None,
-        gpus: float = 0.0, cpus: float = 1.0, worker: type | None = None,
+        gpus: float = 0.0, cpus: float = 1.0, together: int = 1, worker: type | None = None,
     ):  # fmt: skip
         """`worker`: what an actor is, if no Worker (the bench has one whose jobs are waits)."""
         if address is None and "ray" not in sys.modules:  # which reads it once, when it is imported
             os.environ.setdefault("RAY_AUTH_MODE", "token")
         import ray
 
-        self.ray, self.name, self.together = ray, uuid.uuid4().hex, 1
+        self.ray, self.name, self.together = ray, uuid.uuid4().hex, together
         self.told = (str(library), policy, patience, self.name, plugins, max(1, int(cpus)))
         _begin(ray, address, size)
         try:
@@ -37,7 +38,7 @@ class Cluster:
             raise
         self.made = ray.remote(num_gpus=gpus, num_cpus=cpus, max_restarts=0)(worker or Worker)
         self.actors: list[Any] = [None] * size
-        self.at: dict[Any, tuple[int, Job]] = {}  # what will be answered -> who answers, and about what
+        self.at: dict[Any, tuple[int, tuple[Job, ...]]] = {}  # what will be answered -> who answers, and about what
 
     def prepare(self, jobs: list[Job], stopping: Callable[[], bool], tell: Callable[[str], None]) -> None:
         """Nothing: each actor embeds the texts of its jobs, and finds those of others."""
@@ -46,33 +47,32 @@ class Cluster:
         busy = {place for place, _ in self.at.values()}
         return [i for i in range(len(self.actors)) if i not in busy]
 
-    def give(self, place: int, job: Job) -> None:
+    def give(self, place: int, *jobs: Job) -> None:
         if self.actors[place] is None:
             self.actors[place] = self.made.remote(*self.told)
-        self.at[self.actors[place].work.remote(job)] = (place, job)
+        self.at[self.actors[place].work.remote(*jobs)] = (place, jobs)
 
     def heard(self, seconds: float) -> list[tuple[Job, dict[str, Any]]]:
         if not self.at:
             time.sleep(seconds)
             return []
         ready, _ = self.ray.wait(list(self.at), timeout=seconds)
-        return [self._heard(answer) for answer in ready]
+        return [told for answer in ready for told in self._heard(answer)]
 
-    def _heard(self, answer: Any) -> tuple[Job, dict[str, Any]]:
-        place, job = self.at.pop(answer)
+    def _heard(self, answer: Any) -> list[tuple[Job, dict[str, Any]]]:
+        place, jobs = self.at.pop(answer)
         try:
-            return job, self.ray.get(answer)
+            return [*zip(jobs, self.ray.get(answer), strict=True)]
         except self.ray.exceptions.RayActorError as error:
             self.actors[place] = None
             memory = "memory" in str(error).lower() and "oom" in str(error).lower()
-            reason = " ".join(str(error).split())[:200]
-            return job, {"id": job.id, "state": "lost", "failure": "memory" if memory else "lost", "reason": reason}
+            return _lost(jobs, error, "memory" if memory else "lost")
         except self.ray.exceptions.RayError as error:  # what was raised there, which nothing should be
-            return job, {"id": job.id, "state": "lost", "failure": "lost", "reason": " ".join(str(error).split())[:200]}
+            return _lost(jobs, error, "lost")
 
     def kill(self, job: Job) -> None:
-        for place, other in self.at.values():
-            if other is job and self.actors[place] is not None:
+        for place, jobs in self.at.values():
+            if job in jobs and self.actors[place] is not None:
                 self.ray.kill(self.actors[place])
 
     def stop(self) -> None:
@@ -82,6 +82,12 @@ class Cluster:
 
     def close(self, seconds: float = 60.0) -> None:
         self.ray.shutdown()
+
+
+def _lost(jobs: tuple[Job, ...], error: Exception, failure: str) -> list[tuple[Job, dict[str, Any]]]:
+    """What a job becomes that had no end of its own."""
+    end = {"state": "lost", "failure": failure, "reason": " ".join(str(error).split())[:200]}
+    return [(job, {"id": job.id, **end}) for job in jobs]
 
 
 class Worker:
@@ -102,10 +108,14 @@ class Worker:
         self.library, self.watch, self.policy = Library(Path(library)), Watch(patience, launcher), policy
         self.host = Host(Loaded(texts(Path(library))))
 
-    def work(self, job: Job) -> dict[str, Any]:
+    def work(self, *jobs: Job) -> list[dict[str, Any]]:
+        """Records, in the order of the jobs, when all of them have ended."""
+        from dream3d.batch.together import together
         from dream3d.batch.work import work
 
-        return work(self.library, job, self.watch, self.policy, self.host)
+        if len(jobs) > 1:
+            return together(self.library, jobs, self.watch, self.policy, self.host)
+        return [work(self.library, job, self.watch, self.policy, self.host) for job in jobs]
 
 
 def _begin(ray, address: str | None, size: int) -> None:

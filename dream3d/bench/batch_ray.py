@@ -23,7 +23,7 @@ class Waiter:
     def __init__(self, library: str, policy: Policy, patience: float, launcher: str, *rest: Any):
         self.library, self.watch = Library(Path(library)), Watch(patience, launcher)
 
-    def work(self, job: Job) -> dict[str, Any]:
+    def work(self, job: Job) -> list[dict[str, Any]]:
         """A claim, SECONDS, a record."""
         lease = self.watch.take(self.library.open(job))
         lease.keep()
@@ -31,7 +31,7 @@ class Waiter:
         record = {"id": job.id, "name": job.name, "state": "done", "prompt": job.prompt, "seed": job.seed, "seconds": SECONDS}
         self.library.finish(job, record)
         lease.release()
-        return record
+        return [record]
 
 
 def efficiency(folder: Path) -> dict[str, Any]:

@@ -56,9 +56,8 @@ def main(words: list[str]) -> int:
     given = parser().parse_args(words)
     if given.workers < 1:
         raise Mistake("no workers make nothing", where="--workers", fix="--workers 1")
-    if given.together < 1 or given.together > 1 and given.executor == "ray":
-        problem = "no jobs together make nothing" if given.together < 1 else "actors make one job at a time"
-        raise Mistake(problem, where="--together", fix="--together 1, or on Ray several actors a GPU: --gpus 0.5")
+    if given.together < 1:
+        raise Mistake("no jobs together make nothing", where="--together", fix="--together 1")
     from dream3d.batch.lease import BEAT
 
     if not given.patience >= 2 * BEAT:
@@ -129,7 +128,7 @@ def _pool(given: argparse.Namespace, library, policy):
     from dream3d.batch.cluster import Cluster
 
     try:
-        return Cluster(*own, address=given.address, gpus=given.gpus, cpus=given.cpus)
+        return Cluster(*own, address=given.address, gpus=given.gpus, cpus=given.cpus, together=given.together)
     except ModuleNotFoundError as error:
         if error.name != "ray":
             raise

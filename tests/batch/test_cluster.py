@@ -6,6 +6,9 @@ import types
 import pytest
 
 from dream3d.batch import cluster, failures
+from dream3d.batch.drive import Pool
+from dream3d.batch.manifest import Row
+from dream3d.batch.plan import Asked, plan
 from dream3d.errors import Mistake
 
 
@@ -62,6 +65,44 @@ def test_more_than_there_is_is_refused_and_the_cluster_left(monkeypatch, tmp_pat
     with pytest.raises(Mistake, match="more than the cluster has"):
         begin(monkeypatch, ray, tmp_path)
     assert ray.ended
+
+
+class Died(AuthenticationError): ...
+
+
+
+
+def test_several_jobs_at_once_are_asked_for_and_answered_together(monkeypatch, tmp_path):
+    """An actor that lives and one that dies: every job is heard of once, and killing one of an actor's jobs ends that actor."""
+    ray, killed = stand_in(), []
+    ray.exceptions.RayActorError = Died
+    ray.wait = lambda answers, timeout: (answers, [])
+    ray.kill = killed.append
+
+    def get(answer):
+        place, asked = answer
+        if place:
+            raise Died("its node is gone")
+        return [{"id": job.id, "state": "done"} for job in asked]
+
+    def actor(*told):
+        place = len(actors)
+        actors.append(types.SimpleNamespace(work=types.SimpleNamespace(remote=lambda *asked: (place, asked))))
+        return actors[-1]
+
+    actors, jobs = [], plan([Row(i + 2, "a red car", seed=i) for i in range(6)], Asked(), tmp_path).jobs
+    ray.get, ray.remote = get, lambda **needs: lambda worker: types.SimpleNamespace(remote=actor)
+    pool = begin(monkeypatch, ray, tmp_path, together=3)
+    assert isinstance(pool, Pool) and pool.together == 3
+    pool.give(0, *jobs[:3])
+    pool.give(1, *jobs[3:])
+    assert pool.free() == []
+    pool.kill(jobs[4])
+    assert killed == [actors[1]]
+    heard = pool.heard(0.0)
+    assert [job for job, _ in heard] == jobs and [record["id"] for _, record in heard] == [job.id for job in jobs]
+    assert [record["state"] for _, record in heard] == ["done"] * 3 + ["lost"] * 3 and heard[5][1]["reason"] == "its node is gone"
+    assert pool.free() == [0, 1] and pool.actors[1] is None and pool.actors[0] is actors[0]
 
 
 @pytest.mark.skipif(importlib.util.find_spec("ray") is None, reason='Ray is not installed: pip install "dream3d[ray]"')
