@@ -63,10 +63,12 @@ class Cluster:
         place, jobs = self.at.pop(answer)
         try:
             return [*zip(jobs, self.ray.get(answer), strict=True)]
+        except self.ray.exceptions.OutOfMemoryError as error:  # Ray's own watch; what it says of any other end names the memory too
+            self.actors[place] = None
+            return _lost(jobs, error, "memory")
         except self.ray.exceptions.RayActorError as error:
             self.actors[place] = None
-            memory = "memory" in str(error).lower() and "oom" in str(error).lower()
-            return _lost(jobs, error, "memory" if memory else "lost")
+            return _lost(jobs, error, "lost")
         except self.ray.exceptions.RayError as error:  # what was raised there, which nothing should be
             return _lost(jobs, error, "lost")
 

@@ -30,10 +30,10 @@ def stand_in(error=None, cpus=4.0):
     return told
 
 
-def begin(monkeypatch, ray, tmp_path, **how):
+def begin(monkeypatch, ray, tmp_path, size=2, **how):
     monkeypatch.setitem(__import__("sys").modules, "ray", ray)
     monkeypatch.setenv("RAY_AUTH_MODE", "token")
-    return cluster.Cluster(tmp_path, 2, failures.Policy(), 60.0, **how)
+    return cluster.Cluster(tmp_path, size, failures.Policy(), 60.0, **how)
 
 
 def test_one_that_is_begun_here_is_reached_by_nobody_else(monkeypatch, tmp_path):
@@ -70,19 +70,23 @@ def test_more_than_there_is_is_refused_and_the_cluster_left(monkeypatch, tmp_pat
 class Died(AuthenticationError): ...
 
 
+class Full(AuthenticationError): ...
+
+
 
 
 def test_several_jobs_at_once_are_asked_for_and_answered_together(monkeypatch, tmp_path):
-    """An actor that lives and one that dies: every job is heard of once, and killing one of an actor's jobs ends that actor."""
+    """An actor that lives, one that dies, as Ray says it, and one that was too large: every job is heard of once, and killing one of an
+    actor's jobs ends that actor."""
     ray, killed = stand_in(), []
-    ray.exceptions.RayActorError = Died
+    ray.exceptions.RayActorError, ray.exceptions.OutOfMemoryError = Died, Full
     ray.wait = lambda answers, timeout: (answers, [])
     ray.kill = killed.append
 
     def get(answer):
         place, asked = answer
         if place:
-            raise Died("its node is gone")
+            raise Died("maybe SIGKILL by OOM killer due to high memory usage") if place == 1 else Full("low on memory")
         return [{"id": job.id, "state": "done"} for job in asked]
 
     def actor(*told):
@@ -90,19 +94,21 @@ def test_several_jobs_at_once_are_asked_for_and_answered_together(monkeypatch, t
         actors.append(types.SimpleNamespace(work=types.SimpleNamespace(remote=lambda *asked: (place, asked))))
         return actors[-1]
 
-    actors, jobs = [], plan([Row(i + 2, "a red car", seed=i) for i in range(6)], Asked(), tmp_path).jobs
+    actors, jobs = [], plan([Row(i + 2, "a red car", seed=i) for i in range(7)], Asked(), tmp_path).jobs
     ray.get, ray.remote = get, lambda **needs: lambda worker: types.SimpleNamespace(remote=actor)
-    pool = begin(monkeypatch, ray, tmp_path, together=3)
+    pool = begin(monkeypatch, ray, tmp_path, size=3, together=3)
     assert isinstance(pool, Pool) and pool.together == 3
     pool.give(0, *jobs[:3])
-    pool.give(1, *jobs[3:])
+    pool.give(1, *jobs[3:6])
+    pool.give(2, jobs[6])
     assert pool.free() == []
     pool.kill(jobs[4])
     assert killed == [actors[1]]
     heard = pool.heard(0.0)
     assert [job for job, _ in heard] == jobs and [record["id"] for _, record in heard] == [job.id for job in jobs]
-    assert [record["state"] for _, record in heard] == ["done"] * 3 + ["lost"] * 3 and heard[5][1]["reason"] == "its node is gone"
-    assert pool.free() == [0, 1] and pool.actors[1] is None and pool.actors[0] is actors[0]
+    assert [record["state"] for _, record in heard] == ["done"] * 3 + ["lost"] * 4 and heard[6][1]["reason"] == "low on memory"
+    assert [record["failure"] for _, record in heard[3:]] == ["lost"] * 3 + ["memory"]
+    assert pool.free() == [0, 1, 2] and pool.actors == [actors[0], None, None]
 
 
 @pytest.mark.skipif(importlib.util.find_spec("ray") is None, reason='Ray is not installed: pip install "dream3d[ray]"')

@@ -2,6 +2,7 @@
 end every other job is done, once, and is what it is where nothing went wrong."""
 
 import csv
+import importlib.util
 import json
 import os
 import random
@@ -16,6 +17,7 @@ import pytest
 pytestmark = pytest.mark.slow
 ROOT = Path(__file__).parents[2]
 JOBS = int(os.environ.get("DREAM3D_KILL_JOBS", "12"))  # 60 for the whole proof
+RAY = importlib.util.find_spec("ray") is not None
 NAMES = ("a red car", "a blue duck", "a green bus")
 SETTINGS = ["steps=4", "export.mesh=false", "export.frames=2", "keep.preview=0", "prior.renders=60",
             "prior.size=16"]  # fmt: skip
@@ -35,12 +37,13 @@ def launch(folder, out, *more):
 
 
 def children(process):
-    """Its workers, by the list of all processes."""
+    """Its workers, by the list of all processes: its own, or Ray's, which hang on its raylet."""
     found = []
     for path in Path("/proc").glob("[0-9]*/stat"):
         try:
             told = path.read_text(errors="replace").rpartition(")")[2].split()
-            if int(told[1]) == process.pid and b"spawn_main" in (path.parent / "cmdline").read_bytes():
+            name = (path.parent / "cmdline").read_bytes()
+            if int(told[1]) == process.pid and b"spawn_main" in name or name.startswith(b"ray::Worker"):
                 found.append(int(path.parent.name))
         except (OSError, IndexError):
             continue
@@ -48,16 +51,18 @@ def children(process):
 
 
 @pytest.mark.parametrize("together", ["1", "3"])  # whose prior remembers, and is each job's own: the same bytes
-def test_nothing_is_lost_and_nothing_made_twice(tmp_path, together):
+@pytest.mark.parametrize("executor", ["local", pytest.param("ray", marks=pytest.mark.skipif(not RAY, reason="Ray is not installed"))])
+def test_nothing_is_lost_and_nothing_made_twice(tmp_path, executor, together):
     manifest(tmp_path)
-    dice, launchers, process = random.Random(0), 0, launch(tmp_path, "hurt", "--together", together)
+    told = "--together", together, "--executor", executor
+    dice, launchers, process = random.Random(0), 0, launch(tmp_path, "hurt", *told)
     until = time.monotonic() + 1500
     while process.poll() is None and time.monotonic() < until:
         time.sleep(dice.uniform(6, 12))
         if launchers < 2 and dice.random() < 0.25 and process.poll() is None:
             process.kill()
             process.wait()
-            launchers, process = launchers + 1, launch(tmp_path, "hurt", "--together", together)
+            launchers, process = launchers + 1, launch(tmp_path, "hurt", *told)
         elif workers := children(process):
             os.kill(dice.choice(workers), signal.SIGKILL)
     assert process.wait(60) == 6, (tmp_path / "hurt.txt").read_text()[-2000:]
