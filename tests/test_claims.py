@@ -7,7 +7,7 @@ from itertools import pairwise
 import pytest
 import torch
 
-from dream3d.bench import claims, claims_noise, claims_path, claims_pixel, claims_play, claims_runs
+from dream3d.bench import claims, claims_files, claims_noise, claims_path, claims_pixel, claims_play, claims_runs
 from dream3d.bench.claims_core import AGREES, DISAGREES, SILENT, UNDECIDED, judge, margin, spread, verdict
 from dream3d.bench.claims_list import CLAIMS
 from dream3d.bench.claims_world import LEVELS, Gaussians, Pictures, cosine, draws, formula, misfit, noise, play, sampled
@@ -72,15 +72,15 @@ def test_what_has_no_value_says_nothing():
 def test_every_claim_has_a_paper_a_rule_and_a_measure_or_says_why_not():
     assert len([c for c in CLAIMS.values() if c.kind == "pointwise"]) >= 24
     for claim in CLAIMS.values():
-        assert claims.paper(claim.paper)["arxiv"], claim.name
+        assert claims_files.paper(claim.paper)["arxiv"], claim.name
         if claim.kind == "nothing":
             assert not claim.rules and claim.silent[""]
             continue
         assert claim.rules and all(" > " in rule for rule in claim.rules)
         assert claim.methods or callable(claims.load(claim.measure))
-    assert set(claims.NOTES) <= set(CLAIMS)
+    assert set(claims_files.NOTES) <= set(CLAIMS)
     with pytest.raises(Mistake, match=r"papers.bib has no"):
-        claims.paper("nobody2000")
+        claims_files.paper("nobody2000")
 
 
 @pytest.mark.parametrize("name", [c.name for c in CLAIMS.values() if c.kind == "runs"])
@@ -113,8 +113,8 @@ def test_numbers_of_whole_runs(tmp_path, monkeypatch):
     monkeypatch.setattr("dream3d.bench.score.Scores", Told)
     monkeypatch.setattr(claims_runs, "fill", lambda jobs, scores, make, tell: None)
     claim = CLAIMS["3d-diversity"]
-    cells, stopped = claims_runs.measure(claim, "exact", None, 6, 2, tmp_path)
-    assert stopped is None and len(cells) == 6 and all(len(row) == 2 for row in cells)
+    cells, failed = claims_runs.measure(claim, "exact", None, 6, 2, tmp_path)
+    assert failed == 6 and len(cells) == 6 and all(len(row) == 2 for row in cells)
     first, second = cells[0]
     assert (first["sds101_saturation"], first["vsd_saturation"], first["vsd_janus"]) == (1.0, 3.0, None)
     assert (second["sds101_saturation"], second["vsd_saturation"]) == (2.0, None)

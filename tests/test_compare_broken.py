@@ -33,6 +33,14 @@ def test_prompts_that_would_share_a_folder_are_told(compare, tmp_path, capsys):
     assert "'A red ball.' and 'a red ball' would lie in one folder" in told and "prompts.txt:3" in told and not (tmp_path / "c").exists()
 
 
+def test_methods_and_prompts_whose_names_run_together_are_told(tmp_path):
+    (tmp_path / "prompts.txt").write_text("a red car\nred car\na blue cube\n")
+    methods = [Method(name, "sds-gaussian", ()) for name in ("sds", "sds-a")]
+    with pytest.raises(Mistake, match="'red car' and 'a red car' would lie in one folder"):
+        plan(methods, tmp_path / "prompts.txt", 2, tmp_path)
+    assert len(plan(methods[:1], tmp_path / "prompts.txt", 2, tmp_path)) == 6
+
+
 def test_two_processes_are_kept_out_of_one_folder(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "prompts.txt").write_text("a red ball")

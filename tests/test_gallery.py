@@ -1,5 +1,6 @@
 """The gallery shows what its commands make, and leaves nothing out."""
 
+import shlex
 import signal
 
 import numpy as np
@@ -13,12 +14,23 @@ from dream3d import build, cli
 from dream3d.bench import gallery
 from dream3d.errors import Interrupted, Mistake
 
+COMMANDS = (
+    ('prompt="a red car"   # that is it', ("prompt=a red car",), 'prompt="a red car"'),
+    ("prompt=it   # the paper's own", ("prompt=it",), "prompt=it"),
+    ('guidance.regions="a | b"', ("guidance.regions=a | b",), "guidance.regions='a | b'"),
+    ("""prompt='say "hi" now'""", ('prompt=say "hi" now',), """prompt='say "hi" now'"""),
+    ('guidance="{t: [0.02, 0.98]}"', ("guidance={t: [0.02, 0.98]}",), "guidance='{t: [0.02, 0.98]}'"),
+    ("prompt='costs $HOME now'", ("prompt=costs $HOME now",), "prompt='costs $HOME now'"),
+    ("steps=3 renderer.kind=a,b", ("steps=3", "renderer.kind=a,b"), "steps=3 renderer.kind=a,b"),
+)  # as a head says it, the settings it stands for, as the page says it
+
 
 def test_every_formula_and_every_representation_has_a_recipe_with_a_command(tmp_path):
     jobs = [gallery.job(one, tmp_path) for one in gallery.entries()]
-    drawn = {stage["renderer"]["type"] for job in jobs for stage in job.config.stages}
-    assert set(build.available("renderers")) <= drawn
-    assert {path.stem for path in build.place("configs").glob("*.yaml")} == {job.method for job in jobs}
+    stages = [stage for job in jobs for stage in job.config.stages]
+    assert set(build.available("renderers")) <= {stage["renderer"]["type"] for stage in stages}
+    terms = [term for stage in stages for term in (stage["guidance"] if isinstance(stage["guidance"], list) else [stage["guidance"]])]
+    assert set(build.available("guidance")) <= {term["type"] for term in terms}
     assert all(job.run.parent == tmp_path / "runs" and job.config.values["export"]["mesh"] is False for job in jobs)
 
 
@@ -34,9 +46,43 @@ def test_a_head_is_read_up_to_its_command(tmp_path):
     one = gallery.entry(path)
     assert one == gallery.Entry("calm-gaussian", "Calm, on Gaussians.", ("prompt=a red car", "init=assets/meshes/car.ply"))
     assert one.command == 'python launch.py --config calm-gaussian.yaml prompt="a red car" init=assets/meshes/car.ply'
+    for said, settings, printed in COMMANDS:
+        path.write_text(f"# Calm.\n#   python launch.py --config calm-gaussian.yaml {said}\nsteps: 3\n")
+        one = gallery.entry(path)
+        assert one.settings == settings and one.command.removeprefix("python launch.py --config calm-gaussian.yaml ") == printed
+        assert tuple(shlex.split(printed)) == settings
+    path.write_text('# Calm.\n#   python launch.py --config calm-gaussian.yaml prompt="a car\nsteps: 3\n')
+    with pytest.raises(Mistake, match="cannot be read"):
+        gallery.entry(path)
+    path.write_text("# Calm.\n#   python launch.py --config calm-gaussian.yaml-old steps=3\nsteps: 3\n")
+    with pytest.raises(Mistake, match="no command"):
+        gallery.entry(path)
     path.write_text("# Calm.\nsteps: 3\n")
     with pytest.raises(Mistake, match="no command"):
         gallery.entry(path)
+
+
+def test_a_run_that_fails_or_is_damaged_is_told_and_the_others_are_made(tmp_path, monkeypatch, capsys):
+    def broken(run):
+        raise Mistake("this checkpoint is damaged", where=str(run), fix="delete it")
+
+    monkeypatch.setattr("dream3d.bench.quality.generate", lambda job: None)
+    monkeypatch.setattr("dream3d.api.load", broken)
+    monkeypatch.setattr(gallery, "_docs", lambda: tmp_path / "docs")
+    assert gallery.main(["sds-plane", "sds-gaussian", "--out", str(tmp_path)]) == 6
+    told = capsys.readouterr()
+    assert told.err.count("this checkpoint is damaged") == told.err.count("delete it") == 2
+    text = (tmp_path / "docs" / "gallery.md").read_text()
+    assert "## Not made yet" in text and "sds-plane" in text
+
+
+def test_without_a_checkout_there_is_nowhere_to_show_it(monkeypatch):
+    def nowhere(name):
+        raise StopIteration
+
+    monkeypatch.setattr(gallery, "place", nowhere)
+    with pytest.raises(Mistake, match="no docs folder"):
+        gallery._docs()
 
 
 def test_a_still_scene_is_shown_from_four_sides_and_a_moving_one_at_four_times(tmp_path):

@@ -13,7 +13,7 @@ OVERSHOOT = ("played in x for 250 (mixture) or 120 (pictures) steps of Adam: how
              " mean of everything and the prompt's, or chroma over the true object's, less 1).")
 END = "played in x as above; root mean square of x0_hat - x at t = 0.3 (prompt alone, no guidance) at the end; SDS."
 NOT_GAUSSIAN = {"exact": "a student here is its prior plus three convolutions and cannot learn a density over particles",
-                "toybox": "waits for trained weights, and for the same with a student that learns"}  # fmt: skip
+                "toybox": "not asked: a student there, the network with LoRA, takes hours to learn an ensemble"}  # fmt: skip
 NO_DENSITY = dict.fromkeys(("exact", "toybox"), "needs a student whose density is known, as only Gaussians have one")
 NO_MODE = {"toybox": "waits for a trained autoencoder", "exact": "has no encoder"}
 

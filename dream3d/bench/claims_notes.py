@@ -87,7 +87,7 @@ NOTES: dict[str, dict[str, str]] = {
     "tsm-error": {
         "exact": "The interval term is an eighteenth as wrong, as claimed, but it is a small part: both whole gradients are "
                  "about as wrong as they are long, so moves of 0.2 end elsewhere than short ones.",
-        "toybox": "As claimed: the interval term is a fifteenth as wrong. It is a small part: both whole gradients are off by two "
+        "toybox": "As claimed: the interval term is a seventeenth as wrong. It is a small part: both whole gradients are off by two "
                   "fifths of their length.",
     },
     "sdi-ddim": {

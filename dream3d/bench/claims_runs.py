@@ -8,14 +8,15 @@ from dream3d.bench.claims_core import Cell, Claim
 from dream3d.bench.claims_world import PROMPTS
 from dream3d.bench.compare_grid import Job, Method, claimed, fill, folder_name, plan
 from dream3d.bench.compare_summary import value
+from dream3d.errors import Interrupted
 from dream3d.toybox.language import parse
 
 
 def measure(
     claim: Claim, prior: str, model: str | None, prompts: int, seeds: int, out: Path, more: tuple[str, ...] = ()
-) -> tuple[list[list[Cell]], int | None]:
-    """Numbers by prompt and seed, and the signal that stopped it (None: it is complete). Diversity is one number a prompt, of all its
-    seeds, and stands with the first; where a run failed its numbers are missing."""
+) -> tuple[list[list[Cell]], int]:
+    """Numbers by prompt and seed, and how many runs failed, whose numbers are missing. Diversity is one number a prompt, of all its seeds,
+    and stands with the first. Raises Interrupted, and Mistake for a folder of other runs."""
     from dream3d.bench.quality import generate
     from dream3d.bench.score import Scores
     from dream3d.bench.summary import line
@@ -25,13 +26,16 @@ def measure(
     scores = Scores(out)
     with claimed(out):
         stopped = fill(jobs, scores, generate, line)
+    if stopped is not None:
+        raise Interrupted(stopped)
+    failed = sum((scores.stored(job) or {}).get("state") != "done" for job in jobs)
     cells = [[cell([job for job in jobs if (job.prompt, job.seed) == (text, seed)], scores) for seed in range(seeds)] for text in said]
     for text, row in zip(said, cells, strict=True):
         for name in claim.methods:
             spread = scores.diversity([job for job in jobs if (job.prompt, job.method) == (text, name)])
             for seed, found in enumerate(row):
                 found[f"{name}_diversity"] = spread if seed == 0 else None
-    return cells, stopped
+    return cells, failed
 
 
 def planned(

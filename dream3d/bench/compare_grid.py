@@ -131,7 +131,7 @@ def plan(methods: list[Method], prompts: Path, seeds: int, out: Path, known: lis
     if (count := len(lines) * seeds * len(methods)) > MOST:
         raise Mistake(f"{len(lines)} prompts x {seeds} seeds x {len(methods)} methods are {count:,} runs", where="--prompts, --seeds",
                       fix=f"at most {MOST:,} in one folder")  # fmt: skip
-    known = [*known, *_alike(lines, prompts)]
+    known = [*known, *_alike(lines, prompts, methods)]
     for seed in range(seeds):
         for number, prompt in lines:
             for method in methods:
@@ -150,10 +150,11 @@ def plan(methods: list[Method], prompts: Path, seeds: int, out: Path, known: lis
     return jobs
 
 
-def _alike(lines: list[tuple[int, str]], prompts: Path) -> list[tuple[str, Mistake]]:
-    """Prompts whose runs would lie in one folder: they differ in capitals or marks alone."""
+def _alike(lines: list[tuple[int, str]], prompts: Path, methods: list[Method]) -> list[tuple[str, Mistake]]:
+    """Prompts whose runs would lie in one folder: they differ in capitals or marks alone, or in words that end a method's name."""
     first: dict[str, str] = {}
-    found = [(number, text, other) for number, text in lines if (other := first.setdefault(folder_name(text), text)) != text]
+    names = [(number, text, run_name(method.name, text, 0)) for number, text in lines for method in methods]
+    found = dict.fromkeys((number, text, other) for number, text, name in names if (other := first.setdefault(name, text)) != text)
     return [("", Mistake(f"the runs of {text!r} and {other!r} would lie in one folder", where=f"{prompts}:{number}", fix="leave out one"))
             for number, text, other in found]  # fmt: skip
 

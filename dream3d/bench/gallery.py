@@ -6,6 +6,7 @@ scene is drawn.
 """
 
 import math
+import re
 import shlex
 import sys
 from dataclasses import dataclass
@@ -36,7 +37,7 @@ class Entry:
 
     @property
     def command(self) -> str:
-        words = [key + "=" + (f'"{value}"' if " " in value else value) for key, _, value in (s.partition("=") for s in self.settings)]
+        words = [f"{key}={_quoted(value)}" for key, _, value in (s.partition("=") for s in self.settings)]
         return " ".join([f"python launch.py --config {self.name}.yaml", *words])
 
     @property
@@ -44,13 +45,21 @@ class Entry:
         return "Guidance" if self.name.endswith("-gaussian") else "Representations"
 
 
+def _quoted(value: str) -> str:
+    """As a shell has to be told it; a prompt in double quotes, which every shell knows, where nothing inside means more to one."""
+    return f'"{value}"' if re.fullmatch(r"[\w ,.'-]*[ '][\w ,.'-]*", value) else shlex.quote(value)
+
+
 def entry(path: Path) -> Entry:
     """Raises Mistake where a recipe's head has no command of its own."""
     about: list[str] = []
     for line in path.read_text(encoding="utf-8").splitlines():
         said = line.removeprefix("#").strip()
-        if said.startswith(start := f"python launch.py --config {path.name}"):
-            words = [GIVEN.get(word, word) for word in shlex.split(said.removeprefix(start))]
+        if f"{said} ".startswith(start := f"python launch.py --config {path.name} "):
+            try:
+                words = [GIVEN.get(word, word) for word in shlex.split(said.removeprefix(start.rstrip()), comments=True)]
+            except ValueError as error:
+                raise Mistake(f"its command cannot be read: {error}", where=str(path), fix=said) from None
             settings = tuple("=".join(GIVEN.get(part, part) for part in word.split("=", 1)) for word in words)
             return Entry(path.stem, " ".join(about), settings)
         if not line.startswith("#"):
@@ -85,15 +94,26 @@ def parser() -> Parser:
 def main(words: list[str] | None = None) -> int:
     """Make what is missing, then the page. Exit code 6 where some runs failed."""
     given = parser().parse_args(sys.argv[1:] if words is None else words)
-    known, docs = {one.name: one for one in entries()}, place("docs")
+    known, docs = {one.name: one for one in entries()}, _docs()
     for name in given.names:
         if name not in known:
             raise Mistake(f"there is no recipe {name!r}", where="command line", near=choices(name, list(known)))
+    if given.page and given.names:
+        raise Mistake("the page is written of all recipes", where="--page", fix="without names")
     jobs = [] if given.page else [job(known[name], given.out) for name in given.names or known]
     failed = [one for one in jobs if not shown(one, docs / "gallery" / f"{one.method}.webp")]
     files.write_text(docs / "gallery.md", page(list(known.values()), docs))
     print(docs / "gallery.md")
     return 6 if failed else 0
+
+
+def _docs() -> Path:
+    """Raises Mistake where the package is installed without them."""
+    try:
+        return place("docs")
+    except StopIteration:
+        fix = "run it in a checkout of the sources"
+        raise Mistake("there is no docs folder to show pictures in", where="bench gallery", fix=fix) from None
 
 
 def shown(one: Job, picture: Path) -> bool:
@@ -103,10 +123,10 @@ def shown(one: Job, picture: Path) -> bool:
 
     try:
         generate(one)
+        save(load(one.run).scene, picture, moves=(one.config.stages[-1]["cameras"].get("frames") or 1) > 1)
     except Mistake as mistake:
-        print(one_line(f"{one.method}: {mistake.problem}", 240), file=sys.stderr)
+        print(one_line(f"{one.method}: {'; '.join(filter(None, (mistake.problem, mistake.where, mistake.fix)))}", 240), file=sys.stderr)
         return False
-    save(load(one.run).scene, picture, moves=(one.config.stages[-1]["cameras"].get("frames") or 1) > 1)
     print(picture, flush=True)
     return True
 
@@ -136,6 +156,8 @@ def page(known: list[Entry], docs: Path) -> str:
         for one in known:
             if one.section == section and (docs / "gallery" / f"{one.name}.webp").is_file():
                 parts.append(f"### {one.name}\n\n{one.about}\n\n    {one.command}\n\n![{one.name}](gallery/{one.name}.webp)\n")
+    if missing := [one.name for one in known if not (docs / "gallery" / f"{one.name}.webp").is_file()]:
+        parts.append(f"## Not made yet\n\n{', '.join(missing)}\n")
     return "\n".join(parts)
 
 
