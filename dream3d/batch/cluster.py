@@ -2,6 +2,7 @@
 has to be a disk that every machine sees under the same path."""
 
 import os
+import re
 import sys
 import time
 import uuid
@@ -88,7 +89,8 @@ class Cluster:
 
 def _lost(jobs: tuple[Job, ...], error: Exception, failure: str) -> list[tuple[Job, dict[str, Any]]]:
     """What a job becomes that had no end of its own."""
-    end = {"state": "lost", "failure": failure, "reason": " ".join(str(error).split())[:200]}
+    said = re.sub(r"^\s*(class_name|actor_id|pid|name|namespace|ip): .*$", "", str(error), flags=re.MULTILINE)
+    end = {"state": "lost", "failure": failure, "reason": " ".join(said.split())[:200]}
     return [(job, {"id": job.id, **end}) for job in jobs]
 
 

@@ -86,7 +86,7 @@ def test_several_jobs_at_once_are_asked_for_and_answered_together(monkeypatch, t
     def get(answer):
         place, asked = answer
         if place:
-            raise Died("maybe SIGKILL by OOM killer due to high memory usage") if place == 1 else Full("low on memory")
+            raise Died("It died.\n\tpid: 3\n\tip: 1.2.3.4\nMaybe SIGKILL by OOM killer") if place == 1 else Full("low on memory")
         return [{"id": job.id, "state": "done"} for job in asked]
 
     def actor(*told):
@@ -108,6 +108,7 @@ def test_several_jobs_at_once_are_asked_for_and_answered_together(monkeypatch, t
     assert [job for job, _ in heard] == jobs and [record["id"] for _, record in heard] == [job.id for job in jobs]
     assert [record["state"] for _, record in heard] == ["done"] * 3 + ["lost"] * 4 and heard[6][1]["reason"] == "low on memory"
     assert [record["failure"] for _, record in heard[3:]] == ["lost"] * 3 + ["memory"]
+    assert heard[3][1]["reason"] == "It died. Maybe SIGKILL by OOM killer"
     assert pool.free() == [0, 1, 2] and pool.actors == [actors[0], None, None]
 
 
