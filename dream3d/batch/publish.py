@@ -30,9 +30,32 @@ from dream3d.errors import Mistake
 EVERY = 30.0  # seconds between two lists, from which an interrupted push goes on
 WORKERS = 8
 AGAIN = 3  # times that a file is put which changes meanwhile
+READ = ".read.json"  # file -> when it was written, size and digest
+SETTLED = 2 * 10**9  # nanoseconds, after which a file that changes has another time
 PULLED = ".pulled.json"  # done.json of a job -> size and digest, as it was fetched
 CATALOGUE = LAST[-1]
 Result = TypeVar("Result")
+
+
+class Keys:
+    """Sizes and digests of a library's files, which are read once: a file that is as large and as old as then is taken to be the same,
+    unless it was but just written."""
+
+    def __init__(self, folder: Path):
+        self.folder, self.rows = folder, _read(folder / READ)
+
+    def of(self, name: str) -> Key:
+        """Raises Mistake where the file is gone, or cannot be read."""
+        path = self.folder / name
+        if (row := self.rows.get(name)) and isinstance(row, list) and row[:2] == [_time(path), _size(path)]:
+            return row[1:]
+        before, key = _time(path), _key(path)
+        if time.time_ns() - before > SETTLED:
+            self.rows[name] = [before, *key]
+        return key
+
+    def keep(self) -> None:
+        files.write_json(self.folder / READ, self.rows)
 
 
 def push(library: Library, address: str, *, runs: bool = False) -> Iterator[tuple[str, bool]]:
@@ -41,15 +64,16 @@ def push(library: Library, address: str, *, runs: bool = False) -> Iterator[tupl
     early = {name: _bytes(library.path / name) for name in LAST[1:-1] if (library.path / name).is_file()}  # naming no more than:
     records, place = library.catalogue(), Place(address)
     last = {LAST[0]: _bytes(library.path / LAST[0]), **early}
-    known = _known(place, library)
+    known, keys = _known(place, library), Keys(library.path)
     fresh, told = {}, time.monotonic()
-    for name, key in _eight(_named(library, records, runs), lambda name: _put(place, name, library.path / name, known.get(name))):
+    for name, key in _eight(_named(library, records, runs), lambda name: _put(place, name, keys, known.get(name))):
         if now := key != known.get(name):
             fresh[name] = key
         if fresh and time.monotonic() - told > EVERY:
             fresh, told = _tell(place, fresh), time.monotonic()
         yield name, now
     fresh = _tell(place, fresh)
+    keys.keep()
     last[CATALOGUE] = _lines([*records, *_theirs(place, records)])
     for name, data in last.items():
         if now := known.get(name) != _of(data):
@@ -81,11 +105,12 @@ def _tell(place: Place, fresh: dict[str, Key]) -> dict[str, Key]:
     return {}
 
 
-def _put(place: Place, name: str, path: Path, known: Key | None) -> Key:
+def _put(place: Place, name: str, keys: Keys, known: Key | None) -> Key:
     """Put a file, if it is another than is there, that may be written meanwhile; what was put. Raises Mistake where it never stands still
     for as long as that takes."""
+    path = keys.folder / name
     for _ in range(AGAIN):
-        before, key = _time(path), _key(path)
+        before, key = _time(path), keys.of(name)
         if key == known:
             return key
         place.put(name, path)
@@ -160,7 +185,7 @@ def pull(address: str, folder: Path) -> Iterator[tuple[str, bool | None]]:
         raise Mistake("nothing was published here" + " to its end" * bool(known), where=place.address, fix="batch push LIBRARY URL")
     library.refuse_foreign()
     yield "jobs.jsonl", _jobs(place, library, known)
-    records, before = {name: key for name, key in known.items() if name.endswith("/done.json")}, _pulled(folder)
+    records, before = {name: key for name, key in known.items() if name.endswith("/done.json")}, _read(folder / PULLED)
     own = {name for name, key in records.items() if _own(folder / name, key, before.get(name))}
     kept = {name.removesuffix("done.json") for name in own}
     more = bool(kept) or any(library.done(job) and _done(library, job) not in known for job in library.jobs())
@@ -210,9 +235,10 @@ def _fetched(place: Place, name: str, path: Path, key: Key) -> bool:
     return True
 
 
-def _pulled(folder: Path) -> dict[str, Any]:
+def _read(path: Path) -> dict[str, Any]:
+    """A list of ours; empty where there is none, or it is damaged."""
     try:
-        found = json.loads((folder / PULLED).read_text(encoding="utf-8"))
+        found = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError):
         return {}
     return found if isinstance(found, dict) else {}
@@ -236,6 +262,10 @@ def _unread(path: Path, error: OSError) -> Mistake:
 
 def _time(path: Path) -> int:
     return path.stat().st_mtime_ns if path.is_file() else 0
+
+
+def _size(path: Path) -> int:
+    return path.stat().st_size if path.is_file() else -1
 
 
 def _of(data: bytes) -> Key:

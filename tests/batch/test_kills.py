@@ -58,7 +58,7 @@ def test_nothing_is_lost_and_nothing_made_twice(tmp_path, executor, together):
     dice, launchers, process = random.Random(0), 0, launch(tmp_path, "hurt", *told)
     until = time.monotonic() + 1500
     while process.poll() is None and time.monotonic() < until:
-        time.sleep(dice.uniform(6, 12))
+        time.sleep(dice.uniform(10, 20))
         if launchers < 2 and dice.random() < 0.25 and process.poll() is None:
             process.kill()
             process.wait()

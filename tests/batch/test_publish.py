@@ -1,6 +1,7 @@
 """A library at another address: what arrives is what was there, the catalogue last; only what changed is copied."""
 
 import json
+import os
 import threading
 
 import published
@@ -139,3 +140,20 @@ def test_several_jobs_go_at_once_and_what_is_of_none_alone():
     together.abort()
     some.close()
     assert len(began) < 60
+
+
+def test_files_are_read_once(library, address, monkeypatch):
+    """Until one is written again, whatever is said of it elsewhere; a list of them that is damaged is made anew."""
+    for path in library.path.rglob("*.*"):
+        os.utime(path, (1e9, 1e9))
+    read, real = [], publish._key
+    monkeypatch.setattr(publish, "_key", lambda path: read.append(path.name) or real(path))
+    put = {name for name, _ in push(library, address)}
+    assert len(read) == len(put) - 3 and not (read.clear() or [*push(library, address)] and read)
+    some = next(library.path.rglob("mesh.glb"))
+    some.write_text("other")
+    assert [name for name, fresh in push(library, address) if fresh] == [some.relative_to(library.path).as_posix()] and read == ["mesh.glb"]
+    read.clear()
+    (library.path / ".read.json").write_text('{"a": ')
+    assert not any(fresh for _, fresh in push(library, address)) and len(read) == len(put) - 3
+    assert not any(".read" in name for name in put)
