@@ -150,6 +150,8 @@ NOTES: dict[str, dict[str, str]] = {
     },
     "3d-esd-janus": {
         "exact": "Where VSD had two fronts, in one prompt, ESD had one; that is too little to tell.",
+        "toybox": "As on the exact prior: where VSD had two fronts (the car), ESD had one; three prompts of six have none with either. "
+                  "One seed.",
     },
     "3d-binding": {
         "exact": "Both bind: 0.95 and 0.96 of the views are right, so there is little to mend.",
