@@ -64,7 +64,9 @@ class One:
         job, self.at = self.at, None
         if job is None:
             return []
-        return [(job, {"id": job.id, "state": "failed", "failure": "error", "reason": "it broke"} if self.fails else self.worker.work(job))]
+        if self.fails:
+            return [(job, {"id": job.id, "state": "failed", "failure": "error", "reason": "it broke"})]
+        return [(job, record) for record in self.worker.work(job)]
 
     def prepare(self, jobs, stopping, tell): ...
 

@@ -3,6 +3,7 @@
 import json
 import os
 import threading
+import time
 
 import published
 import pytest
@@ -121,23 +122,28 @@ def test_the_command_copies_and_counts(library, address, tmp_path, capsys):
 
 
 def test_several_jobs_go_at_once_and_what_is_of_none_alone():
-    """Each file waits until another job's is under way with it, so one after the other never ends; stopped half-way, no more begins."""
+    """Of each job one file after the other; where it is stopped half-way no more begins."""
     names = ["recipes/a.yaml", *(f"jobs/0{i}/x/{name}" for i in range(60) for name in ("a.png", "done.json")), "gallery.html"]
-    began, together = [], threading.Barrier(2, timeout=20)
+    began, busy, seen, lock = [], [], [], threading.Lock()
 
     def act(name):
-        began.append(name)
-        if name.startswith("jobs"):
-            together.wait()
+        with lock:
+            began.append(name)
+            busy.append(name)
+            seen.append((name, len(busy)))
+        time.sleep(0.005)
+        with lock:
+            busy.remove(name)
         return len(began)
 
     done = list(publish._eight(names, act))
     assert [name for name, _ in done] == names and done[0][1] == 1 and done[-1][1] == len(names)
     assert all(began.index(f"jobs/0{i}/x/a.png") < began.index(f"jobs/0{i}/x/done.json") for i in range(60))
+    assert 1 < max(count for _, count in seen) <= publish.WORKERS
+    assert all(count == 1 for name, count in seen if not name.startswith("jobs"))
     began.clear()
     some = publish._eight(names, act)
     next(some), next(some)
-    together.abort()
     some.close()
     assert len(began) < 60
 
