@@ -155,7 +155,7 @@ NOTES: dict[str, dict[str, str]] = {
     },
     "3d-binding": {
         "exact": "Both bind: 0.95 and 0.96 of the views are right, so there is little to mend.",
-        "toybox": "At 200 steps neither makes two objects that the judge can name (0.04 and 0.13 of the views); the colours of a duck and a "
-                  "tree leak from one prompt and stay apart with prompts of their own, which this rule does not ask for. One seed.",
+        "toybox": "At 200 steps neither makes two objects that the judge can name (0.04 and 0.13 of the views); the colours of a duck and "
+                  "a tree leak from one prompt and stay apart with prompts of their own, which this rule does not ask for. One seed.",
     },
 }  # fmt: skip
