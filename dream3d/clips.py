@@ -31,6 +31,7 @@ class Frames(Sequence):
     def __len__(self) -> int:
         return self.count
 
+    @torch.no_grad()  # as whoever said `make` was, which is over by now
     def __getitem__(self, k: int) -> Points:
         return self.make(range(self.count)[k])
 

@@ -5,7 +5,7 @@
 #   sh docs/claims/night.sh            the exact prior: pointwise claims, then whole runs
 #   python launch.py bench claims --prior mixture     its claims, in minutes
 #   sh docs/claims/night.sh toybox     the same on the trained prior that ships
-#   sh docs/claims/night.sh toybox --seeds 2     its whole runs with two seeds, as those of the page
+#   sh docs/claims/night.sh toybox --seeds 2     its whole runs with two seeds instead of three
 set -e
 claims="python launch.py bench claims"
 prior="${1:-exact}"
@@ -13,5 +13,5 @@ prior="${1:-exact}"
 $claims --prior "$prior"
 for name in 3d-balance 3d-nfsd 3d-saturation 3d-diversity 3d-annealing 3d-dreamtime 3d-debias-janus 3d-perp-neg-janus 3d-esd-janus \
             3d-binding 3d-multiview-janus; do
-    $claims "$name" --prior "$prior" "$@"
+    $claims "$name" --prior "$prior" "$@" || [ $? -eq 6 ]  # some runs failed, which the page says
 done

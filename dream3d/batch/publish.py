@@ -6,6 +6,7 @@ catalogue whole. An object is put whole or not at all; in a folder it is renamed
 a list beside them keeps. Neither way is anything lost: jobs and records that only the other side has stay.
 """
 
+import contextlib
 import hashlib
 import json
 import os
@@ -55,7 +56,8 @@ class Keys:
         return key
 
     def keep(self) -> None:
-        files.write_json(self.folder / READ, self.rows)
+        with contextlib.suppress(Mistake):  # a library that can only be read is pushed too, and read again next time
+            files.write_json(self.folder / READ, self.rows)
 
 
 def push(library: Library, address: str, *, runs: bool = False) -> Iterator[tuple[str, bool]]:
