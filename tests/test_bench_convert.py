@@ -4,6 +4,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+import torch
 from convert_scenes import made
 
 from dream3d.bench import convert as bench
@@ -26,8 +27,8 @@ def test_what_other_code_has_measured_is_measured_again(kept, tmp_path, monkeypa
 
 def test_fewer_steps_than_between_two_looks_are_looked_at(monkeypatch):
     monkeypatch.setattr(bench, "psnr", lambda scene, held: 12.0)
-    monkeypatch.setattr(bench, "distilled", lambda path, scene, steps, size, each, **settings: [each(i + 1) for i in range(steps)])
-    row = bench._way({}, SimpleNamespace(steps=10, size=8), Path(), None, None, 29.0)
+    monkeypatch.setattr(bench, "distilled", lambda path, scene, steps, size, each, seed, **settings: [each(i + 1) for i in range(steps)])
+    row = bench._way({}, SimpleNamespace(steps=10, size=8), Path(), None, None, 29.0, 0)
     assert (row["steps"], row["psnr"], row["reached"]) == (10, 12.0, False)
 
 
@@ -38,3 +39,20 @@ def test_looking_takes_none_of_the_seconds_and_a_goal_ends_a_fit(monkeypatch):
     curve = bench.Curve(made("plane"), None, 29.0)
     assert not curve(1) and curve(bench.LOOK)
     assert curve.points == [(bench.LOOK, 2.0, 30.0)] and curve.last == 4.0
+
+
+def test_pixels_as_views_show_what_whole_views_show():
+    seen, _ = bench.known(bench.thing(), 6)
+    cameras, truth = bench.pixels(seen)
+    assert len(cameras) == 24 * 36 and (cameras.height, cameras.width) == (1, 1)
+    for one, many in zip(seen[0].rays(), cameras.rays(), strict=True):
+        assert torch.allclose(one.reshape(-1, 3), many.reshape(-1, 3), atol=1e-6)
+    assert torch.equal(truth.rgb.reshape(24, 6, 6, 3), seen[1].rgb) and torch.equal(truth.alpha.reshape(24, 6, 6, 1), seen[1].alpha)
+
+
+def test_only_who_arrives_is_faster(capsys):
+    row = {"steps": 5, "seconds": 2.0, "psnr": 20.0, "reached": True}
+    lost = row | {"reached": False}
+    assert bench.faster([row, row, lost], [row | {"seconds": 8.0}, lost | {"seconds": 9.0}, row]) == "4.0, at least 4.5, not"
+    bench.told({name: [row] for name in bench.WAYS})
+    assert capsys.readouterr().out.count("times faster") == 4

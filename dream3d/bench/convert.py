@@ -1,12 +1,13 @@
 """What distillation saves: python launch.py bench convert [--size 24] [--steps 400] [--seeds 3] [--out FOLDER]
 
 A hash grid is fitted to a known thing as in `bench fit`; a perceptron (nerf) then learns it by the system `distil`, from nothing and from
-what a stage hands over, and in comparison is fitted from scratch to the same pictures. Counted are seconds of processor time until the
-held-out views are within 1.5 dB of the teacher's (goal: five times fewer than from scratch), and how many decibels mining hard rays gains
-at equal steps (goal 0.3), means over seeds. Whatever has been measured stays in FOLDER, and is not
-measured again until the code that it is of has changed.
+what a stage hands over, and in comparison is fitted from scratch to the same pictures: four whole views a step, and as many rays a step as
+distillation has. Counted are seconds of processor time until the held-out views are within 1.5 dB of the teacher's (goal: five times fewer
+than from scratch), and how many decibels mining hard rays gains at equal steps (goal 0.3), means over seeds. Whatever has been measured
+stays in FOLDER, and is not measured again until the code that it is of has changed.
 """
 
+import dataclasses
 import hashlib
 import json
 import time
@@ -27,13 +28,16 @@ from dream3d.folder import Folder
 from dream3d.interfaces import Representation
 from dream3d.optim import Adam
 from dream3d.penalties import Penalties
+from dream3d.types import Cameras, Render
 
 NEAR, FASTER, GAIN = 1.5, 5.0, 0.3  # dB, times, dB
-TEACHING, LOOK = 300, 25  # steps of the teacher's fit; steps between two looks at the held-out views
-WAYS = {"distilled from nothing": {"start": "nothing"}, "from scratch": None, "distilled from a handover": {"start": "handover"}}
+TEACHING, LOOK, RAYS = 300, 25, 256  # steps of the teacher's fit; steps between two looks at the held-out views; rays of a step
+LONGER = 2  # a fit from scratch may take this times the steps of a distillation
+WAYS = {"distilled from nothing": {"start": "nothing"}, "from scratch, whole views": 4, "from scratch, as many rays": RAYS,
+        "distilled from a handover": {"start": "handover"}}  # settings of the system, or the views or rays of a step
 SOURCES = {"systems": ["distil.py"], "convert": ["lesson.py", "pool.py", "teacher.py"], "bench": ["convert.py", "fit.py"],
            "renderers": ["_beside.py", "_volume.py", "_handing.py", "_mlp.py", "nerf.py", "hashgrid.py"]}  # what numbers are of
-SHOWN = "{name:28} {steps:5} steps {seconds:7.1f} s of a processor  {psnr:5.1f} dB  {end}"
+SHOWN = "{name:34} {steps:5} steps {seconds:7.1f} s of a processor  {psnr:5.1f} dB  {end}"
 
 
 class Curve:
@@ -74,7 +78,18 @@ def teacher(folder: Path, seen, size: int) -> Path:
 
 
 def made(seed: int) -> Representation:
-    return build.make("renderers", {"type": "nerf"}, torch.Generator().manual_seed(seed))
+    """It draws no normals: nothing asks for them."""
+    return build.make("renderers", {"type": "nerf", "normals": "none"}, torch.Generator().manual_seed(seed))
+
+
+def pixels(seen: tuple[Cameras, Render]) -> tuple[Cameras, Render]:
+    """Every pixel of the views as a view of its own."""
+    cameras, truth = seen
+    many = cameras.at(torch.arange(len(cameras)).repeat_interleave(cameras.height * cameras.width))
+    lens, corner = many.intrinsics.clone(), torch.cartesian_prod(torch.arange(cameras.height), torch.arange(cameras.width)).flip(1)
+    lens[:, :2, 2] -= corner.repeat(len(cameras), 1)
+    rows = [value.reshape(-1, 1, 1, value.shape[-1]) for value in (truth.rgb, truth.alpha, truth.depth)]
+    return dataclasses.replace(many, intrinsics=lens, height=1, width=1), Render(*rows)
 
 
 def distilled(path: Path, scene: Representation, steps: int, size: int, each: Callable[[int], bool], seed: int = 0, **settings) -> None:
@@ -106,17 +121,27 @@ def main(words: list[str]) -> int:
              for seed in range(wanted.seeds)]  # fmt: skip
     mean, told = sum(gains) / max(len(gains), 1), ", ".join(f"{gain:+.2f}" for gain in gains)
     print(f"mining at {wanted.equal} steps: {mean:+.2f} dB (goal {GAIN:g}); by seed {told}", flush=True)
-    rows = {}
-    for name, settings in WAYS.items():
-        limit = wanted.steps * (2 if settings is None else 1)
-        rows[name] = found.get(f"{name}, {limit} steps", lambda settings=settings: _way(settings, wanted, path, seen, held, best - NEAR))
-        print(SHOWN.format(name=name, **rows[name], end="goal reached" if rows[name]["reached"] else "goal not reached"), flush=True)
-    scratch = rows["from scratch"]
-    for name, row in rows.items():
-        if name != "from scratch" and row["reached"]:
-            least = "" if scratch["reached"] else "at least "
-            print(f"{name}: {least}{scratch['seconds'] / row['seconds']:.1f} times faster (goal {FASTER:g})", flush=True)
+    told({name: [found.get(f"{name}, {wanted.steps} steps, seed {seed}", lambda way=way, seed=seed: _way(way, wanted, path, seen, held,
+                                                                                                        best - NEAR, seed))
+                 for seed in range(wanted.seeds)] for name, way in WAYS.items()})  # fmt: skip
     return 0
+
+
+def told(rows: dict[str, list[dict]]) -> None:
+    """Every way's seeds, and how many times faster distillations were than fits, seed by seed."""
+    for name, row in rows.items():
+        for one in row:
+            print(SHOWN.format(name=name, **one, end="goal reached" if one["reached"] else "goal not reached"), flush=True)
+    for name, row in rows.items():
+        for other in (other for other in rows if isinstance(WAYS[other], int) and not isinstance(WAYS[name], int)):
+            print(f"{name}, beside {other}: {faster(row, rows[other])} times faster (goal {FASTER:g})", flush=True)
+
+
+def faster(row: list[dict], scratch: list[dict]) -> str:
+    """By seed: how many times less one took; a distillation that did not arrive is not faster, a fit that did not took at least this."""
+    pairs = zip(row, scratch, strict=True)
+    return ", ".join("not" if not one["reached"] else f"{'' if fit['reached'] else 'at least '}{fit['seconds'] / one['seconds']:.1f}"
+                     for one, fit in pairs)  # fmt: skip
 
 
 class Found:
@@ -147,14 +172,14 @@ def version() -> str:
     return hashlib.sha256(b"".join(path.read_bytes() for path in files)).hexdigest()[:12]
 
 
-def _way(settings: dict | None, wanted, path: Path, seen, held, goal: float) -> dict[str, Any]:
+def _way(way: dict | int, wanted, path: Path, seen, held, goal: float, seed: int) -> dict[str, Any]:
     """One way until the goal, or its budget: steps, seconds of processor time, decibels, the curve of all three."""
-    scene = made(0)
+    scene = made(seed)
     curve = Curve(scene, held, goal)
-    if settings is None:
-        fit(scene, seen, 2 * wanted.steps, each=curve)
+    if isinstance(way, dict):
+        distilled(path, scene, wanted.steps, wanted.size, curve, seed, rays=RAYS, **way)
     else:
-        distilled(path, scene, wanted.steps, wanted.size, curve, **settings)
+        fit(scene, pixels(seen) if way == RAYS else seen, LONGER * wanted.steps, batch=way, seed=seed, each=curve)
     steps, seconds, decibels = curve.look()
     return {"steps": steps, "seconds": seconds, "psnr": decibels, "reached": decibels >= goal, "curve": curve.points}
 
