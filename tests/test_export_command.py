@@ -135,7 +135,8 @@ def test_a_run_is_exported_as_at_its_end_with_pages(run, capsys):
     names = [Path(line).name for line in told.splitlines()]
     assert code == 0 and names == ["thumbnail.png", "contact.png", "splats.ply", "turntable.mp4", "mesh.glb", "mesh.json", "viewer.html",
                                    "report.html"]  # fmt: skip
-    assert "triangles" in said and json.loads((run / "export" / "mesh.json").read_text())["watertight"] is True
+    known = json.loads((run / "export" / "mesh.json").read_text())
+    assert "triangles" in said and known["watertight"] is True and known["files"] == ["mesh.glb"]
     viewer = (run / "export" / "viewer.html").read_bytes()
     assert call(["export", run, "--format", "glb", "--faces", "60"], capsys)[0] == 0
     again = (run / "export" / "viewer.html").read_bytes()

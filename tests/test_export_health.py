@@ -1,5 +1,6 @@
 """What health says of meshes of which it is known."""
 
+import dataclasses
 import json
 
 import numpy as np
@@ -105,8 +106,12 @@ def test_the_report_shows_it_and_bears_any_other_file(tmp_path):
     (tmp_path / "export" / "mesh.glb").write_bytes(b"glTF")
     (tmp_path / "export" / "mesh.json").write_text(json.dumps(told.json()))
     assert "16 texels per metre" in write_report(tmp_path).read_text(encoding="utf-8")
+    for files, head in (((), "Mesh"), (("mesh.glb", "mesh.stl"), "Mesh"), (("mesh.stl", "mesh.3mf"), "Mesh (mesh.stl, mesh.3mf)")):
+        (tmp_path / "export" / "mesh.json").write_text(json.dumps(dataclasses.replace(told, files=files).json()))
+        assert f"<h2>{head}</h2>" in write_report(tmp_path).read_text(encoding="utf-8")
     for damaged in ("", "[]", "{", "null", '{"triangles": "<b>"}', json.dumps(told.json() | {"box": None}), "[" * 20000,
-                    json.dumps(told.json() | {"stretch": "<script>"}), json.dumps(told.json() | {"more": 1})):  # fmt: skip
+                    json.dumps(told.json() | {"stretch": "<script>"}), json.dumps(told.json() | {"more": 1}),
+                    json.dumps(told.json() | {"files": [1]})):  # fmt: skip
         path.write_text(damaged)
         assert read(path) is None, damaged[:40]
         (tmp_path / "export" / "mesh.json").write_text(damaged)

@@ -1,6 +1,7 @@
 """Everything a finished scene leaves behind: pictures of it, files in the formats asked for, and the pages that show them: viewer.html and
 report.html."""
 
+import dataclasses
 import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -129,8 +130,13 @@ class _Making:
         placed = place(fewer(item) if form.name == "sequence" and self.settings.formats is None else item)
         form.write(placed, path, ask)
         if mesh and level == 0 and not self.looked_at:
-            files.write_json(path.parent / HEALTH, health(placed if kind == "mesh" else placed.mesh).json())
+            found = health(placed if kind == "mesh" else placed.mesh)
+            files.write_json(path.parent / HEALTH, dataclasses.replace(found, files=self._meshes()).json())
             self.looked_at = True
+
+    def _meshes(self) -> tuple[str, ...]:
+        """The files that hold the mesh: what an earlier export of another one has left is not among them."""
+        return tuple(form.files[kind] for form, kind in self.wanted if kind in MESHES)
 
     @property
     def place(self) -> Placement:

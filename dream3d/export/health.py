@@ -29,7 +29,7 @@ class Health:
     enclosed volume is positive. components: parts without a common edge. degenerate: faces without area; duplicate: faces there already.
     box: metres along x, y, z of the world. Of a mesh with uvs: overlap is the share of covered texels that several faces claim, stretch
     the mesh's (1 at best), worst_stretch that which 1 % of the faces exceed, flat_uv faces without area in the texture; of one with a
-    texture, density in texels per metre: least (which 1 % of the faces fall short of) and median by area."""
+    texture, density in texels per metre: least (which 1 % of the faces fall short of) and median by area. files: those that hold it."""
 
     triangles: int
     vertices: int
@@ -50,6 +50,7 @@ class Health:
     texture: tuple[int, int] | None = None
     least_density: float | None = None
     median_density: float | None = None
+    files: tuple[str, ...] = ()
 
     def json(self) -> dict[str, Any]:
         """JSON values, in this order; what there is nothing to say of is null."""
@@ -116,7 +117,7 @@ def read(path: Path) -> Health | None:
         data = Path(path).read_bytes()
         values = json.loads(data) if len(data) <= LONG else None
         found = Health(**{name: tuple(v) if isinstance(v, list) else v for name, v in values.items()})
-        found.told()
+        found.told(), ", ".join(found.files)
     except (OSError, ValueError, TypeError, AttributeError, RecursionError):
         return None
     return found

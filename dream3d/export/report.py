@@ -147,7 +147,10 @@ def _health(found: Record) -> Markup | None:
     from dream3d.export import health  # which knows meshes, and so torch
 
     known = health.read(told)
-    return None if known is None else section("Mesh", *(tag("p", line) for line in known.told()))
+    if known is None:
+        return None
+    of = "" if not known.files or "mesh.glb" in known.files else f" ({', '.join(known.files)})"
+    return section(f"Mesh{of}", *(tag("p", line) for line in known.told()))
 
 
 def _size(count: int) -> str:
