@@ -20,6 +20,7 @@ from dream3d.schedule import Ramp, at
 from dream3d.types import Render, Step
 
 NEEDS = {"arap": ("motion", 1), "smoothness": ("motion", 3)}  # what a renderer has to offer, and how many moments cameras have to see
+UNSEEN = "unseen"  # what an object of several offers that nothing shows now, and that has nothing to offer otherwise
 CELLS = 32  # a side of a volume, where its densities are compared with what they were
 
 
@@ -29,23 +30,26 @@ class Lacking(Mistake):
 
 def _extra(render: Render, name: str, penalty: str, fix: str = "") -> Tensor:
     if name not in render.extras:
-        offered = sorted({name.rpartition("/")[2] for name in render.extras if "." not in name})
+        offered = sorted({name.rpartition("/")[2] for name in render.extras if "." not in name} - {UNSEEN})
         raise Lacking(f"penalty {penalty!r} needs {name!r}, which this renderer does not offer", near=", ".join(offered),
                       fix=f"{fix}remove penalties.{penalty}")  # fmt: skip
     return render.extras[name]
 
 
 def _each(penalty):
-    """Of a scene of several objects the sum over those that offer what the penalty reads. Raises Mistake where none does."""
+    """Of a scene of several objects the sum over those that offer what the penalty reads. Raises Mistake where none does, and none that
+    this step does not show could."""
 
     @functools.wraps(penalty)
     def summed(scene: Representation, render: Render) -> Float[Tensor, ""]:
-        found = []
-        for own in _parts(render):
+        found, parts = [], _parts(render)
+        for own in parts:
             try:
                 found.append(penalty(scene, own))
             except Lacking:
                 continue
+        if not found and any(UNSEEN in own.extras for own in parts):
+            return render.alpha.new_zeros(())
         return sum(found) if found else penalty(scene, render)
 
     return summed

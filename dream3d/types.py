@@ -236,6 +236,12 @@ class Step:
     def last(self) -> bool:
         return self.index == self.total - 1
 
+    def twin(self) -> "Step":
+        """This step once more: what is drawn with either has the same chances from here on."""
+        rng = torch.Generator()
+        rng.set_state(self.rng.get_state())
+        return dataclasses.replace(self, rng=rng)
+
     def every(self, interval: int) -> bool:
         """True on steps interval, 2 interval, ... (not on step 0); never for 0."""
         return interval > 0 and self.index > 0 and self.index % interval == 0

@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from dream3d.interfaces import Representation
+from dream3d.penalties import UNSEEN
 from dream3d.types import Cameras, Render, Step
 
 EMPTY = 1e-6  # alpha below which a layer has no depth
@@ -191,7 +192,7 @@ def told(members: list[Member], own: list[Own], free: list[bool]) -> dict[str, T
     """What penalties read of every object, named "LABEL/name", in the world: what its representation tells of itself (opacity, scale,
     vertices, rest, shift, ...), and outside (N): metres by which the centres of Gaussians and the vertices of those that are free lie out
     of their object's box, where it is now. `own`: what was told picture by picture. Still Gaussians and meshes are told of in every step,
-    others in those that show them."""
+    others in those that show them; in others they say that they are unseen."""
     out: dict[str, Tensor] = {}
     for m in members:
         said = _said(m, [picture[m.label] for picture in own if m.label in picture])
@@ -210,7 +211,7 @@ def _said(member: Member, pictures: list[dict[str, Tensor]]) -> dict[str, Tensor
         part = member.part
         if type(part) is TriangleMesh:
             return {"vertices": part.vertices(), "faces": part.faces}
-        return _still(part) if type(part) is Gaussians else {}
+        return _still(part) if type(part) is Gaussians else {UNSEEN: member.place.centre.new_zeros(0)}
     joined = {name: torch.cat([one[name] for one in pictures]) for name in VIEWED if len(pictures) > 1 and name in pictures[0]}
     return {**pictures[0], **joined}
 

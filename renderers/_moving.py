@@ -203,10 +203,4 @@ def _alike(now: Step | None, count: int) -> list[Step | None]:
     """The step for each of `count` draws that shall have the same chance; the last one is the step itself, which goes on from there."""
     if now is None or count < 2:
         return [now] * count
-    return [*(dataclasses.replace(now, rng=_copy(now.rng)) for _ in range(count - 1)), now]
-
-
-def _copy(rng: torch.Generator) -> torch.Generator:
-    made = torch.Generator()
-    made.set_state(rng.get_state())
-    return made
+    return [*(now.twin() for _ in range(count - 1)), now]

@@ -63,7 +63,8 @@ class TextTo3D(System):
             self.source = self._copied()
         if not edits:
             return self.scene.render(cameras, now)
-        return dataclasses.replace(self.scene.render(cameras, now), source=self.source.render(cameras, now).detach())
+        twin = now.twin()  # the same lamps, poses and places along rays: else they would be taken for edits
+        return dataclasses.replace(self.scene.render(cameras, now), source=self.source.render(cameras, twin).detach())
 
     def _copied(self) -> Representation:
         """The scene as it is, which no longer learns. What goes with the progress of steps (the width of an edge, the levels that count)
@@ -90,5 +91,6 @@ class TextTo3D(System):
         if "source" in state:
             self.source = self._copied()
             self.source.restore(state["source"])
+            self.source.requires_grad_(False)  # what is restored may be new parameters
         for i, term in enumerate(self.terms):
             term.restore(state.get("terms", {}).get(str(i), {}))

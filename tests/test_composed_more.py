@@ -180,6 +180,24 @@ def test_a_penalty_counts_every_object_that_it_can():
                 cost(singles[name], seen[name])
 
 
+@pytest.mark.parametrize("frozen", [False, True])
+@pytest.mark.parametrize("penalty, kind", [("laplacian", "skinned"), ("variation", "voxels"), ("arap", "dynamic_gaussians"),
+                                           ("smoothness", "dynamic_mesh"), ("crossing", "dmtet")])  # fmt: skip
+def test_what_rounds_do_not_show_now_costs_nothing(penalty, kind, frozen):
+    """Frozen objects are never shown alone; what no object could serve is a mistake once all have been seen."""
+    made = scene({"box": LEFT}, {"box": RIGHT, "renderer": KINDS[kind], "frozen": frozen}, whole=0.25)
+    cameras = dataclasses.replace(ring(3, size=16), time=torch.tensor([0.0, 0.5, 1.0]), views=3)
+    served, cost = [], getattr(penalties, penalty)
+    for index in range(4):
+        render = made.render(cameras, step(index))
+        served.append(any(name.startswith("1/") and name != "1/unseen" for name in render.extras))
+        assert served[-1] or cost(made, render).item() == 0
+        cost(made, render)
+    assert served == ([False, False, False, True] if frozen else [False, True, False, True])
+    with pytest.raises(Mistake, match="needs"):
+        (penalties.variation if kind == "dmtet" else penalties.crossing)(made, made.render(cameras))
+
+
 def test_lengths_of_what_moves_are_those_of_the_world():
     moves = KINDS["dynamic_mesh"]
     small, large = (scene({"box": {"centre": [0.0, 0.0, 0.0], "size": side}, "renderer": moves}) for side in (0.5, 1.0))
