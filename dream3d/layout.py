@@ -203,6 +203,10 @@ def _thing(path: str, thing: Any, common: dict[str, Any], where: Where) -> dict[
     if not 0 < len(full["name"]) <= LETTERS or not full["name"].isprintable():
         raise Mistake(f"{path}.name has 1 to {LETTERS} letters, not {short(full['name'])}", where=where(f"{path}.name"), fix="name: ball")
     full["prompt"] = (full["prompt"] or "").strip() or full["name"]
+    if full["group"] is not None and not full["group"].strip():
+        raise Mistake(f"{path}.group is empty", where=where(f"{path}.group"), fix="a name, or no group")
+    if full["sha256"] is not None and full["file"] is None:
+        raise Mistake(f"{path}.sha256 is of no file", where=where(f"{path}.sha256"), fix="file: duck.ply, or no sha256")
     full["box"] = _typed(f"{path}.box", full["box"] or {}, BOX, where)
     size = full["box"]["size"]
     if size is not None and min(size if isinstance(size, list) else [size]) < SMALLEST:

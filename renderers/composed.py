@@ -75,7 +75,7 @@ class Composed(Representation):
         self.frozen = [thing["frozen"] for thing in self.things]
         self.parts = nn.ModuleList(build.make("renderers", layout.part(found["object"], thing), rng) for thing in self.things)
         self.boxes = [_compose_place.of_box(thing) for thing in self.things]
-        groups = [thing.get("group", f"object {i}") for i, thing in enumerate(self.things)]
+        groups = [thing.get("group", i) for i, thing in enumerate(self.things)]  # those of none are numbers: no name of a user's
         self.group = [list(dict.fromkeys(groups)).index(name) for name in groups]
         count = max(self.group) + 1
         self.shift, self.turn = nn.Parameter(torch.zeros(count, 3)), nn.Parameter(torch.zeros(count))

@@ -17,7 +17,7 @@ from torch import Tensor
 from dream3d.clock import Clock
 from dream3d.convert.lesson import UNSEEN, decibels, density_gap, per_ray, shape_gap, shown_gap, stage
 from dream3d.convert.pool import Pool
-from dream3d.convert.teacher import taught
+from dream3d.convert.teacher import moving, taught
 from dream3d.errors import Mistake
 from dream3d.export.views import sphere
 from dream3d.interfaces import Log, Representation, System, device_of, freeze, idle
@@ -85,9 +85,11 @@ class Distil(System):
             raise Mistake("by views, a scene that is shown lit learns colours that make up for its lamps: the teacher has none",
                           where="renderer.shading", near="renderer.shading=albedo",
                           fix="renderer.shading=albedo, and light what has been converted")  # fmt: skip
+        if not self.fields:
+            _check_shown(scene)
         self.pool = Pool(pool, 6, device) if self.fields else Pool(min(pool, VIEWS), 27, device)
         moves = ", as it moves" if getattr(cameras, "frames", 1) > 1 else ", its still scene"
-        still, way = moves if hasattr(self.teacher, "still") else "", "fields" if self.fields else "views"
+        still, way = moves if moving(self.teacher) else "", "fields" if self.fields else "views"
         vain = idle(Distil, given, SEEN if self.fields else FIELDS) + ["clip"] * (self.fields and clip is not None)
         vain += idle(Distil, given, ("mask", "grid")) if merge is None else []
         said += [f"without effect by {way}{' and without merge' * (merge is None)}: {', '.join(vain)}"] if vain else []
@@ -214,3 +216,15 @@ class Distil(System):
         self.pool.restore(state["pool"])
         for i, term in enumerate(self.terms):
             term.restore(state["terms"].get(str(i), {}))
+
+
+def _check_shown(scene: Representation) -> None:
+    """Raises Mistake for a scene that is not seen as the teacher is: one of its objects alone, or in another pose."""
+    whole = getattr(scene, "whole", 1.0)
+    poses = {getattr(part, "poses", "rest") for part in scene.modules()} - {"rest"}
+    if isinstance(whole, float) and whole < 1:
+        raise Mistake(f"by views, a scene whose objects are shown one by one (whole: {whole:g}) would be told the whole teacher each time",
+                      where="renderer.whole", fix="renderer.whole=1")  # fmt: skip
+    if poses:
+        raise Mistake(f"by views, a body in other poses (poses: {poses.pop()}) would be told the teacher's one pose",
+                      where="renderer.poses", fix="renderer.poses=rest")  # fmt: skip

@@ -60,18 +60,27 @@ def test_true_scenes_are_bound_and_those_with_swapped_colours_are_not():
     truth, other = Truth(prompt, 3), str_of(swapped(prompt))
     right, wrong = (shoot(of_soup(Truth(text, 1, "judge").soups[0])) for text in (prompt, other))
     good, bad = scored(right, truth, looks, right), scored(wrong, truth, looks)
-    assert good["verdict"] == {"bound": True, "tells": True} and good["score"]["true"] == good["score"]["right"] >= 0.9
+    assert good["verdict"] == {"bound": True, "plainly": True, "tells": True} and good["score"]["true"] == good["score"]["right"] >= 0.9
     assert not bad["verdict"]["bound"] and bad["score"]["right"] < 0.3 and bad["score"]["swapped"] >= 0.9
+
+
+@pytest.mark.parametrize(("right", "other", "true", "expected"), [
+    (1.0, 1.0, 1.0, (False, False, False)), (0.5, 0.0, 0.5, (True, False, True)), (0.4, 0.0, 0.5, (False, False, True)),
+    (0.4, 0.0, 0.4, (False, False, True)), (0.5, 0.5, 0.5, (False, False, False)), (0.95, 0.0, 1.0, (True, True, True)),
+])  # fmt: skip
+def test_a_scene_is_measured_by_a_true_one(right, other, true, expected):
+    assert tuple(binding.verdict({"right": right, "swapped": other, "true": true}).values()) == expected
 
 
 def test_the_table_counts_what_is_bound_and_what_failed(tmp_path, capsys):
     score = {"right": 1.0, "objects": 1.0, "colours": 1.0, "swapped": 0.0, "true": 1.0, "iou": 0.8}
-    done = {"method": "composed", "prompt": "a", "state": "done", "score": score, "verdict": {"bound": True, "tells": True}}
-    poor = {**done, "score": {**score, "right": 0.5}, "verdict": {"bound": False, "tells": True}}
+    done = {"method": "composed", "prompt": "a", "state": "done", "score": score, "verdict": binding.verdict(score)}
+    poor = {**done, "score": {**score, "right": 0.5}, "verdict": {"bound": False, "plainly": False, "tells": True}}
     failed = {"method": "sds", "prompt": "b", "state": "failed", "reason": "it diverged"}
     found = summary([done, poor, failed])
     assert found["composed"] | {"of": 2, "bound": 1, "right": 0.75} == found["composed"] and found["sds"]["right"] is None
     text = table([done, poor, failed], found)
-    assert "composed: 1 of 2 prompts bound (wanted 80%)" in text and "sds: 0 of 1" in text and "failed: it diverged" in text
+    assert "0 pass with swapped colours; 2 true scenes pass; 0 failed" in text
+    assert "composed: 1 of 2 prompts bound (wanted 80%), 1 plainly" in text and "sds: 0 of 1" in text and "failed: it diverged" in text
     assert binding.report(tmp_path, [done, poor, failed]) == 6
     assert json.loads((tmp_path / "binding.json").read_text())["methods"] == found and "composed" in capsys.readouterr().out

@@ -238,6 +238,11 @@ def test_a_scene_goes_on_bit_for_bit(settings):
     assert len(made.parts[0]) > 40 and len(made.parts[1]) > 40
 
 
+def test_who_is_in_no_group_is_in_nobodys_whatever_it_is_called():
+    made = scene({"box": LEFT, "group": "object 1"}, {"box": RIGHT}, {"box": LEFT, "group": "1"})
+    assert made.group == [0, 1, 2]
+
+
 def test_places_learn_and_groups_keep_together():
     made = scene({"box": LEFT, "group": "pair"}, {"box": RIGHT, "group": "pair"}, lr_place=Ramped)
     for i, part in enumerate(made.parts):

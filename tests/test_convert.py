@@ -9,9 +9,11 @@ import torch
 from convert_scenes import KINDS, RING, ball, decibels, learning, made
 from dream3d.renderers import _fields, _handing
 
+from dream3d import layout
 from dream3d.cameras import Orbit, ring
 from dream3d.convert.lesson import CLIP, density_gap, per_ray, stage
 from dream3d.convert.pool import FORGET, Pool
+from dream3d.convert.teacher import moving
 from dream3d.errors import Mistake
 from dream3d.types import Field, Step
 
@@ -113,6 +115,34 @@ def test_by_views_nobody_learns_colours_that_make_up_for_lamps(shading, teachers
             learning(student, teachers("mesh"), monkeypatch)
         assert "renderer.shading=albedo" in "\n".join(told.value.lines)
     assert learning(made("nerf", shading=shading), teachers("voxels"), monkeypatch).fields  # colours are asked for, not shown
+
+
+@pytest.mark.parametrize("settings, fix", [({"type": "composed", "whole": 0.25}, "renderer.whole=1"),
+                                           ({"type": "skinned", "poses": "random"}, "renderer.poses=rest"),
+                                           ({"type": "skinned", "poses": "motion", "motion": "wave"}, "renderer.poses=rest")])  # fmt: skip
+def test_by_views_nobody_is_seen_otherwise_than_the_teacher(settings, fix, teachers, monkeypatch):
+    more = {"layout": {"objects": [{"name": "a"}, {"name": "b"}], "relations": ["a on b"]}, "object": {"type": "gaussians", "count": 20}}
+    kind, given = settings["type"], {key: value for key, value in settings.items() if key != "type"}
+    given |= build_complete(more, given) if kind == "composed" else {}
+    with pytest.raises(Mistake) as told:
+        learning(made(kind, **given), teachers("mesh"), monkeypatch)
+    assert told.value.fix == fix
+    same = given | ({"whole": 1.0} if kind == "composed" else {"poses": "rest"})
+    assert not learning(made(kind, **same), teachers("mesh"), monkeypatch).fields
+
+
+def build_complete(more: dict, given: dict) -> dict:
+    """A layout with its places."""
+    return {key: value for key, value in layout.complete({**more, **given}, "").items() if key in more}
+
+
+def test_what_moves_inside_teaches_its_still_scene_and_that_is_said(teachers, monkeypatch):
+    moves, more = made("dynamic_gaussians", count=20), {"object": {"type": "dynamic_gaussians", "count": 20}}
+    two = {"objects": [{"name": "a"}, {"name": "b"}], "relations": ["a on b"]}
+    inside = made("composed", **build_complete({"layout": two, **more}, {}))
+    assert moving(moves) and moving(inside) and not moving(teachers("mesh"))
+    assert moving(made("skinned", motion="wave")) and not moving(made("skinned"))
+    assert ", its still scene) by views" in learning(made("gaussians"), moves, monkeypatch).about
 
 
 def test_settings_that_nothing_reads_are_told(teachers, monkeypatch):

@@ -56,6 +56,11 @@ def test_a_control_that_passes_proves_nothing_and_is_no_success(judge):
     assert found["verdict"] == {"looks": True, "stays": True, "edited": False, "proves": False}
 
 
+def test_an_edit_of_what_never_was_what_it_should_be_proves_nothing():
+    found = edits.verdict({"right": 1.0, "iou": 0.9, "control": 0.0, "was": 0.5})
+    assert found == {"looks": True, "stays": True, "edited": False, "proves": False}
+
+
 def test_iou_of_known_masks():
     one, other = (dataclasses.replace(true("a red ball"), render=_masked(rows)) for rows in (slice(0, 4), slice(2, 6)))
     assert edits.iou(one, other) == pytest.approx(2 / 6, abs=1e-4) and edits.iou(one, one) == 1

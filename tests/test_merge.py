@@ -6,8 +6,8 @@ from dream3d.renderers import _fields
 from safetensors.torch import save_file
 
 from dream3d import build
-from dream3d.convert import cut
-from dream3d.convert.merge import merged, within
+from dream3d.convert import cut, merge
+from dream3d.convert.merge import merged, told, within
 from dream3d.errors import Mistake
 from dream3d.types import Field
 
@@ -34,6 +34,10 @@ def voxels(data: Field, **more):
     return made
 
 
+def taken(mask, one: Field, other: Field) -> torch.Tensor:
+    return within(told(mask, len(one.density), one.bound), one, other)
+
+
 def right() -> torch.Tensor:
     found = torch.zeros(SIDE, SIDE, SIDE, dtype=torch.bool)
     found[8:13, 4:12, 4:12] = True
@@ -42,7 +46,7 @@ def right() -> torch.Tensor:
 
 def test_a_cut_finds_the_boundary_of_two_blocks():
     one, other = blocks((0.1, 0.1, 0.9)), blocks((0.1, 0.9, 0.1))
-    assert torch.equal(within("cut", one, other), right())
+    assert torch.equal(taken("cut", one, other), right())
 
 
 def test_a_cut_finds_it_under_noise_where_each_place_alone_is_often_wrong():
@@ -55,8 +59,8 @@ def test_a_cut_finds_it_under_noise_where_each_place_alone_is_often_wrong():
 
 def test_a_cut_of_nothing_and_of_the_same_takes_nothing():
     empty = Field(BOUND, density=torch.zeros(4, 4, 4), rgb=torch.zeros(4, 4, 4, 3))
-    assert not within("cut", empty, empty).any()
-    assert not within("cut", blocks((0.1, 0.1, 0.9)), blocks((0.1, 0.1, 0.9))).any()
+    assert not taken("cut", empty, empty).any()
+    assert not taken("cut", blocks((0.1, 0.1, 0.9)), blocks((0.1, 0.1, 0.9))).any()
 
 
 def test_outside_a_mask_is_the_one_inside_the_other():
@@ -66,7 +70,7 @@ def test_outside_a_mask_is_the_one_inside_the_other():
     found, said = merged(one, other, BOX, SIDE)
     assert said == []
     given = [scene.handover() for scene in (one, other, found)]
-    inside = within(BOX, given[0], given[1])
+    inside = taken(BOX, given[0], given[1])
     assert inside.sum() == SIDE**3 // 2
     for part in ("density", "rgb"):
         a, b, both = (getattr(field, part) for field in given)
@@ -80,9 +84,9 @@ def test_masks_of_files(tmp_path, monkeypatch):
     one, other = blocks((0.1, 0.1, 0.9)), blocks((0.1, 0.9, 0.1))
     grid = tmp_path / "mask.safetensors"
     save_file({"mask": right().to(torch.uint8)}, grid)
-    assert torch.equal(within(str(grid), one, other), right())
+    assert torch.equal(taken(str(grid), one, other), right())
     save_file({"weights": torch.where(right(), 0.9, 0.0)}, grid)
-    assert torch.equal(within(str(grid), one, other), right())
+    assert torch.equal(taken(str(grid), one, other), right())
     mesh = tmp_path / "tetrahedron.ply"
     corners = "-0.5 -0.5 -0.5\n0.6 -0.5 -0.5\n-0.5 0.6 -0.5\n-0.5 -0.5 0.6\n"
     head = "ply\nformat ascii 1.0\nelement vertex 4\nproperty float x\nproperty float y\nproperty float z\n"
@@ -91,7 +95,7 @@ def test_masks_of_files(tmp_path, monkeypatch):
     axis = torch.linspace(-BOUND, BOUND, SIDE)
     x = torch.stack(torch.meshgrid(axis, axis, axis, indexing="ij"), -1)
     depth = torch.cat([x + 0.5, (-0.4 - x.sum(-1, keepdim=True)) / 3**0.5], -1).amin(-1)  # metres inside
-    found, sure = within(str(mesh), one, other), depth.abs() > 0.06
+    found, sure = taken(str(mesh), one, other), depth.abs() > 0.06
     assert torch.equal(found[sure], (depth > 0)[sure]) and found.any()
 
 
@@ -103,14 +107,36 @@ def test_what_cannot_be_a_mask_says_so(tmp_path):
                           ({"mask": torch.ones(2, 0, 2)}, "grid X Y Z")):  # fmt: skip
         save_file(tensors, grid)
         with pytest.raises(Mistake, match=said):
-            within(str(grid), one, other)
+            taken(str(grid), one, other)
     grid.write_bytes(b"nothing")
     with pytest.raises(Mistake, match="cannot be read"):
-        within(str(grid), one, other)
+        taken(str(grid), one, other)
     with pytest.raises(Mistake, match="has no inside"):
-        within((0.1, 0.0, 0.0, 0.1, 1.0, 1.0), one, other)
+        taken((0.1, 0.0, 0.0, 0.1, 1.0, 1.0), one, other)
     with pytest.raises(Mistake, match="holds no node"):
-        within((2.0, 2.0, 2.0, 3.0, 3.0, 3.0), one, other)
+        taken((2.0, 2.0, 2.0, 3.0, 3.0, 3.0), one, other)
+
+
+def test_masks_are_looked_at_before_the_scenes_are_read_off(tmp_path, monkeypatch):
+    one, other = (voxels(blocks(colour)) for colour in ((0.1, 0.1, 0.9), (0.1, 0.9, 0.1)))
+    monkeypatch.setattr(merge, "_voxels", lambda *_, **more: pytest.fail("read off"))
+    both = tmp_path / "both.safetensors"
+    save_file({"mask": torch.ones(2, 2, 2), "weights": torch.ones(2, 2, 2)}, both)
+    for mask, said in (((2.0, 2.0, 2.0, 3.0, 3.0, 3.0), "holds no node"), (str(both), "needs one of mask, weights")):
+        with pytest.raises(Mistake, match=said):
+            merged(one, other, mask, SIDE)
+
+
+def test_what_a_mask_leaves_out_is_told_with_numbers(tmp_path):
+    one, other = (voxels(blocks(colour)) for colour in ((0.1, 0.1, 0.9), (0.1, 0.15, 0.9)))
+    with pytest.raises(Mistake, match=r"the cut takes nothing: .* differ by 0.0\d at most, where 0.25"):
+        merged(one, other, "cut", SIDE)
+    grid = tmp_path / "mask.safetensors"
+    for tensors in ({"mask": torch.full((2, 2, 2), 0.5)}, {"weights": torch.full((2, 2, 2), 0.25)}):
+        save_file(tensors, grid)
+        with pytest.raises(Mistake, match="nothing lies inside") as found:
+            merged(one, other, str(grid), SIDE)
+        assert "numbers above 0.5, weights above 0.25" in str(found.value)
 
 
 def test_scenes_of_different_bounds_do_not_merge():
@@ -144,7 +170,7 @@ def test_a_mask_with_nothing_inside_is_a_mistake_and_one_with_everything_is_told
         with pytest.raises(Mistake, match="nothing lies inside the mask") as caught:
             merged(one, other, mask, SIDE)
         assert caught.value.where == "system.mask" and "closed mesh" in caught.value.fix
-    with pytest.raises(Mistake, match="do not differ anywhere"):
+    with pytest.raises(Mistake, match="the cut takes nothing"):
         merged(one, one, "cut", SIDE)
     assert merged(one, other, (-1.0, -1.0, -1.0, 1.0, 1.0, 1.0), SIDE)[1] == [
         "everything is inside the mask: nothing is left of the first scene"

@@ -65,8 +65,8 @@ class Curve:
 
 
 def teacher(folder: Path, seen, size: int) -> Path:
-    """A run of a fitted hash grid, made once."""
-    path = folder / f"teacher-{size}"
+    """A run of a fitted hash grid, made once of the same code."""
+    path = folder / f"teacher-{size}-{version()}"
     if not (path / "checkpoints").is_dir():
         found = config.load("sds-hashgrid", [f"out={path}", "renderer.grid=64"])
         run = Folder(path, found)
@@ -134,14 +134,19 @@ def told(rows: dict[str, list[dict]]) -> None:
             print(SHOWN.format(name=name, **one, end="goal reached" if one["reached"] else "goal not reached"), flush=True)
     for name, row in rows.items():
         for other in (other for other in rows if isinstance(WAYS[other], int) and not isinstance(WAYS[name], int)):
-            print(f"{name}, beside {other}: {faster(row, rows[other])} times faster (goal {FASTER:g})", flush=True)
+            print(f"{name}, beside {other}: {faster(row, rows[other])}; goal {FASTER:g}", flush=True)
 
 
 def faster(row: list[dict], scratch: list[dict]) -> str:
-    """By seed: how many times less one took; a distillation that did not arrive is not faster, a fit that did not took at least this."""
-    pairs = zip(row, scratch, strict=True)
-    return ", ".join("not" if not one["reached"] else f"{'' if fit['reached'] else 'at least '}{fit['seconds'] / one['seconds']:.1f}"
-                     for one, fit in pairs)  # fmt: skip
+    """The mean over seeds and by seed: how many times less one took; a distillation that did not arrive is not faster, a fit that did not
+    took at least this."""
+    pairs = [*zip(row, scratch, strict=True)]
+    each = ["not" if not one["reached"] else f"{'' if fit['reached'] else 'at least '}{fit['seconds'] / one['seconds']:.1f}"
+            for one, fit in pairs]  # fmt: skip
+    if not all(one["reached"] for one, _ in pairs):
+        return f"not with every seed ({', '.join(each)})"
+    mean = sum(fit["seconds"] / one["seconds"] for one, fit in pairs) / len(pairs)
+    return f"{'' if all(fit['reached'] for _, fit in pairs) else 'at least '}{mean:.1f} times faster ({', '.join(each)})"
 
 
 class Found:

@@ -3,7 +3,8 @@
 Each edit is an ordinary run of `dds-gaussian` in runs/<method>-<edit>-s0/: first a scene of what it was, then the edit. The judge looks at
 it from the 12 views of the quality bench: the object, in the new colour (and pattern), in at least 90 % of them. The silhouettes are
 compared with those of the scene as the edit found it, which its folder keeps: mean intersection over union of at least 0.85. Two readings
-stand beside it. The unedited scene under the new text: where it passed, the edit proves nothing and has not succeeded. And `sds`: score
+stand beside it. The unedited scene under the new text and under its own: where it passed the one, or not the other, the edit proves
+nothing and has not succeeded. And `sds`: score
 distillation in place of the edit's formula over the same noise levels, which is told nothing of what there was.
 
 Everything is made only where it is missing, so the same command goes on where it was stopped: runs/, scores/ (one JSON each), edits.json.
@@ -19,7 +20,6 @@ from pathlib import Path
 
 from dream3d import __version__, config, files, needs, vocabulary
 from dream3d.bench.compare_grid import OWN, Job, background, fill, read_prompts, ready, run_name
-from dream3d.build import place
 from dream3d.commands.parser import Parser, one_of
 from dream3d.errors import Mistake
 from dream3d.toybox.language import Thing, parse
@@ -133,7 +133,7 @@ class Scores:
         from dream3d.bench import judge, score
 
         self.judge = judge.load()
-        self.version = score.digest([Path(__file__), Path(score.__file__), Path(judge.__file__), place("assets") / judge.WEIGHTS])
+        self.version = score.digest([Path(__file__)]) + score.version()
 
     def of(self, job: Edit, make: Callable[[], None]) -> dict:
         """The record of one job: made by `make` where its run is not finished, scored where it is not scored."""
@@ -207,9 +207,9 @@ def iou(one, other) -> float:
 
 
 def verdict(score: dict) -> dict[str, bool]:
-    """`proves`: the unedited scene does not show what it shall. `edited`: the edited one does, its silhouette stayed, and that proves
-    it."""
-    looks, stays, proves = score["right"] >= RIGHT, score["iou"] >= KEPT, score["control"] < RIGHT
+    """`proves`: the unedited scene shows what it was, and not what it shall be. `edited`: the edited one does, its silhouette stayed, and
+    that proves it."""
+    looks, stays, proves = score["right"] >= RIGHT, score["iou"] >= KEPT, score["control"] < RIGHT <= score["was"]
     return {"looks": looks, "stays": stays, "edited": looks and stays and proves, "proves": proves}
 
 
@@ -218,7 +218,8 @@ def verdict(score: dict) -> dict[str, bool]:
 
 def summary(records: list[dict]) -> dict:
     """By method: how many of its edits succeeded (a failed run has not), how many were right, how many kept the silhouette, the mean IoU,
-    and in how many the unedited scene passes as well (a bench that works has none)."""
+    and in how many the unedited scene proves nothing: it passes as well, or was not what it shall have been (a bench that works has
+    none)."""
     rows = {}
     for method in dict.fromkeys(record["method"] for record in records):
         mine = [record for record in records if record["method"] == method]
@@ -245,7 +246,7 @@ def table(records: list[dict], found: dict) -> str:
     for method, row in found.items():
         mean = "" if row["iou"] is None else f" (mean IoU {row['iou']:.3f})"
         rows.append(f"{method}: {row['edited']} of {row['of']} edits succeeded (wanted {WANTED:.0%}); {row['looks']} look right, "
-                    f"{row['stays']} keep the silhouette{mean}; unedited {row['unedited']} pass; {row['failed']} failed")  # fmt: skip
+                    f"{row['stays']} keep the silhouette{mean}; {row['unedited']} prove nothing; {row['failed']} failed")  # fmt: skip
     return "\n".join(rows)
 
 

@@ -82,7 +82,11 @@ def _mask(options) -> str | list[float] | None:
             raise Mistake("a mask is for merging", where="--mask", fix="--merge RUN_OR_FILE")
         return None
     if re.fullmatch(rf"({NUMBER},){{5}}{NUMBER}", mask.replace(" ", "")):
-        return [float(number) for number in mask.split(",")]
+        ends = [float(number) for number in mask.split(",")]
+        if not all(low < high for low, high in zip(ends[:3], ends[3:], strict=True)):
+            raise Mistake(f"the box {mask} has no inside: it is x,y,z,X,Y,Z with x < X, y < Y, z < Z", where="--mask",
+                          near="-0.2,-0.2,0,0.2,0.2,0.5")  # fmt: skip
+        return ends
     from dream3d import config
     from dream3d.foreign import files
 

@@ -21,6 +21,7 @@ BOUND, FARTHEST = 0.8, 1.6  # metres: of what has none of its own, at least and 
 MOST, LARGEST = 160, 1 << 27  # nodes a side; bytes of a mask
 WHERE = "system.mask"
 Mask = str | tuple[float, float, float, float, float, float]
+Told = str | Bool[Tensor, "X Y Z"] | Float[Tensor, "X Y Z"]
 
 
 @torch.no_grad()
@@ -35,12 +36,13 @@ def merged(one: Representation, other: Representation, mask: Mask, grid: int) ->
         raise Mistake(f"the scenes have different bounds: {bounds[0]:g} and {bounds[1]:g} metres", where="system.merge",
                       fix="convert one of them first: --to voxels bound=" + f"{bounds[0]:g}")  # fmt: skip
     bound = bounds[0] if bounds else min(max(BOUND, *map(_reach, handed)), FARTHEST)
+    said = told(mask, grid, bound)  # before the scenes are read off, which takes a while
     first, second = (_voxels(data, grid, bound) for data in handed)
-    inside = within(mask, first.handover(), second.handover())
-    _check_inside(inside, mask)
+    inside = within(said, first.handover(), second.handover())
+    _check_inside(inside, mask, first.handover(), second.handover())
     for name, values in first.named_parameters():
         values.copy_(torch.where(inside, dict(second.named_parameters())[name], values))
-    return first, [*_left_out(handed, bound), *_told(inside, bound)]
+    return first, [*_left_out(handed, bound), *_about(inside, bound)]
 
 
 def _places(data: Points | Mesh | Field) -> Float[Tensor, "N 3"]:
@@ -63,19 +65,22 @@ def _left_out(handed: list[Points | Mesh | Field], bound: float) -> list[str]:
     return said
 
 
-def _told(inside: Bool[Tensor, "X Y Z"], bound: float) -> list[str]:
+def _about(inside: Bool[Tensor, "X Y Z"], bound: float) -> list[str]:
     whole = ["everything is inside the mask: nothing is left of the first scene"] if bool(inside.all()) else []
     return [*whole, *([f"merged in [-{bound:.3g}, {bound:.3g}]^3 m"] if bound > BOUND else [])]
 
 
-def _check_inside(inside: Bool[Tensor, "X Y Z"], mask: Mask) -> None:
+def _check_inside(inside: Bool[Tensor, "X Y Z"], mask: Mask, one: Field, other: Field) -> None:
+    """Raises Mistake where nothing is."""
     if bool(inside.any()):
         return
     if mask == "cut":
-        raise Mistake("the two scenes do not differ anywhere: nothing would be merged", where=WHERE, near="-0.2,-0.2,0,0.2,0.2,0.5",
-                      fix="a mask that says where, or no merge")  # fmt: skip
+        most = float(cut.evidence(cut.looks(one), cut.looks(other)).max())
+        raise Mistake(f"the cut takes nothing: light and colours of the scenes differ by {most:.2f} at most, where {cut.EVEN:g} speaks for "
+                      "neither", where=WHERE, near="-0.2,-0.2,0,0.2,0.2,0.5", fix="a mask that says where, or no merge")  # fmt: skip
     raise Mistake(f"nothing lies inside the mask {str(mask)!r}: nothing would be merged", where=WHERE, near="cut, -0.2,-0.2,0,0.2,0.2,0.5",
-                  fix="a closed mesh where the scenes are, larger than a cell of the grid; or numbers above 0")  # fmt: skip
+                  fix="a closed mesh where the scenes are, larger than a cell of the grid; or a mask with numbers above 0.5, weights "
+                  f"above {cut.EVEN:g}")  # fmt: skip
 
 
 def _voxels(data, grid: int, bound: float, **more) -> Representation:
@@ -86,22 +91,29 @@ def _voxels(data, grid: int, bound: float, **more) -> Representation:
     return made
 
 
-def within(mask: Mask, one: Field, other: Field) -> Bool[Tensor, "X Y Z"]:
-    """At which nodes of two fields on the same grid the other one is taken."""
-    looks = cut.looks(one), cut.looks(other)
-    if mask == "cut":
-        return cut.cut(*looks, cut.evidence(*looks))
-    side, bound = len(one.density), one.bound
+def told(mask: Mask, side: int, bound: float) -> Told:
+    """What a mask says on a grid of `side` nodes: "cut", weights for it, or which nodes are inside. Raises Mistake for a box that holds no
+    node, and for a file that is neither a closed mesh nor a grid."""
     if not isinstance(mask, str):
         return _box(mask, side, bound)
+    if mask == "cut":
+        return mask
     path = Path(mask)
     if path.suffix.lower() == ".safetensors":
         name, values = _grid(path, side)
-        return values > 0.5 if name == "mask" else cut.cut(*looks, values)
+        return values > 0.5 if name == "mask" else values
     data, _ = load_file(path, fit=False)  # where it is
     if not isinstance(data, Mesh):
         raise Mistake(f"{path.name} holds no mesh: points have no inside", where=WHERE, fix="a closed mesh, or a .safetensors grid")
     return _voxels(data, side, bound, geometry="volsdf").handover().distance < 0
+
+
+def within(said: Told, one: Field, other: Field) -> Bool[Tensor, "X Y Z"]:
+    """At which nodes of two fields on the same grid the other one is taken."""
+    if not isinstance(said, str) and said.dtype == torch.bool:
+        return said
+    looks = cut.looks(one), cut.looks(other)
+    return cut.cut(*looks, cut.evidence(*looks) if isinstance(said, str) else said)
 
 
 def _box(ends: tuple[float, ...], side: int, bound: float) -> Bool[Tensor, "X Y Z"]:

@@ -31,8 +31,14 @@ def taught(
     if isinstance(mask, str) and mask != "cut" and held[2] is not None:
         _same(Path(mask), held[2])
     other, more = _read(merge, held[1], fit=False)
+    still = [f"{name} moves: its still scene is merged" for name, found in ((teacher, one), (merge, other)) if moving(found)]
     made, about = merged(one, other, mask, grid)
-    return made, [*said, *more, *about]
+    return made, [*said, *more, *still, *about]
+
+
+def moving(scene: Representation) -> bool:
+    """Whether it, or something in it, moves."""
+    return any(hasattr(part, "still") or getattr(part, "motion", None) is not None for part in scene.modules())
 
 
 def scene(name: str, digest: str | None = None) -> Representation:

@@ -140,6 +140,8 @@ def _parents(path: Path, tree: ndarray) -> ndarray:
     if not np.array_equal(tree[1], np.arange(tree.shape[1])):
         raise broken(path, "its kintree_table does not number the joints from 0 on", fix=FIX)
     parents = tree[0].astype(np.float64)
+    if (parents != np.floor(parents)).any():
+        raise broken(path, "its kintree_table holds parents that are not whole numbers", fix=FIX)
     return np.where((parents == 2**32 - 1) | (parents == 2.0**64), -1, parents.clip(-2, 2**31)).astype(np.int64)
 
 

@@ -13,6 +13,7 @@ from numpy import ndarray
 from dream3d.errors import Mistake, one_line
 
 VERTICES, WEIGHTS = 500_000, 1 << 27  # of a rig: how many at most
+POINT, FAR = 1e-6, 1e6  # lengths below the one are none, numbers above the other no lengths, whatever the unit
 LOOSE = 1e-3  # how far a vertex' weights may be from summing to one: files hold them in single precision, or half
 FREE = math.radians(30)  # how far a joint turns by chance whose file says nothing of it; a root stays
 UPRIGHT = np.array([[1.0, 0, 0], [0, 0, -1], [0, 1, 0]])  # y up, looking along +z, to z up, looking along -y
@@ -83,7 +84,7 @@ def checked(
         worst = int((limits[:, 0] > limits[:, 1]).any(1).argmax())
         raise _wrong(path, f"the lowest angle of {names[worst]!r} is above its highest", "limits are [low, high]")
     axes = UPRIGHT if up == "y" else np.eye(3)
-    scale, shift = _place(vertices @ axes.T)
+    scale, shift = _place(path, vertices @ axes.T)
     real = {"vertices": vertices, "joints": joints, "weights": _weights(path, weights), "shapes": shapes, "bends": bends,
             "joint_shapes": joint_shapes, "limits": limits, "axes": axes, "shift": shift}  # fmt: skip
     arrays = {name: np.ascontiguousarray(value, dtype=np.float64) for name, value in real.items()}
@@ -121,6 +122,9 @@ def _sound(path: Path, what: str, array: ndarray, shape: tuple[int, ...]) -> Non
     if array.dtype.kind == "f" and not np.isfinite(array).all():
         bad = np.argwhere(~np.isfinite(array))[0].tolist()
         raise _wrong(path, f"its {what} are not finite numbers, first at {bad}")
+    if array.dtype.kind == "f" and array.size and float(np.abs(array).max()) > FAR:
+        bad = np.unravel_index(np.abs(array).argmax(), array.shape)
+        raise _wrong(path, f"its {what} hold {array[bad]:.3g}, which is no length and no share")
     if what in ("faces", "parents") and array.dtype.kind == "f":
         raise _wrong(path, f"its {what} are not whole numbers")
 
@@ -179,14 +183,16 @@ def _weights(path: Path, weights: ndarray) -> ndarray:
     return weights / weights.sum(1, keepdims=True)
 
 
-def _place(vertices: ndarray) -> tuple[float, ndarray]:
+def _place(path: Path, vertices: ndarray) -> tuple[float, ndarray]:
     """What fits a template into the world, or leaves it."""
     low, high = vertices.min(0), vertices.max(0)
     reach = np.abs(vertices).max()
     if SMALLEST <= reach <= OUTSIDE:
         return 1.0, np.zeros(3)
     half = (high - low).max() / 2
-    scale = float(INSIDE / max(half, 1e-12))
+    if half < POINT:
+        raise _wrong(path, f"its vertices lie within {2 * half:.2g} of each other: all at one place")
+    scale = float(INSIDE / half)
     return scale, -scale * (low + high) / 2
 
 
