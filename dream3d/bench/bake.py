@@ -5,6 +5,7 @@ scene itself: PSNR of colours where both are opaque, three pixels away from eith
 drawn under the scene's own environment. Seconds are of the processor, of each part of the work; memory is the process's peak so far.
 """
 
+import re
 import sys
 import time
 from pathlib import Path
@@ -75,7 +76,7 @@ def measured(name: str, scene: Representation, settings: Export, *, size: int = 
     """One row: the asset of a scene, what it is fit for, how it looks beside the scene, and what it cost."""
     marks: list[tuple[str, float]] = [("surface", time.process_time())]
     stock = Stock(scene, settings)
-    stock.tell = lambda what, share: marks.append((what, time.process_time()))
+    stock.tell = lambda what, share: marks.append((re.sub(r" \d+/\d+$", "", what), time.process_time()))  # "fit 3/440" is a part of "fit"
     mesh = stock.mesh(0)
     marks.append(("", time.process_time()))
     seconds: dict[str, float] = {}

@@ -4,9 +4,9 @@ Two methods make every scene, with the same prior, seed and number of steps: `co
 of Gaussians in a place of its own, under a prompt of its own) and `sds` (score distillation of one set under the prompt for all). The judge
 names 12 views: how many show the objects that are to be seen there, each in its colour? Of a true scene of the prompt it is asked the same,
 as it does not know every object from every side (a mug without its handle is a cylinder). A prompt is bound where at least 90 % as many
-views are right as of the true scene, of which half have to be; "plainly" where 90 % of all views are. Two readings stand beside it: the same
-scene under the prompt with the colours swapped (where that passes, the judge does not tell, and nothing is bound), and how often objects
-and colours are right each for themselves.
+views are right as of the true scene, of which half have to be; "plainly" where 90 % of all views are. Two readings stand beside it: the
+same scene under the prompt with the colours swapped (where that passes, the judge does not tell, and nothing is bound), and how often
+objects and colours are right each for themselves.
 
 Everything is made only where it is missing, so the same command goes on where it was stopped: runs/ (ordinary runs), scores/ (one JSON
 each), binding.json. Nothing here imports torch before the prompts and the configurations are checked.
