@@ -56,5 +56,17 @@ def test_only_who_arrives_is_faster(capsys):
     fits = [row | {"seconds": 8.0}, lost | {"seconds": 9.0}]
     assert bench.faster([row, row, lost], [*fits, row]) == "not with every seed (4.0, at least 4.5, not)"
     assert bench.faster([row, row], fits) == "at least 4.2 times faster (4.0, at least 4.5)"
-    bench.told({name: [row] for name in bench.WAYS})
+    bench.tell({name: [row] for name in bench.WAYS})
     assert capsys.readouterr().out.count("times faster") == 4
+
+
+def test_the_whole_bench_tells_every_way(tmp_path, monkeypatch, capsys):
+    """With nothing measured: what it prints of numbers that are given."""
+    row = {"steps": 25, "seconds": 2.0, "psnr": 30.0, "reached": True, "curve": []}
+    given = {"psnr": lambda *_: 30.0, "teacher": lambda *_: tmp_path, "taken": lambda *_: None, "_mining": lambda *_: 0.5, "_way": lambda *_: row}
+    for name, value in given.items():
+        monkeypatch.setattr(bench, name, value)
+    assert bench.main(["--seeds", "2", "--size", "6", "--out", str(tmp_path)]) == 0
+    said = capsys.readouterr().out
+    assert "the goal is 28.5 dB" in said and "mining at 120 steps: +0.50 dB (goal 0.3); by seed +0.50, +0.50" in said
+    assert said.count("goal reached") == 2 * len(bench.WAYS) and said.count("1.0 times faster (1.0, 1.0); goal 5") == 4

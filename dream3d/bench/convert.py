@@ -121,13 +121,13 @@ def main(words: list[str]) -> int:
              for seed in range(wanted.seeds)]  # fmt: skip
     mean, told = sum(gains) / max(len(gains), 1), ", ".join(f"{gain:+.2f}" for gain in gains)
     print(f"mining at {wanted.equal} steps: {mean:+.2f} dB (goal {GAIN:g}); by seed {told}", flush=True)
-    told({name: [found.get(f"{name}, {wanted.steps} steps, seed {seed}", lambda way=way, seed=seed: _way(way, wanted, path, seen, held,
+    tell({name: [found.get(f"{name}, {wanted.steps} steps, seed {seed}", lambda way=way, seed=seed: _way(way, wanted, path, seen, held,
                                                                                                         best - NEAR, seed))
                  for seed in range(wanted.seeds)] for name, way in WAYS.items()})  # fmt: skip
     return 0
 
 
-def told(rows: dict[str, list[dict]]) -> None:
+def tell(rows: dict[str, list[dict]]) -> None:
     """Every way's seeds, and how many times faster distillations were than fits, seed by seed."""
     for name, row in rows.items():
         for one in row:
