@@ -63,9 +63,8 @@ def test_only_who_arrives_is_faster(capsys):
 def test_the_whole_bench_tells_every_way(tmp_path, monkeypatch, capsys):
     """With nothing measured: what it prints of numbers that are given."""
     row = {"steps": 25, "seconds": 2.0, "psnr": 30.0, "reached": True, "curve": []}
-    given = {"psnr": lambda *_: 30.0, "teacher": lambda *_: tmp_path, "taken": lambda *_: None, "_mining": lambda *_: 0.5, "_way": lambda *_: row}
-    for name, value in given.items():
-        monkeypatch.setattr(bench, name, value)
+    for name, value in {"psnr": 30.0, "teacher": tmp_path, "taken": None, "_mining": 0.5, "_way": row}.items():
+        monkeypatch.setattr(bench, name, lambda *_, value=value: value)
     assert bench.main(["--seeds", "2", "--size", "6", "--out", str(tmp_path)]) == 0
     said = capsys.readouterr().out
     assert "the goal is 28.5 dB" in said and "mining at 120 steps: +0.50 dB (goal 0.3); by seed +0.50, +0.50" in said
