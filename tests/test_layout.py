@@ -257,13 +257,6 @@ def test_boxes_may_overlap_only_where_that_is_allowed():
     assert len(placed({**two, "overlap": True})) == 2
 
 
-def test_a_group_has_a_name_and_a_digest_a_file():
-    with pytest.raises(Mistake, match="objects.0.group is empty"):
-        placed({"objects": [{"name": "a", "group": " "}, {"name": "b"}]})
-    with pytest.raises(Mistake, match="sha256 is of no file"):
-        placed({"objects": [{"name": "a", "sha256": "0" * 64}, {"name": "b"}]})
-
-
 def test_ten_thousand_objects_are_refused_before_any_of_them_is_looked_at(monkeypatch):
     monkeypatch.setattr(layout, "_thing", lambda *_: pytest.fail("an object was looked at"))
     with pytest.raises(Mistake, match="10000 objects in a layout") as caught:

@@ -44,6 +44,13 @@ def test_pairs_that_may_overlap_are_told_and_kept(overlap):
     assert placed(SOFA, True)["overlap"] is True and placed([SOFA[0], BALL], False)["overlap"] is False
 
 
+def test_a_group_has_a_name_and_a_digest_a_file():
+    with pytest.raises(Mistake, match="objects.0.group is empty"):
+        placed([{**BALL, "group": " "}, SOFA[1]], True)
+    with pytest.raises(Mistake, match="sha256 is of no file"):
+        placed([{**BALL, "sha256": "0" * 64}, SOFA[1]], True)
+
+
 def test_what_one_pair_may_another_may_not():
     """Neither where a list says so, nor where a relation brought two together; so in a stage that adds a third."""
     third = {"name": "ball", "box": {"centre": [0.1, 0.0, 0.1], "size": 0.3}}

@@ -161,7 +161,8 @@ def scored(made, truth, judge, true=None) -> dict:
 
 
 def verdict(score: dict) -> dict[str, bool]:
-    """`bound`: as a true scene is. `plainly`: in nearly all views. `tells`: with swapped colours it does not pass; else it is neither."""
+    """`bound`: as a true scene is; one that nobody looked at counts as right everywhere. `plainly`: in nearly all views. `tells`: with
+    swapped colours it does not pass; else it is neither."""
     true, right = score.get("true", 1.0), score["right"]
     tells = score["swapped"] < RIGHT * true
     return {"bound": tells and true >= SEEN and right >= RIGHT * true, "plainly": tells and right >= RIGHT, "tells": tells}

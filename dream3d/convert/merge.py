@@ -38,8 +38,9 @@ def merged(one: Representation, other: Representation, mask: Mask, grid: int) ->
     bound = bounds[0] if bounds else min(max(BOUND, *map(_reach, handed)), FARTHEST)
     said = told(mask, grid, bound)  # before the scenes are read off, which takes a while
     first, second = (_voxels(data, grid, bound) for data in handed)
-    inside = within(said, first.handover(), second.handover())
-    _check_inside(inside, mask, first.handover(), second.handover())
+    fields = first.handover(), second.handover()
+    inside = within(said, *fields)
+    _check_inside(inside, mask, *fields)
     for name, values in first.named_parameters():
         values.copy_(torch.where(inside, dict(second.named_parameters())[name], values))
     return first, [*_left_out(handed, bound), *_about(inside, bound)]
