@@ -1,9 +1,13 @@
 """One setting as its annotation says, or a Mistake in plain words: what was expected, what came. Imports no torch."""
 
+import functools
 import math
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from dream3d.errors import Mistake, choices
+
+if TYPE_CHECKING:
+    from pydantic import TypeAdapter
 
 EXPECTED = {  # pydantic's kinds of errors in plain words; {} is filled from the error's context
     "int": "a whole number", "float": "a number", "bool": "true or false", "string": "text", "dict": "a section of NAME: VALUE",
@@ -16,10 +20,10 @@ EXPECTED = {  # pydantic's kinds of errors in plain words; {} is filled from the
 
 def typed(value: Any, annotation: Any, path: str, where: str = "") -> Any:
     """`value` as `annotation` says. Raises Mistake naming the path, what was expected and what came."""
-    from pydantic import TypeAdapter, ValidationError
+    from pydantic import ValidationError
 
     try:
-        result = TypeAdapter(annotation).validate_python(value)
+        result = _adapter(annotation).validate_python(value)
     except ValidationError as error:
         raise _mistake(error.errors(), value, path, where) from None
     if isinstance(value, bool) and not isinstance(result, bool):  # true is no 1
@@ -27,6 +31,13 @@ def typed(value: Any, annotation: Any, path: str, where: str = "") -> Any:
     if (bounded := _bounded(result)) != "":
         raise Mistake(f"{path}: expected {bounded}, but it is {short(value)}", where=where)
     return result
+
+
+@functools.lru_cache(maxsize=1024)  # a recipe asks for a hundred, the next one for nearly the same
+def _adapter(annotation: Any) -> "TypeAdapter[Any]":
+    from pydantic import TypeAdapter
+
+    return TypeAdapter(annotation)
 
 
 def written(value: Any) -> str:

@@ -58,7 +58,7 @@ def _tried(library: Library, job: Job, lease: Lease, policy: failures.Policy, ho
     if not failures.again(tries, policy):
         return {"id": job.id, "state": "failed", **tries[-1]}
     try:
-        changed = failures.changes(library.config(job).values, tries)
+        changed = failures.changes(library.config(job).values, tries) if tries else {}
         return _made(library, job, lease, changed, len(tries) + 1, host)
     except Exception as error:  # a user's mistake, or a bug, of ours or of a plugged-in formula: one job fails, the library goes on
         host.loaded.clear()  # whatever it was left in
@@ -95,7 +95,7 @@ def _made(library: Library, job: Job, lease: Lease, changed: dict[str, Any], num
         return {"id": job.id, "state": "busy"}
     if not lease.beat():
         return {"id": job.id, "state": "busy"}
-    record = recorded(library, job, run, result, host.clock() - began)
+    record = recorded(library, job, config.values["name"], run, result, host.clock() - began)
     record |= {"tries": number, "changed": changed, "together": host.together()}
     return record if library.finish(job, record) else library.done(job)
 
@@ -123,13 +123,13 @@ def _run(run: Path, config, host: Host):
     return execute(folder, quiet=True, host=host)
 
 
-def recorded(library: Library, job: Job, run: Path, result, seconds: float) -> Record:
-    """What the catalogue says of a finished job. Paths are relative to the library, with /."""
+def recorded(library: Library, job: Job, name: str, run: Path, result, seconds: float) -> Record:
+    """What the catalogue says of a finished job. name: its recipe's. Paths are relative to the library, with /."""
     from dream3d.bench.compare_run import _card, _memory
 
     made = {name: path.relative_to(library.path).as_posix() for name, path in sorted(result.exports.items())}
     return {"id": job.id, "name": job.name, "state": "done", "prompt": job.prompt, "negative": job.negative, "seed": job.seed,
-            "tags": list(job.tags), "category": job.category, "recipe": _recipe(run), "seconds": round(seconds, 2),
+            "tags": list(job.tags), "category": job.category, "recipe": name, "seconds": round(seconds, 2),
             "memory": _memory(), "card": _card(), "device": _device(result), "metrics": _finite(result.metrics), "files": made,
             "run": run.relative_to(library.path).as_posix(), "version": __version__}  # fmt: skip
 
@@ -137,12 +137,6 @@ def recorded(library: Library, job: Job, run: Path, result, seconds: float) -> R
 def _finite(metrics: dict[str, Any]) -> dict[str, Any]:
     """None for what is no number: the last step may have been one that was skipped, and JSON has no word for it."""
     return {name: None if isinstance(value, float) and not math.isfinite(value) else value for name, value in metrics.items()}
-
-
-def _recipe(run: Path) -> str:
-    from dream3d.config import load
-
-    return load(str(run / "config.yaml")).values["name"]
 
 
 def _device(result) -> str:
