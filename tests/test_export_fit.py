@@ -11,8 +11,10 @@ from dream3d.export.decimate import closed
 from dream3d.export.density import surface_of
 from dream3d.export.fit import fitted
 from dream3d.export.health import health
+from dream3d.export.stock import Stock
 from dream3d.export.texture import bake
 from dream3d.interfaces import Representation
+from dream3d.options import Export
 from dream3d.types import Points
 
 
@@ -40,3 +42,18 @@ def test_the_surface_of_soft_things_comes_nearer_to_their_colours(monkeypatch):
     was, now = (compared(scene, mesh, size=128) for mesh in baked)
     assert now["psnr"] > was["psnr"] + 1.5 and now["iou"] > 0.9
     assert health(baked[1]).sound
+
+
+@torch.no_grad()
+def test_the_share_that_is_done_grows_with_the_work(monkeypatch):
+    """Else the time left is told from a share that stands still."""
+    monkeypatch.setattr(fit, "STAGES", ((2, 4, 0.0, 0.1),))
+    monkeypatch.setattr(fit, "VIEWS", 8)
+    stock = Stock(soft(), Export(faces=500, texture=64, size=48, resolution=32, uv="fast"))
+    heard: list[tuple[str, float]] = []
+    stock.tell = lambda what, share: heard.append((what, share))
+    stock.mesh(0)
+    shares = [share for _, share in heard]
+    assert shares == sorted(shares) and shares[0] == 0 and shares[-1] < 1
+    fits = [share for what, share in heard if what.startswith("fit ")]
+    assert len({*fits}) == len(fits) == 4 and dict(heard)["decimate"] >= fits[-1] > 0.4

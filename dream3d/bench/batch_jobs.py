@@ -40,8 +40,9 @@ class Jobs:
 
 
 def overhead(jobs: Jobs, pairs: int) -> dict[str, Any]:
-    """Each job directly and by `work`, in this process, in turns; then by a worker process. layer: seconds of a job that are not its run,
-    in this process (measured around the run); ratio: the median over pairs; executor: the same of a worker, with the pipe to it."""
+    """Each job directly and by `work`, in this process, in turns; then by a worker process. layer: seconds that `work` takes beside the run
+    of a job, more than are needed to read its configuration, which a direct run needs too; ratio: of whole jobs, the median over pairs;
+    executor: seconds beside the record's, of a worker, with the pipe to it."""
     from dream3d import api
     from dream3d.folder import Folder
 
@@ -49,36 +50,38 @@ def overhead(jobs: Jobs, pairs: int) -> dict[str, Any]:
     spent: list[float] = []
     real = work._run
 
-    def timed(*args: Any, **more: Any) -> Any:
-        began = time.perf_counter()
-        try:
-            return real(*args, **more)
-        finally:
-            spent.append(time.perf_counter() - began)
+    def timed(run: Callable[..., Any]) -> Callable[..., Any]:
+        def run_timed(*args: Any, **more: Any) -> Any:
+            began = time.perf_counter()
+            try:
+                return run(*args, **more)
+            finally:
+                spent.append(time.perf_counter() - began)
+
+        return run_timed
 
     def direct(job: Job) -> None:
         run = jobs.folder / "direct" / job.name
-        api.execute(Folder(run, library.config(job, {"out": str(run)})), quiet=True)
+        timed(lambda config: api.execute(Folder(run, config), quiet=True))(library.config(job, {"out": str(run)}))
 
     def layered(job: Job) -> None:
         if (record := work.work(library, job, Watch()))["state"] != "done":
             raise Mistake(f"a job of the bench is {record['state']}: {record.get('reason', '')}", where=str(library.path))
 
-    rows: list[tuple[float, float]] = []
-    work._run = timed
+    whole: dict[str, list[float]] = {"direct": [], "layered": []}
+    beside: dict[str, list[float]] = {"direct": [], "layered": []}
+    work._run = timed(real)
     try:
         for number, job in enumerate(found):
-            both = {what: 0.0 for what in (direct, layered)}
-            for what in sorted(both, key=lambda what: (what is layered) != bool(number % 2)):
-                both[what] = _seconds(what, job)
-            rows.append((both[direct], both[layered]))
+            for what in (direct, layered) if number % 2 else (layered, direct):
+                whole[what.__name__].append(_seconds(what, job))
+                beside[what.__name__].append(whole[what.__name__][-1] - spent.pop())
     finally:
         work._run = real
-    rows, spent = rows[1:], spent[1:]  # the first of all compiles
-    layer = statistics.median(layered - run for (_, layered), run in zip(rows, spent, strict=True))
-    shortest = statistics.median(direct for direct, _ in rows)
-    return {"job": shortest, "layer": layer, "share": layer / shortest, "ratio": statistics.median(b / a for a, b in rows),
-            "executor": _executor(jobs, pairs), "pairs": len(rows)}  # fmt: skip
+    shortest, layer = (statistics.median(values[1:]) for values in (whole["direct"], beside["layered"]))  # the first of all compiles
+    layer -= statistics.median(beside["direct"][1:])
+    ratio = statistics.median(b / a for a, b in zip(whole["direct"][1:], whole["layered"][1:], strict=True))
+    return {"job": shortest, "layer": layer, "share": layer / shortest, "ratio": ratio, "executor": _executor(jobs, pairs), "pairs": pairs}
 
 
 def _executor(jobs: Jobs, count: int) -> float:

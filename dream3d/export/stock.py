@@ -23,6 +23,7 @@ Item = Mesh | Points | MeshClip | SplatClip | Skin
 MESHES, SPLATS = ("skin", "mesh-clip", "mesh"), ("splat-clip", "splats")  # the richest first
 VIEWS = 24  # that colours are taken from; of Gaussians, which show others to each and are drawn fast, twice as many
 LEVEL, COARSEST = 4, 16  # each level of detail has so many times fewer faces than the one before; least faces, and texels a side
+FOUND, ROUGH = 0.6, 0.3  # shares: of a mesh's time, until its surface is found; of that, before it is fitted
 
 
 class Stock:
@@ -120,8 +121,10 @@ class Stock:
     def _baked(self, faces: int, texture: int) -> Mesh:
         s = self.settings
         views = 2 * VIEWS if self.gaussian else VIEWS
-        return bake(self.fine, None if self.own is not None else self.scene, faces=faces, texture=texture, views=views, size=2 * s.size,
-                    uv=s.uv, occlusion=s.occlusion, delight=s.delight, progress=self.tell)  # fmt: skip
+        fine, before = self.fine, 0.0 if self.whole else FOUND
+        return bake(fine, None if self.own is not None else self.scene, faces=faces, texture=texture, views=views, size=2 * s.size,
+                    uv=s.uv, occlusion=s.occlusion, delight=s.delight,
+                    progress=lambda what, share: self.tell(what, before + (1 - before) * share))  # fmt: skip
 
     @property
     def whole(self) -> bool:
@@ -139,7 +142,9 @@ class Stock:
         self.said += did
         if self.whole or not self.settings.fit:
             return mesh
-        return fitted(mesh, self.scene, size=self.settings.size, progress=lambda done, of: self.tell(f"fit {done}/{of}", 0.0))
+        begin = ROUGH * FOUND
+        return fitted(mesh, self.scene, size=self.settings.size,
+                      progress=lambda done, of: self.tell(f"fit {done}/{of}", begin + (FOUND - begin) * done / of))  # fmt: skip
 
     def _rough(self) -> Mesh:
         self.tell("surface", 0.0)
