@@ -4,7 +4,9 @@ import os
 import tempfile
 from pathlib import Path
 
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # before torch: spinning threads cost up to 17x on a busy laptop
+if "OMP_WAIT_POLICY" not in os.environ:  # before torch: threads that spin until they are wanted cost up to 17x on a busy laptop, and to
+    os.environ["OMP_WAIT_POLICY"] = "PASSIVE"  # wake one that sleeps takes longer than most of its work: so a moment's spin (docs/log.md)
+    os.environ.setdefault("GOMP_SPINCOUNT", "4000")
 
 __version__ = "0.1.0"
 

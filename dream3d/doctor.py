@@ -70,7 +70,9 @@ def _system() -> Iterator[Check]:
     yield Check("system", "platform", "ok", f"{platform.platform()}, {platform.machine()}, {os.cpu_count()} cores")
     policy = os.environ.get("OMP_WAIT_POLICY", "not set")
     calm = policy.upper() == "PASSIVE"
-    yield Check("system", "OMP_WAIT_POLICY", "ok" if calm else "note", policy + ("" if calm else ": spinning threads slow a busy machine"),
+    spin = f", spin {os.environ['GOMP_SPINCOUNT']}" if "GOMP_SPINCOUNT" in os.environ else ""
+    yield Check("system", "OMP_WAIT_POLICY", "ok" if calm else "note",
+                policy + (spin if calm else ": spinning threads slow a busy machine"),
                 "" if calm else "unset it, or export OMP_WAIT_POLICY=PASSIVE")  # fmt: skip
     size = shutil.get_terminal_size()
     shown = f"{size.columns} x {size.lines}, {sys.stdout.encoding}" if sys.stdout.isatty() else f"none, {sys.stdout.encoding}"

@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+import subprocess
 import sys
 from types import SimpleNamespace
 
@@ -95,6 +96,17 @@ def test_settings_of_the_surroundings_are_noted(quick, monkeypatch, tmp_path):
     assert checks["OMP_WAIT_POLICY"].state == "note" and checks["numba cache"].detail == str(tmp_path / "not" / "yet")
     monkeypatch.setattr(os, "access", lambda place, mode: False)
     assert examined()["numba cache"].state == "note" and "NUMBA_CACHE_DIR" in examined()["numba cache"].fix
+
+
+SPINS = [({}, "PASSIVE 4000"), ({"GOMP_SPINCOUNT": "7"}, "PASSIVE 7"), ({"OMP_WAIT_POLICY": "ACTIVE"}, "ACTIVE None")]
+
+
+@pytest.mark.parametrize("said, found", SPINS, ids=str)
+def test_threads_spin_for_a_moment_unless_somebody_says_otherwise(said, found):
+    code = "import os, dream3d; print(os.environ['OMP_WAIT_POLICY'], os.environ.get('GOMP_SPINCOUNT'))"
+    bare = {key: value for key, value in os.environ.items() if key not in ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT")}
+    told = subprocess.run([sys.executable, "-c", code], env=bare | said, capture_output=True, text=True, check=True)
+    assert told.stdout.strip() == found
 
 
 def test_an_installed_package_knows_its_requirements_without_a_checkout(monkeypatch, tmp_path):
