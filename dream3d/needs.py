@@ -7,6 +7,7 @@ from dream3d.config import Config
 from dream3d.errors import Mistake
 from dream3d.export import fits
 from dream3d.recipe import Where
+from dream3d.schedule import Ramp
 
 GIVERS = {"prior": "priors", "renderer": "renderers"}
 
@@ -97,9 +98,9 @@ def _check_penalties(stage: dict[str, Any], where: Where) -> None:
     """What a penalty reads of a scene over time has to be there."""
     offers = [_offers("renderer", part) for part in (stage["renderer"], *parts.within("renderers", stage["renderer"]))]
     for name, (need, moments) in build.penalty_needs().items():
-        if name not in stage["penalties"]:
+        if name not in stage["penalties"] or Ramp.parse(stage["penalties"][name]).zero:
             continue
-        path, fix, frames = where(f"penalties.{name}"), f"remove penalties.{name}", stage["cameras"].get("frames", 1)
+        path, fix, frames = where(f"penalties.{name}"), f"penalties.{name}=0", stage["cameras"].get("frames", 1)
         if None not in offers and not any(need in offer for offer in offers):
             near = "; ".join(giver for giver in givers(need) if giver.startswith("renderer"))
             mine = stage["renderer"]["type"]

@@ -19,7 +19,7 @@ from dream3d.neighbours import edges, neighbours, rotations
 from dream3d.schedule import Ramp, at
 from dream3d.types import Render, Step
 
-NEEDS = {"arap": ("motion", 1), "smoothness": ("motion", 3)}  # what a renderer has to offer, and how many moments cameras have to see
+NEEDS = {"arap": ("motion", 1), "smoothness": ("motion", 3), "fog": ("weights", 1)}  # of a renderer; moments that cameras have to see
 UNSEEN = "unseen"  # what an object of several offers that nothing shows now, and that has nothing to offer otherwise
 CELLS = 32  # a side of a volume, where its densities are compared with what they were
 
@@ -32,7 +32,7 @@ def _extra(render: Render, name: str, penalty: str, fix: str = "") -> Tensor:
     if name not in render.extras:
         offered = sorted({name.rpartition("/")[2] for name in render.extras if "." not in name} - {UNSEEN})
         raise Lacking(f"penalty {penalty!r} needs {name!r}, which this renderer does not offer", near=", ".join(offered),
-                      fix=f"{fix}remove penalties.{penalty}")  # fmt: skip
+                      fix=f"{fix}penalties.{penalty}=0")  # fmt: skip
     return render.extras[name]
 
 
@@ -184,7 +184,7 @@ def correlation(scene: Representation, render: Render, source: Representation, n
     of it thicker or thinner, not another shape. In [0, 2], whatever the size of a scene."""
     if not all(hasattr(volume, name) for volume in (scene, source) for name in ("told", "dense")):
         raise Mistake("penalty 'correlation' compares densities, which this renderer has not", near="hashgrid, nerf, triplane, voxels",
-                      fix="one of these as renderer.type, or remove penalties.correlation")  # fmt: skip
+                      fix="one of these as renderer.type, or penalties.correlation=0")  # fmt: skip
     axis = torch.arange(CELLS, device=device_of(scene))
     cells = torch.cartesian_prod(axis, axis, axis)
     x = scene.bound * (2 * (cells + now.uniform(CELLS**3, 3, device=axis.device)) / CELLS - 1)
@@ -226,20 +226,20 @@ def smoothness(scene: Representation, render: Render) -> Float[Tensor, ""]:
     shift, moments = _extra(render, "shift", "smoothness", fix), _extra(render, "moments", "smoothness", fix)
     if len(moments) < 3:
         raise Mistake(f"penalty 'smoothness' compares three moments, but cameras see {len(moments)}", where="cameras.frames",
-                      near="cameras.frames=4", fix="remove penalties.smoothness")  # fmt: skip
+                      near="cameras.frames=4", fix="penalties.smoothness=0")  # fmt: skip
     before, after = moments.diff()[:-1, None, None], moments.diff()[1:, None, None]
     line = torch.lerp(shift[:-2], shift[2:], before / (before + after))
     return (2 * (shift[1:-1] - line) / (before * after)).square().sum() / (len(moments) - 2)
 
 
 class Penalties:
-    """The weighted sum of the configured penalties, or None where there are none. Those that are `comparing` are also handed the scene as
-    its stage found it, which the system then keeps, and the step."""
+    """The weighted sum of the configured penalties, or None where there are none; a weight of 0 is none. Those that are `comparing` are
+    also handed the scene as its stage found it, which the system then keeps, and the step."""
 
     comparing = (correlation,)
 
     def __init__(self, weights: dict[str, Ramp]):
-        self.terms = [(globals()[name], weight) for name, weight in weights.items()]
+        self.terms = [(globals()[name], weight) for name, weight in weights.items() if not weight.zero]
 
     @property
     def compare(self) -> bool:
@@ -256,5 +256,5 @@ class Penalties:
             return penalty(scene, render)
         if source is None:
             raise Mistake(f"penalty {penalty.__name__!r} compares with the scene as its stage found it, which is not kept here",
-                          near="system.type=text_to_3d", fix=f"remove penalties.{penalty.__name__}")  # fmt: skip
+                          near="system.type=text_to_3d", fix=f"penalties.{penalty.__name__}=0")  # fmt: skip
         return penalty(scene, render, source, now)

@@ -94,6 +94,11 @@ class Ramp:
             return self.start * (self.end / self.start) ** p
         return self.start + (self.end - self.start) * SHAPES[self.shape](p)
 
+    @property
+    def zero(self) -> bool:
+        """Whether it is 0 all along."""
+        return self.start == 0 and not self.end
+
     @staticmethod
     def parse(value: Any) -> "Ramp":
         """From a number, or a mapping with the fields of Ramp. Raises ValueError that says what is wrong."""

@@ -33,8 +33,16 @@ def typed(value: Any, annotation: Any, path: str, where: str = "") -> Any:
     return result
 
 
-@functools.lru_cache(maxsize=1024)  # a recipe asks for a hundred, the next one for nearly the same
 def _adapter(annotation: Any) -> "TypeAdapter[Any]":
+    try:
+        return _kept(repr(annotation), annotation)
+    except TypeError:  # cannot be hashed: Annotated[float, {"unit": "m"}]
+        return _kept.__wrapped__("", annotation)
+
+
+@functools.lru_cache(maxsize=1024)  # a recipe asks for a hundred, the next one for nearly the same
+def _kept(text: str, annotation: Any) -> "TypeAdapter[Any]":
+    """text: its repr, since bool | int equals int | bool and reads 1.0 as something else."""
     from pydantic import TypeAdapter
 
     return TypeAdapter(annotation)

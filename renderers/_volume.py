@@ -44,7 +44,8 @@ class Volume(Representation):
     over; chunk: samples at a time (more are evaluated again on the way back); light "auto": composited by nerfacc for float32 on CUDA
     where it is installed, else by torch."""
 
-    offers: ClassVar[dict[str, str]] = {"normal": "normals != 'none'", "features": "features > 0", "environment": "environment"}
+    offers: ClassVar[dict[str, str]] = {"normal": "normals != 'none'", "features": "features > 0", "environment": "environment",
+                                         "weights": "True"}  # fmt: skip
     gives: ClassVar[dict[str, str]] = {}
     memory: ClassVar[str] = (
         "600 * (1 + 4 * (normals == 'samples' or shading != 'albedo')) * min(chunk, views * side**2 * samples)"

@@ -2,7 +2,7 @@
 
 import os
 
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # before torch, as in the package
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # before torch; without the package's moment of spin: workers share the cores
 if "PYTEST_XDIST_WORKER" in os.environ:  # another worker has the other core; processes that tests start do as they do
     os.environ |= {"OMP_NUM_THREADS": "1", "NUMBA_NUM_THREADS": "1"}
 

@@ -4,6 +4,7 @@ import inspect
 import subprocess
 import sys
 from pathlib import Path
+from typing import Annotated
 
 import pytest
 import yaml
@@ -12,6 +13,7 @@ from dream3d import build, cli, config, vocabulary
 from dream3d.errors import Mistake
 from dream3d.folder import slug
 from dream3d.schedule import Ramp, Times
+from dream3d.typed import typed
 
 PROMPTS = [
     "a fox: cub", "1984", "no", "#1 hamster", "[red] fox", "'single' \"double\" quotes", "a 🦊 fox", "word " * 400,
@@ -207,3 +209,9 @@ def test_a_view_word_in_the_prompt_of_a_scene_is_refused():
     with pytest.raises(Mistake, match="back view"):
         vocabulary.check_vocabulary(config.load("sds-gaussian", ["prompt=a green penguin, back view"]))
     vocabulary.check_vocabulary(config.load("sds-gaussian", ["prompt=a green penguin, back view", "text.views=false"]))
+
+
+def test_types_that_are_equal_but_for_their_order_are_read_each_in_its_own():
+    assert [typed("1", kind, "x") for kind in (float | int, int | float)] == [1.0, 1]
+    assert [type(typed("1", kind, "x")) for kind in (float | int, int | float)] == [float, int]
+    assert typed(2, Annotated[float, {"unit": "m"}], "x") == 2.0  # a dict has no hash

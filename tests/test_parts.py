@@ -68,6 +68,7 @@ def test_what_one_pair_may_another_may_not():
 PENALTIES = {
     "arap=1": ("needs motion, which renderer 'gaussians' has not", "renderer=dynamic_gaussians"),
     "smoothness=1 renderer=composed": ("needs motion, which renderer 'composed' has not", "renderer=dynamic_gaussians"),
+    "fog={start: 0, end: 1}": ("needs weights, which renderer 'gaussians' has not", "renderer=hashgrid; renderer=nerf"),
     "smoothness=1 renderer=dynamic_mesh cameras.frames=2": ("compares 3 moments, but cameras see 2", "cameras.frames=4"),
 }
 
@@ -75,10 +76,11 @@ PENALTIES = {
 @pytest.mark.parametrize("words", PENALTIES)
 def test_what_a_penalty_needs_is_told_before_any_work(words):
     problem, near = PENALTIES[words]
-    first, *others = words.split()
+    first, *others = words.split(" ") if "{" not in words else [words]
     with pytest.raises(Mistake, match=problem) as caught:
         check_needs(config.load("sds-gaussian", [f"penalties.{first}", *others]))
-    assert near in caught.value.near and "remove penalties" in caught.value.fix and caught.value.where
+    assert near in caught.value.near and caught.value.fix == f"penalties.{first.split('=')[0]}=0" and caught.value.where
+    check_needs(config.load("sds-gaussian", [caught.value.fix, *others]))  # which helps
     check_needs(config.load("video_sds-dynamic_mesh"))
     scene = "renderer={type: composed, object: {type: dynamic_gaussians}}"
     check_needs(config.load("sds-gaussian", ["penalties.arap=1", scene, "cameras.frames=3", "prompt=a red ball on a blue cube"]))

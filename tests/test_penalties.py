@@ -126,3 +126,9 @@ def test_an_edge_that_the_surface_crosses_costs_what_either_end_says_of_the_othe
     assert value.item() == pytest.approx(sum(math.log1p(math.exp(x)) for x in (0.5, 0.2, 1.0, 1.0)), rel=1e-5)
     value.backward()
     assert (pairs.grad.sign() == pairs.detach().sign()).all()  # both ends are pulled across
+
+
+def test_a_weight_of_0_is_no_penalty():
+    """So what a recipe asks of one renderer can be taken back for another."""
+    ramps = {"fog": Ramp(0.0), "scale": Ramp(0.0, 0.0, begin=0.5), "opacity": Ramp(0.0, 0.1)}
+    assert [penalty.__name__ for penalty, _ in Penalties(ramps).terms] == ["opacity"]

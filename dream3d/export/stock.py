@@ -121,7 +121,8 @@ class Stock:
     def _baked(self, faces: int, texture: int) -> Mesh:
         s = self.settings
         views = 2 * VIEWS if self.gaussian else VIEWS
-        fine, before = self.fine, 0.0 if self.whole else FOUND
+        before = 0.0 if self.whole or "fine" in vars(self) else FOUND
+        fine = self.fine
         return bake(fine, None if self.own is not None else self.scene, faces=faces, texture=texture, views=views, size=2 * s.size,
                     uv=s.uv, occlusion=s.occlusion, delight=s.delight,
                     progress=lambda what, share: self.tell(what, before + (1 - before) * share))  # fmt: skip
