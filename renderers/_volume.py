@@ -47,10 +47,8 @@ class Volume(Representation):
     offers: ClassVar[dict[str, str]] = {"normal": "normals != 'none'", "features": "features > 0", "environment": "environment",
                                          "weights": "True"}  # fmt: skip
     gives: ClassVar[dict[str, str]] = {}
-    memory: ClassVar[str] = (
-        "600 * (1 + 4 * (normals == 'samples' or shading != 'albedo')) * min(chunk, views * side**2 * samples)"
-        " + 60 * views * side**2 * samples + 40 * grid**3"
-    )
+    memory: ClassVar[str] = ("600 * (1 + 4 * (normals == 'samples' or shading != 'albedo')) * min(chunk, views * side**2 * samples)"
+                             " + 60 * views * side**2 * samples + 40 * grid**3")  # fmt: skip
 
     def __init__(
         self,
